@@ -1,0 +1,117 @@
+#include "proto/base/arena.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define CHUNK_BYTES 4096
+#define ALIGNMENT 16
+
+struct kb_arena_chunk {
+    struct kb_arena_chunk *next;
+    size_t used;
+    size_t capacity;
+    size_t padding_; /* keeps data 16-byte aligned */
+    uint8_t data[];
+};
+
+void kb_arena_init(struct kb_arena *a, size_t limit_bytes)
+{
+    *a = (struct kb_arena){.limit_bytes = limit_bytes};
+}
+
+void *kb_arena_alloc(struct kb_arena *a, size_t size_bytes)
+{
+    if (size_bytes > a->limit_bytes || a->failed) {
+        a->failed = 1;
+        return NULL;
+    }
+    size_t size = (size_bytes + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
+    if (size == 0)
+        size = ALIGNMENT;
+    struct kb_arena_chunk *c = a->chunks;
+    if (c == NULL || c->capacity - c->used < size) {
+        size_t capacity = size > CHUNK_BYTES ? size : CHUNK_BYTES;
+        if (size >
+            a->limit_bytes - (a->used_bytes < a->limit_bytes ? a->used_bytes : a->limit_bytes)) {
+            a->failed = 1;
+            return NULL;
+        }
+        c = calloc(1, sizeof(*c) + capacity);
+        if (c == NULL) {
+            a->failed = 1;
+            return NULL;
+        }
+        c->capacity = capacity;
+        c->next = a->chunks;
+        a->chunks = c;
+    }
+    if (a->used_bytes + size > a->limit_bytes) {
+        a->failed = 1;
+        return NULL;
+    }
+    void *p = c->data + c->used;
+    c->used += size;
+    a->used_bytes += size;
+    return p;
+}
+
+void *kb_arena_calloc(struct kb_arena *a, size_t count, size_t size_bytes)
+{
+    if (size_bytes != 0 && count > a->limit_bytes / size_bytes) {
+        a->failed = 1;
+        return NULL;
+    }
+    return kb_arena_alloc(a, count * size_bytes);
+}
+
+void *kb_arena_memdup(struct kb_arena *a, const void *data, size_t size)
+{
+    void *p = kb_arena_alloc(a, size);
+    if (p != NULL && size != 0)
+        memcpy(p, data, size);
+    return p;
+}
+
+char *kb_arena_strndup(struct kb_arena *a, const char *s, size_t size)
+{
+    char *p = kb_arena_alloc(a, size + 1);
+    if (p != NULL && size != 0)
+        memcpy(p, s, size);
+    return p;
+}
+
+char *kb_arena_printf(struct kb_arena *a, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int size = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    if (size < 0)
+        return NULL;
+    char *text = kb_arena_alloc(a, (size_t)size + 1);
+    if (text == NULL)
+        return NULL;
+    va_start(args, format);
+    (void)vsnprintf(text, (size_t)size + 1, format, args);
+    va_end(args);
+    return text;
+}
+
+void kb_arena_reset(struct kb_arena *a)
+{
+    struct kb_arena_chunk *c = a->chunks;
+    while (c != NULL) {
+        struct kb_arena_chunk *next = c->next;
+        free(c);
+        c = next;
+    }
+    a->chunks = NULL;
+    a->used_bytes = 0;
+    a->failed = 0;
+}
+
+void kb_arena_release(struct kb_arena *a)
+{
+    kb_arena_reset(a);
+}
