@@ -310,6 +310,17 @@ int kb_fs_list(struct kb_fs *fs, const char *path, kb_fs_list_fn *fn, void *arg)
     return fs->ops->list(fs, path, fn, arg);
 }
 
+int kb_fs_lock(struct kb_fs *fs, const char *path)
+{
+    return fs->ops->lock == NULL ? -KB_EUNSUPPORTED : fs->ops->lock(fs, path);
+}
+
+void kb_fs_unlock(struct kb_fs *fs, const char *path)
+{
+    if (fs->ops->unlock != NULL)
+        fs->ops->unlock(fs, path);
+}
+
 int kb_fs_free_bytes(struct kb_fs *fs, const char *path, uint64_t *ret)
 {
     return fs->ops->free_bytes(fs, path, ret);

@@ -245,6 +245,12 @@ int kb_fs_sync_dir(struct kb_fs *fs, const char *path);
  * returned. */
 typedef int kb_fs_list_fn(void *arg, const char *name, enum kb_fs_type type);
 int kb_fs_list(struct kb_fs *fs, const char *path, kb_fs_list_fn *fn, void *arg);
+/* Lock a directory by its lock file (made when missing). The lock belongs to this broker until
+ * kb_fs_unlock, or until the broker ends in any way: a crash frees it. Locking what this broker
+ * holds already is fine. 0, -KB_EBUSY when another broker or process holds it, or a file error. */
+int kb_fs_lock(struct kb_fs *fs, const char *path);
+/* Free a lock that this broker holds; nothing happens when it holds none. The file stays. */
+void kb_fs_unlock(struct kb_fs *fs, const char *path);
 /* Bytes an unprivileged process may still write on the volume of path. */
 int kb_fs_free_bytes(struct kb_fs *fs, const char *path, uint64_t *ret);
 int64_t kb_fs_wall_ms(struct kb_fs *fs);
@@ -282,6 +288,8 @@ struct kb_fs_ops {
     int (*rmdir)(struct kb_fs *, const char *path);
     int (*sync_dir)(struct kb_fs *, const char *path);
     int (*list)(struct kb_fs *, const char *path, kb_fs_list_fn *fn, void *arg);
+    int (*lock)(struct kb_fs *, const char *path);
+    void (*unlock)(struct kb_fs *, const char *path);
     int (*free_bytes)(struct kb_fs *, const char *path, uint64_t *ret);
     int64_t (*wall_ms)(struct kb_fs *);
     uint64_t (*now_ms)(struct kb_fs *);
