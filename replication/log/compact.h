@@ -1,0 +1,109 @@
+#ifndef LOG_COMPACT_H
+#define LOG_COMPACT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/base/env.h"
+#include "replication/log/producers.h"
+
+/* Compaction of closed segments: the last value of each key stays. Two layers:
+ *   - log_compact_run: the work itself, inside a background job, over files nobody writes any more;
+ *     it reads NNN.log and leaves NNN.log.cleaned beside them. Shares nothing with the loop.
+ *   - the swap, in three short steps that the log's owner runs (log.h), and what recovery does with
+ *     a swap that a crash cut short.
+ *
+ * What stays (KIP-58, KIP-354, KIP-534): records past the map's end; of each key the newest record;
+ * a null value until the batch's delete horizon (set at its first compaction, now +
+ * delete.retention.ms, attribute bit 6); transaction markers while data of their transaction is
+ * there, then until their horizon. Records of aborted transactions go. Offsets, sequences, epochs
+ * and codecs never change. A batch that lost all its records stays as an empty one when it holds
+ * the last sequence of a live producer, or is the last of its group: the log's end and the
+ * segments' ends never move. */
+
+struct log_compact_segment {
+    int64_t base_offset;
+    uint64_t size_bytes;
+    int64_t max_timestamp; /* -1: none */
+};
+
+struct log_compact_config {
+    uint64_t delete_retention_ms;
+    uint64_t min_compaction_lag_ms;
+    uint64_t max_compaction_lag_ms; /* UINT64_MAX: none */
+    double min_cleanable_ratio;
+    uint64_t segment_bytes; /* neighbours are merged up to this size */
+    uint32_t index_interval_bytes;
+    uint64_t map_bytes;       /* memory for the key map, 24 bytes a key, 90 % full at most */
+    uint32_t batch_bytes_max; /* a batch, packed or not, above this is taken for damage */
+};
+
+/* Should this log be compacted now? segments: closed ones in order, all below the active one;
+ * end_offset: where they end (base of the active segment, or the high watermark if that is lower:
+ * only whole segments below it may be given). first_dirty: the checkpoint, or -1. */
+struct log_compact_plan {
+    int64_t first_dirty;  /* corrected to the segments there are */
+    size_t segment_count; /* the first this many may be touched */
+    int64_t end_offset;   /* where those end */
+    uint64_t clean_bytes, dirty_bytes;
+    bool due;     /* enough is dirty, or something waited for the maximal lag */
+    double ratio; /* dirty share: the log with the largest goes first */
+};
+void log_compact_plan(const struct log_compact_segment *segments, size_t count, int64_t end_offset,
+                      int64_t first_dirty, const struct log_compact_config *config,
+                      int64_t now_wall_ms, struct log_compact_plan *ret);
+
+struct log_compact_input {
+    const char *dir; /* the log's directory */
+    const struct log_compact_segment *segments;
+    size_t segment_count;
+    int64_t first_dirty;
+    int64_t end_offset; /* where the segments end */
+    struct log_compact_config config;
+    int64_t now_wall_ms;
+    const struct log_producer_last *producers; /* sorted by id */
+    size_t producer_count;
+    uint64_t hash_seed[2]; /* random */
+};
+
+/* Neighbouring segments that one new segment replaces. */
+struct log_compact_group {
+    size_t first, count; /* into the input's segments */
+    int64_t base_offset; /* of the new segment and of the first old one */
+    uint64_t old_bytes, new_bytes;
+    int64_t last_offset;   /* as before */
+    int64_t max_timestamp; /* largest in the new segment; -1: none */
+    int64_t max_timestamp_offset;
+};
+struct log_compact_result {
+    struct log_compact_group *groups; /* only those that changed */
+    size_t group_count;
+    int64_t first_dirty; /* for the checkpoint, once all groups are swapped in */
+    uint64_t records_read, records_kept, bytes_read, bytes_written;
+    bool map_full; /* more is dirty than the map could hold: run again */
+};
+/* 0, or a negative error; the log is untouched then and the .cleaned files are gone (after
+ * -KB_ECRASHED recovery removes them). -KB_ECORRUPT: a batch's bytes fail their CRC. */
+int log_compact_run(struct kb_fs *fs, const struct log_compact_input *in,
+                    struct log_compact_result *ret);
+void log_compact_result_release(struct log_compact_result *r);
+
+/* The swap of one group. Each step is for a job of the data lane, in this order; between them the
+ * loop moves its handles:
+ *   commit   NNN.log.cleaned -> NNN.log.swap, directory synced: from here recovery finishes it.
+ *            Then the old files -> *.deleted.
+ *   (loop)   kb_file_set_path of the old segments to *.deleted: their readers go on undisturbed.
+ *   finish   NNN.log.swap -> NNN.log, directory synced.
+ *   (loop)   the new segment takes the old ones' place; indexes are made from it on demand.
+ *   discard  the *.deleted files go, after file.delete.delay.ms (recovery removes leftovers).
+ * abandon, instead of commit: the old segments changed meanwhile. */
+int log_compact_commit(struct kb_fs *fs, const char *dir, const int64_t *old_bases, size_t count);
+int log_compact_finish(struct kb_fs *fs, const char *dir, int64_t base_offset);
+int log_compact_discard(struct kb_fs *fs, const char *dir, const int64_t *old_bases, size_t count);
+int log_compact_abandon(struct kb_fs *fs, const char *dir, int64_t base_offset);
+/* First thing in a log's recovery job: finishes a committed swap, removes *.cleaned and *.deleted.
+ * 0, or a file error. -KB_ECORRUPT: the .swap file is damaged; nothing was changed. */
+int log_compact_recover(struct kb_fs *fs, const char *dir);
+
+#endif
