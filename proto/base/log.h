@@ -37,4 +37,18 @@ struct kb_log_rate {
 int kb_log_rate_allow(struct kb_log_rate *r, uint64_t now_ms, uint64_t interval_ms,
                       uint64_t *ret_suppressed);
 
+#define kb_log_rate_at_(level, rate, now_ms, ...)                                                  \
+    do {                                                                                           \
+        uint64_t suppressed_ = 0;                                                                  \
+        if (kb_log_rate_allow((rate), (now_ms), 1000, &suppressed_)) {                             \
+            kb_log_at_((level), __VA_ARGS__);                                                      \
+            if (suppressed_ > 0)                                                                   \
+                kb_log_at_((level), "log", "event=repeats suppressed=%llu",                        \
+                           (unsigned long long)suppressed_);                                       \
+        }                                                                                          \
+    } while (0)
+/* At most one line a second from this site. */
+#define kb_log_rate_warn(...) kb_log_rate_at_(KB_LOG_WARN, __VA_ARGS__)
+#define kb_log_rate_info(...) kb_log_rate_at_(KB_LOG_INFO, __VA_ARGS__)
+
 #endif

@@ -1,0 +1,496 @@
+#ifndef NODE_INTERNAL_H
+#define NODE_INTERNAL_H
+
+/* What the files of this room share. One struct node holds everything; each module owns the part
+ * named after it and is entered through the functions listed under its name. Effects of one module
+ * become inputs of another only here: replication/ and coordinator/ never see each other. */
+
+#include <uthash.h>
+#include <sys/queue.h>
+
+#include "broker/node/node.h"
+#include "coordinator/groups/shard.h"
+#include "coordinator/metadata/controller.h"
+#include "coordinator/metadata/image.h"
+#include "coordinator/raft/raft.h"
+#include "proto/base/arena.h"
+#include "proto/base/assert.h"
+#include "proto/base/err.h"
+#include "proto/base/log.h"
+#include "proto/base/map.h"
+#include "proto/base/prng.h"
+#include "proto/base/uuid.h"
+#include "proto/cluster/peer.pb-c.h"
+#include "proto/kafka/api.h"
+#include "proto/kafka/batch.h"
+#include "proto/kafka/error.h"
+#include "proto/kafka/messages.h"
+#include "replication/log/dir.h"
+#include "replication/log/log.h"
+#include "replication/replica/replica.h"
+
+/* ---- limits ------------------------------------------------------------------------------------
+ */
+enum {
+    NODE_PEER_HEADER_BYTES_MAX = 4 << 20, /* protobuf part of a peer frame */
+    NODE_PEER_FRAME_BYTES_MAX = 64 << 20, /* with payload */
+    NODE_PEER_RPCS_MAX = 4096,            /* unanswered requests per link */
+    NODE_BROKERS_MAX = 256,
+    NODE_VOTERS_MAX = 9,
+    NODE_FETCH_PARTITION_BYTES = 1 << 20, /* follower fetch: per partition */
+    NODE_FETCH_BYTES = 8 << 20,           /* follower fetch: per answer */
+    NODE_FETCH_WAIT_MS = 500,
+    NODE_RAFT_APPEND_BYTES = 1 << 20,
+    NODE_SNAPSHOT_CHUNK_BYTES = 256 << 10,
+};
+
+/* ---- link.c: connections between brokers -------------------------------------------------------
+ */
+
+enum node_purpose { NODE_CONTROL, NODE_DATA, NODE_PURPOSE_COUNT_ };
+
+struct node_link;
+/* The answer to node_link_call: answer NULL when the link closed first. payload is borrowed. */
+typedef void node_answer_fn(void *arg, const Kvorum__PeerMessage *answer, struct kb_block *frame,
+                            struct kb_view payload);
+
+enum node_link_state { NODE_LINK_CLOSED, NODE_LINK_CONNECTING, NODE_LINK_HELLO, NODE_LINK_OPEN };
+
+/* One connection in one direction of dialling. Both sides may send on it. */
+struct node_link {
+    struct node *node;
+    struct kb_conn *conn;
+    enum node_purpose purpose;
+    bool dialled;
+    enum node_link_state state;
+    int32_t peer_id; /* -1 until the hello */
+    uint64_t peer_incarnation;
+    uint64_t peer_broker_epoch;
+    struct kb_uuid peer_directory;
+    uint64_t number;
+    uint64_t opened_ms;
+    uint64_t heard_ms; /* last frame */
+    uint64_t next_request_id;
+    uint64_t owed_since_ms; /* the oldest unanswered call, or the last answer */
+    struct kb_map calls;    /* request id -> struct node_call */
+    void *fetch_session;    /* replicate.c: what this follower asked for */
+    LIST_ENTRY(node_link) accepted_links;
+};
+
+/* Another broker, known from the configuration or from the image. */
+struct node_peer {
+    struct node *node;
+    int32_t id;
+    char *host; /* of its controller listener; may be NULL while unknown */
+    uint16_t port;
+    bool voter; /* configured or by the log */
+    struct node_link *dialled[NODE_PURPOSE_COUNT_];
+    struct node_link *accepted[NODE_PURPOSE_COUNT_]; /* the served one: highest number */
+    uint64_t accepted_incarnation;
+    uint64_t link_number[NODE_PURPOSE_COUNT_]; /* last number we dialled with */
+    struct kb_timer *redial[NODE_PURPOSE_COUNT_];
+    uint32_t redial_ms[NODE_PURPOSE_COUNT_];
+    /* Failure detection of our own control link (rules 7.2, 7.3). */
+    uint64_t incarnation; /* as last seen in a hello, 0 = never */
+    uint64_t heard_ms;    /* last control frame, either direction of dialling */
+    uint64_t closed_ms;   /* our control link closed at, 0 = open or never opened */
+    bool refused;         /* the last dial was refused */
+    bool accepting;       /* TCP was accepted since the link closed: the process exists */
+    bool dead;            /* judged dead by 7.2; cleared by a hello */
+    bool blank;           /* its hello named no cluster */
+    bool founded_hello;   /* we have a hello of this process life for founding */
+    struct kb_uuid directory;
+    bool has_directory;
+    struct kb_timer *grace;
+    void *fetcher; /* fetcher.c: what we follow there */
+};
+
+/* Create links, listen on the controller listener. 0 or negative with *ret_reason (heap). */
+int node_links_start(struct node *n, char **ret_reason);
+void node_links_stop(struct node *n); /* closes all */
+void node_links_free(struct node *n);
+/* The peer with this id, made when host is given and it is new; NULL otherwise. Addresses are
+ * updated. */
+struct node_peer *node_peer_get(struct node *n, int32_t id, const char *host, uint16_t port);
+struct node_peer *node_peer_find(struct node *n, int32_t id);
+/* The link to use for a message to this peer: the dialled one if open, else the accepted one; NULL
+ * if none. */
+struct node_link *node_peer_link(struct node_peer *p, enum node_purpose purpose);
+/* Send one message; payload (may be NULL) is taken. Never fails: a closed link drops it. */
+void node_link_send(struct node_link *l, Kvorum__PeerMessage *m, struct kb_chain *payload);
+/* Send and wait for the answer (or the link's end). -KB_ECLOSED or -KB_ELIMIT at once: fn is not
+ * called. */
+int node_link_call(struct node_link *l, Kvorum__PeerMessage *m, struct kb_chain *payload,
+                   node_answer_fn *fn, void *arg);
+void node_link_answer(struct node_link *l, uint64_t request_id, Kvorum__PeerMessage *m,
+                      struct kb_chain *payload);
+/* Silence, pings. gap_ms: the loop stood still that long (rule 7.3): deadlines move by it. */
+void node_links_tick(struct node *n, uint64_t now_ms, uint64_t gap_ms);
+/* Forget the calls whose arg is this (their fn is not called any more). */
+void node_link_forget(struct node_link *l, const void *arg);
+
+struct node_founding_voter {
+    int32_t id;
+    struct kb_uuid directory_id;
+};
+
+/* A received message of a kind; request_id 0 = no answer wanted. link is open and is the served
+ * one. */
+struct node_message {
+    struct node_link *link;
+    struct node_peer *peer;
+    const Kvorum__PeerMessage *m;
+    uint64_t request_id;
+    struct kb_block *frame; /* take a reference to keep payload */
+    struct kb_view payload;
+};
+
+/* What links report, in node.c: a hello was exchanged; an open link closed; a peer was judged dead
+ * (rule 7.2). */
+void node_peer_opened(struct node *n, struct node_peer *p, struct node_link *l);
+void node_peer_closed(struct node *n, struct node_peer *p, struct node_link *l);
+void node_peer_evidence(struct node *n, struct node_peer *p);
+/* A message that is neither hello nor answer goes to its module (node.c). */
+void node_dispatch(struct node *n, const struct node_message *msg);
+void node_links_take_ping(struct node *n, const struct node_message *msg);
+
+/* ---- identity.c: founding and joining (rule 11) -------------------------------------------------
+ */
+
+int node_identity_start(
+    struct node *n, char **ret_reason); /* reads what the directory says; sets blank, cluster_id */
+bool node_identity_founded(const struct node *n); /* a founding voter list is persisted */
+void node_identity_hello(struct node *n, struct node_peer *p, const Kvorum__PeerHello *h);
+/* The cluster id was replayed: adopt it durably. */
+void node_identity_adopt(struct node *n, const char *cluster_id);
+/* Founding voters with directory ids, valid once founded. */
+size_t node_identity_voters(const struct node *n, const struct node_founding_voter **ret);
+void node_identity_free(struct node *n);
+
+/* ---- partition.c, produce.c, read.c: replicas of this broker -----------------------------------
+ */
+
+struct node_append_op;
+struct node_fetch_wait;
+
+enum node_partition_state {
+    NODE_PARTITION_OPENING, /* creation or recovery under way */
+    NODE_PARTITION_OPEN,
+    NODE_PARTITION_FAILED, /* its disk failed; serves nothing */
+    NODE_PARTITION_CLOSING,
+};
+
+struct node_partition {
+    struct node *node;
+    struct kb_uuid topic_id;
+    char *topic;
+    int32_t index;
+    enum node_partition_state state;
+    struct log *log; /* NULL while opening */
+    struct rep *rep; /* NULL while opening */
+    bool assigned;   /* this broker is a replica by the committed image */
+    TAILQ_HEAD(, node_append_op)
+    produce_waits; /* by last offset, acks waiting for durability or HW */
+    TAILQ_HEAD(, node_fetch_wait) fetch_waits; /* client fetches parked on this partition */
+    struct node_group *group; /* groups.c: shard, when this is a led __consumer_offsets partition */
+    struct node_fetcher_entry *fetch_entry; /* fetcher.c */
+    void *follower_sessions;                /* replicate.c: links that follow this partition */
+    UT_hash_handle hh;                      /* by (topic id, index) */
+};
+
+int node_partitions_start(
+    struct node *n); /* open what the directory holds; node_recovered() when all are open */
+void node_partitions_apply(struct node *n,
+                           const struct meta_delta *delta); /* committed image changed */
+void node_partitions_tick(struct node *n, uint64_t now_ms);
+void node_partitions_close(struct node *n,
+                           void (*done)(struct node *)); /* clean: sync and write indexes */
+void node_partitions_free(struct node *n);
+/* NULL when this broker holds no such replica. */
+struct node_partition *node_partition_find(struct node *n, const struct kb_uuid *topic_id,
+                                           int32_t index);
+/* What registration reports about each log (rule 8.3); arena-allocated. */
+void node_partitions_report(struct node *n, struct kb_arena *arena,
+                            Kvorum__PeerLogReport ***ret_items, size_t *ret_count);
+/* Run replica effects (role changes, HW moves, proposals, truncations, wake-ups). */
+void node_partition_run(struct node_partition *p, struct rep_effects *fx);
+
+/* One batch for one partition. done runs exactly once, maybe before node_append returns. */
+struct node_append_op {
+    struct node_partition *partition; /* set by the caller */
+    struct kb_block *block; /* borrowed for the call; holds exactly one batch at position */
+    size_t position;
+    size_t size;
+    int16_t acks; /* -1, 0, 1 */
+    uint32_t timeout_ms;
+    bool internal; /* written by this broker itself (groups): batch is trusted */
+    void (*done)(struct node_append_op *op);
+    /* Results. */
+    enum kw_error error;
+    const char *error_text; /* static or NULL */
+    int64_t base_offset;    /* -1 on error */
+    int64_t last_offset;
+    int64_t log_append_time_ms;
+    int64_t log_start_offset;
+    int32_t bad_record; /* index in the batch, -1 = none */
+    /* Private. */
+    int32_t leader_epoch_;
+    bool waiting_;
+    uint64_t deadline_ms_;
+    TAILQ_ENTRY(node_append_op) waits_;
+};
+void node_append(struct node_append_op *op);
+/* The caller goes away (connection closed): done will not run any more; the data stays. */
+void node_append_cancel(struct node_append_op *op);
+
+/* One client read. done runs exactly once, maybe before node_read returns. */
+struct node_read_op {
+    struct node_partition *partition;
+    int64_t offset;
+    uint32_t max_bytes;
+    bool min_one;                 /* a first batch above max_bytes is returned whole */
+    int32_t current_leader_epoch; /* -1 = unchecked */
+    int32_t last_fetched_epoch;   /* -1 = unchecked */
+    void (*done)(struct node_read_op *op);
+    enum kw_error error;
+    struct kb_chain records; /* taken over by the caller */
+    int64_t high_watermark;
+    int64_t last_stable_offset;
+    int64_t log_start_offset;
+    int32_t diverging_epoch; /* -1 = none */
+    int64_t diverging_end_offset;
+    void *private_[4];
+};
+void node_read(struct node_read_op *op);
+
+/* A parked client fetch: fn runs (as a new event) when the partition's HW, leader, epoch or start
+ * changed; once per registration. */
+struct node_fetch_wait {
+    struct node_partition *partition;
+    void (*fn)(struct node_fetch_wait *w);
+    bool registered;
+    TAILQ_ENTRY(node_fetch_wait) entries;
+};
+void node_fetch_wait_add(struct node_partition *p, struct node_fetch_wait *w);
+void node_fetch_wait_remove(struct node_fetch_wait *w);
+void node_partition_wake(struct node_partition *p); /* calls all waits */
+
+/* Leader checks and bounds for ListOffsets, OffsetForLeaderEpoch, DeleteRecords: KW_NONE or the
+ * error to answer. */
+enum kw_error node_partition_check_leader(struct node_partition *p, int32_t current_leader_epoch);
+
+/* ---- replicate.c: leader side of peer fetches; fetcher.c: follower side -------------------------
+ */
+
+void node_replicate_fetch(struct node *n, const struct node_message *msg);   /* FetchRequest */
+void node_replicate_durable(struct node *n, const struct node_message *msg); /* DurableReport */
+void node_replicate_link_closed(struct node *n, struct node_link *l);
+void node_replicate_wake(
+    struct node_partition *p); /* data written or HW moved: answer parked polls */
+void node_fetcher_assign(struct node_partition *p, int32_t leader_id); /* -1 = follow nobody */
+void node_fetcher_link_open(struct node *n, struct node_peer *peer);
+void node_fetcher_link_closed(struct node *n, struct node_peer *peer);
+void node_fetcher_durable(struct node_partition *p); /* the log's durable end or generation moved */
+void node_fetcher_free(struct node *n);
+
+/* ---- quorum.c, snapshot.c: the Raft driver ------------------------------------------------------
+ */
+
+int node_quorum_start(struct node *n); /* opens log, vote, snapshot; node_quorum_ready() follows */
+void node_quorum_message(struct node *n, const struct node_message *msg); /* all Raft* bodies */
+void node_quorum_link_open(struct node *n, struct node_peer *peer);
+void node_quorum_link_closed(struct node *n, struct node_peer *peer, bool dead);
+void node_quorum_tick(struct node *n);
+void node_quorum_free(struct node *n);
+/* Leader only: append one batch of metadata records; fn runs when it is committed and applied here
+ * (result 0), or when leadership was lost first (-KB_ECLOSED). Returns the last index, or negative
+ * (-KB_EAGAIN: too much uncommitted; -KB_EPERM: not the leader). */
+typedef void node_committed_fn(void *arg, int result);
+int64_t node_quorum_propose(struct node *n, const struct meta_records *records,
+                            node_committed_fn *fn, void *arg);
+/* fn runs when everything proposed so far is committed (read-only answers, rule 6.3). */
+void node_quorum_barrier(struct node *n, node_committed_fn *fn, void *arg);
+/* fn runs when index is applied here, or with -KB_ETIMEDOUT. */
+void node_quorum_wait_applied(struct node *n, uint64_t index, uint64_t timeout_ms,
+                              node_committed_fn *fn, void *arg);
+bool node_quorum_is_leader(const struct node *n);
+int32_t node_quorum_leader_id(const struct node *n); /* -1 unknown */
+uint64_t node_quorum_applied(const struct node *n);
+
+/* ---- controller.c: what only the active controller does -----------------------------------------
+ */
+
+void node_controller_elected(
+    struct node *n); /* first own-term entry applied: make the speculative image */
+void node_controller_resigned(struct node *n);
+void node_controller_message(
+    struct node *n, const struct node_message *msg); /* Register, Heartbeat, AlterPartition, … */
+void node_controller_link(struct node *n,
+                          struct node_peer *peer); /* its control link opened, closed, died */
+void node_controller_tick(struct node *n, uint64_t now_ms);
+void node_controller_forward(struct node *n, const struct node_message *msg); /* ForwardRequest */
+/* Run a handler that fills a meta_result, append its records, and when committed call fn. For the
+ * API room. */
+typedef void node_command_fn(void *arg, int result, uint64_t index);
+int node_controller_submit(struct node *n, struct meta_result *result, node_command_fn *fn,
+                           void *arg);
+
+/* ---- lifecycle.c: this broker as the controller's client
+ * ------------------------------------------ */
+
+void node_lifecycle_start(struct node *n);
+void node_lifecycle_applied(struct node *n, const struct meta_delta *delta);
+void node_lifecycle_link(
+    struct node *n, struct node_peer *peer); /* a control link opened or closed, leader changed */
+void node_lifecycle_tick(struct node *n, uint64_t now_ms);
+void node_lifecycle_stop(struct node *n, uint64_t timeout_ms, void (*done)(struct node *));
+void node_lifecycle_propose_isr(struct node_partition *p, const struct rep_proposal *proposal);
+void node_lifecycle_ask_election(struct node_partition *p, const char *reason, bool damaged);
+/* A block of producer ids; fn(first, count) or count 0 on failure. */
+typedef void node_producer_ids_fn(void *arg, int64_t first, int32_t count);
+void node_lifecycle_producer_ids(struct node *n, node_producer_ids_fn *fn, void *arg);
+
+/* ---- client.c: Kafka connections
+ * ------------------------------------------------------------------ */
+
+struct node_client; /* a connection */
+
+struct node_request {
+    struct node *node;
+    struct node_client
+        *client; /* NULL: the connection is gone, or the request was forwarded to us */
+    struct node_listener *listener; /* it came in on; NULL when forwarded: see listener_name */
+    const char *listener_name;
+    char client_host[64];
+    struct kw_request_header header;
+    struct kb_block *frame; /* the whole frame; owned reference */
+    struct kb_view body;    /* behind the header */
+    struct kb_arena arena;  /* decoded request, continuation */
+    uint64_t received_us;
+    void *op; /* the API's continuation */
+    void (*cancel)(struct node_request
+                       *rq); /* the connection closed: drop what waits, then node_request_free */
+    void *forward_;          /* where a forwarded request is answered */
+    uint64_t commit_index;   /* set by admin handlers: the answer rests on it (6.11) */
+};
+/* Send the answer and free the request. The response body is written by write(writer, version,
+ * body); header and size are added here. */
+typedef void node_body_write_fn(struct kw_writer *w, int16_t version, const void *body);
+void node_request_reply(struct node_request *rq, node_body_write_fn *write, const void *body);
+/* No answer (acks=0), next request may come. */
+void node_request_done(struct node_request *rq);
+/* Malformed or not allowed: close the connection, free the request; counted and logged
+ * (rate-limited). */
+void node_request_reject(struct node_request *rq, const char *why);
+void node_request_free(struct node_request *rq);
+
+int node_clients_start(struct node *n, char **ret_reason);
+void node_clients_stop(struct node *n);
+void node_clients_free(struct node *n);
+/* Handle a Kafka frame that another broker forwarded; answer goes to fn as a whole response frame.
+ */
+typedef void node_forwarded_fn(void *arg, struct kb_chain *frame, uint64_t commit_index);
+void node_clients_forwarded(struct node *n, struct kb_block *frame, struct kb_view body,
+                            const char *client_host, const char *listener, node_forwarded_fn *fn,
+                            void *arg);
+
+struct node_listener {
+    struct node *node;
+    const struct node_listener_config *config;
+    struct kb_listener *listener;
+};
+
+/* ---- groups.c: consumer group shards
+ * ---------------------------------------------------------------- */
+
+void node_groups_leader(struct node_partition *p, bool leading); /* load or free the shard */
+void node_groups_committed(struct node_partition *p);            /* HW moved */
+void node_groups_tick(struct node *n, uint64_t now_ms);
+void node_groups_free(struct node *n);
+void node_groups_topic_deleted(struct node *n, const char *topic, const struct kb_uuid *topic_id);
+
+/* ---- apply.c: the committed image moves
+ * --------------------------------------------------------------- */
+
+/* Called by quorum.c for each committed batch in order, after the image has replayed it. */
+void node_applied(struct node *n, const struct meta_delta *delta);
+
+/* ---- node
+ * ------------------------------------------------------------------------------------------------
+ */
+
+struct node_identity;
+struct node_quorum;
+struct node_control;
+struct node_lifecycle;
+struct node_client_table;
+struct node_group_table;
+
+/* Counters for status and metrics. */
+struct node_counters {
+    uint64_t requests;
+    uint64_t requests_rejected;
+    uint64_t produce_bytes;
+    uint64_t produce_records;
+    uint64_t fetch_bytes;
+    uint64_t isr_shrinks;
+    uint64_t isr_expands;
+    uint64_t elections_seen;
+};
+
+struct node {
+    struct kb_env *env;
+    struct node_config config;
+    enum node_state state;
+    char *fail_reason;
+    uint64_t incarnation;
+    uint64_t started_ms;
+
+    struct log_dir *dir; /* identity, lock, checkpoints */
+    struct kb_uuid directory_id;
+    char *cluster_id; /* NULL = blank */
+    bool blank;
+
+    struct kb_budget client_budget; /* client frames */
+    struct kb_budget data_budget;   /* data-link frames */
+
+    /* links */
+    struct kb_map peers; /* id -> struct node_peer */
+    LIST_HEAD(, node_link) accepted_links;
+    struct kb_listener *peer_listener;
+    bool links_stopped;
+    uint64_t pinged_ms;
+    struct kb_log_rate link_rate;
+    struct node_identity *identity;
+    const struct node_listener_config *controller_listener;
+
+    struct meta_image *image; /* committed */
+    uint64_t broker_epoch;    /* of this incarnation, as replayed; 0 = not registered */
+    bool fenced;
+
+    struct node_partition *partitions; /* uthash by key */
+    size_t partitions_opening;
+
+    struct node_quorum *quorum;
+    struct node_control *control; /* non-NULL while active controller */
+    struct node_lifecycle *lifecycle;
+    struct node_client_table *clients;
+    struct node_group_table *groups;
+    struct node_counters counters;
+
+    struct kb_timer *tick; /* every 50 ms: lag checks, sessions, retention */
+    uint64_t tick_ms;      /* last run, to see standstills (rule 7.3) */
+    node_started_fn *started;
+    void *started_arg;
+    node_stopped_fn *stopped;
+    void *stopped_arg;
+};
+
+/* Cannot go on: log, then leave the process (rule 9.3). */
+void node_panic_disk(struct node *n, const char *what, int err);
+static inline uint64_t node_now(struct node *n)
+{
+    return kb_env_now_ms(n->env);
+}
+
+#endif
