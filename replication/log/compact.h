@@ -10,7 +10,8 @@
 
 /* Compaction of closed segments: the last value of each key stays. Two layers:
  *   - log_compact_run: the work itself, inside a background job, over files nobody writes any more;
- *     it reads NNN.log and leaves NNN.log.cleaned beside them. Shares nothing with the loop.
+ *     it reads NNN.log and leaves NNN.log.cleaned and
+ *     its indexes beside them, synced. Shares nothing with the loop.
  *   - the swap, in three short steps that the log's owner runs (log.h), and what recovery does with
  *     a swap that a crash cut short.
  *
@@ -90,14 +91,14 @@ int log_compact_run(struct kb_fs *fs, const struct log_compact_input *in,
 void log_compact_result_release(struct log_compact_result *r);
 
 /* The swap of one group. Each step is for a job of the data lane, in this order; between them the
- * loop moves its handles:
- *   commit   NNN.log.cleaned -> NNN.log.swap, directory synced: from here recovery finishes it.
- *            Then the old files -> *.deleted.
+ * loop moves its handles (log_replace_segments does all of it):
+ *   commit   NNN.log.cleaned (its indexes before it) -> .swap, directory synced: from here recovery
+ *            finishes it. Then the old files -> *.deleted, directory synced.
  *   (loop)   kb_file_set_path of the old segments to *.deleted: their readers go on undisturbed.
- *   finish   NNN.log.swap -> NNN.log, directory synced.
- *   (loop)   the new segment takes the old ones' place; indexes are made from it on demand.
+ *   finish   indexes, then NNN.log.swap -> final names, directory synced.
+ *   (loop)   the new segment takes the old ones' place.
  *   discard  the *.deleted files go, after file.delete.delay.ms (recovery removes leftovers).
- * abandon, instead of commit: the old segments changed meanwhile. */
+ * abandon, instead of commit: the old segments changed meanwhile. Steps may be repeated. */
 int log_compact_commit(struct kb_fs *fs, const char *dir, const int64_t *old_bases, size_t count);
 int log_compact_finish(struct kb_fs *fs, const char *dir, int64_t base_offset);
 int log_compact_discard(struct kb_fs *fs, const char *dir, const int64_t *old_bases, size_t count);

@@ -90,7 +90,7 @@ struct log_dir *log_dir_open(struct kb_env *env, const struct log_dir_options *o
  * NULL. A job under way finishes by itself. */
 struct log_dir *log_dir_free(struct log_dir *dir);
 
-const char *log_dir_path(const struct log_dir *dir);
+const char *log_dir_root(const struct log_dir *dir);
 struct kb_uuid log_dir_id(const struct log_dir *dir);
 
 /* ---- logs and their marks ---- */
