@@ -1,0 +1,73 @@
+#ifndef SIM_DISK_H
+#define SIM_DISK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto/base/bytes.h"
+#include "tests/sim/sim_world.h"
+
+/* A disk with two images: what processes see (page cache included) and what would survive a power
+ * cut. kb_fs_sync carries one file's bytes and size over; kb_fs_sync_dir one directory's creations,
+ * renames and removals. Paths are absolute or relative to "/", which always exists. */
+
+struct sim_disk_settings {
+    uint64_t capacity_bytes; /* 0 = endless */
+    bool no_allocate;        /* kb_fs_allocate answers -KB_EUNSUPPORTED */
+    /* Virtual time of one call, uniform between both. */
+    uint32_t write_us_min, write_us_max;
+    uint32_t sync_us_min, sync_us_max;
+    uint32_t read_us_min, read_us_max;
+    /* Chances in a million: kb_env_read_now would wait; a call fails with -KB_EIO. */
+    uint32_t cold_ppm;
+    uint32_t write_eio_ppm, sync_eio_ppm, read_eio_ppm;
+    /* The next n calls fail with -KB_EIO, whatever the chances. */
+    uint32_t write_fail_next, sync_fail_next, read_fail_next;
+};
+/* To be changed in place at any time. */
+struct sim_disk_settings *sim_disk_settings(struct sim_disk *d);
+
+/* Every write, sync and read that starts or is under way ends duration_ms later. */
+void sim_disk_stall(struct sim_disk *d, uint64_t duration_ms);
+
+/* Power cut: what was not synced is lost, kept, or torn and reordered in sectors of 512 bytes;
+ * directories keep a prefix of their unsynced changes; renames are old or new. Only while no
+ * process runs on the host: sim_env_power_cut does both. */
+enum sim_crash_mode {
+    SIM_CRASH_SEEDED, /* the seed picks one of the others per file and directory */
+    SIM_CRASH_DROP,
+    SIM_CRASH_KEEP,
+    SIM_CRASH_TORN,
+};
+void sim_disk_crash(struct sim_disk *d, enum sim_crash_mode mode);
+/* What sim_env_power_cut uses; SIM_CRASH_SEEDED at first. */
+void sim_disk_set_crash_mode(struct sim_disk *d, enum sim_crash_mode mode);
+
+/* All bytes of a file in one of the images: 0 or -KB_ENOENT. Caller releases *ret. */
+int sim_disk_read(struct sim_disk *d, const char *path, struct kb_buf *ret);
+int sim_disk_read_durable(struct sim_disk *d, const char *path, struct kb_buf *ret);
+/* Borrowed view of the same, valid until the next change of the disk. */
+int sim_disk_view(struct sim_disk *d, const char *path, bool durable, struct kb_view *ret);
+/* Names in a directory of either image, sorted; stops at and returns a non-zero answer. */
+int sim_disk_list(struct sim_disk *d, const char *path, bool durable, kb_fs_list_fn *fn, void *arg);
+
+/* ---- meddling (both images, at once durable) ---- */
+
+/* Create or replace a file, with its directories. */
+void sim_disk_put(struct sim_disk *d, const char *path, const void *data, size_t size);
+/* 0 or -KB_ENOENT (no such file or no such byte). */
+int sim_disk_flip_bit(struct sim_disk *d, const char *path, uint64_t position, unsigned bit);
+int sim_disk_remove(struct sim_disk *d, const char *path); /* a file */
+/* Everything is gone, as after a replaced disk. Only while no process runs. */
+void sim_disk_wipe(struct sim_disk *d);
+/* Remember the durable image, and go back to it later: an older copy of the directory. Restoring
+ * wants no running process. */
+struct sim_disk_copy;
+struct sim_disk_copy *sim_disk_copy_new(struct sim_disk *d);
+void sim_disk_restore(struct sim_disk *d, const struct sim_disk_copy *copy);
+struct sim_disk_copy *sim_disk_copy_free(struct sim_disk_copy *copy);
+
+uint64_t sim_disk_used_bytes(const struct sim_disk *d);
+uint64_t sim_disk_sync_count(const struct sim_disk *d); /* kb_fs_sync and lane syncs so far */
+
+#endif

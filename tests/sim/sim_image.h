@@ -1,0 +1,71 @@
+#ifndef SIM_IMAGE_H
+#define SIM_IMAGE_H
+
+#include "tests/sim/sim_private.h"
+
+/* One file or directory of a simulated disk: its two images, and how a power cut merges them. */
+
+struct sim_image {
+    uint8_t *data;
+    uint64_t size;
+    uint64_t capacity;
+};
+
+struct sim_inode;
+struct sim_name {
+    char *text;
+    struct sim_inode *inode; /* a reference */
+};
+/* Sorted by text. */
+struct sim_names {
+    struct sim_name *names;
+    size_t count, capacity;
+};
+
+/* Bytes [from, to) may differ between the images; empty when from >= to. */
+struct sim_range {
+    uint64_t from, to;
+};
+
+struct sim_inode {
+    uint64_t id;
+    bool dir;
+    uint32_t refs;
+    uint32_t links; /* visible names */
+    struct sim_image now, durable;
+    struct sim_range dirty; /* written and not synced */
+    struct sim_range lost;  /* a failed sync marked them clean all the same */
+    uint64_t reserved;      /* allocated up to here */
+    int64_t modified_wall_ms;
+    struct sim_names names, durable_names;
+    int settle_ops; /* scratch of the power cut */
+};
+
+struct sim_inode *sim_inode_new(uint64_t id, bool dir); /* one reference */
+/* Free an inode nobody holds; its names are gone already. */
+void sim_inode_release(struct sim_inode *i);
+
+/* Change the visible image. */
+void sim_inode_put(struct sim_inode *i, const void *data, size_t size, uint64_t position);
+void sim_inode_resize(struct sim_inode *i, uint64_t size);
+/* Sync: the durable image becomes the visible one, where it is dirty. */
+void sim_inode_make_durable(struct sim_inode *i);
+/* A failed sync: some of it reached the disk, all of it counts as clean (fsyncgate). */
+void sim_inode_sync_failed(struct sim_inode *i, struct kb_prng *prng);
+/* Reading from the disk again shows what failed syncs lost. */
+void sim_inode_forget_lost(struct sim_inode *i);
+/* Power cut: both images become one that the seed composes. */
+void sim_inode_settle(struct sim_inode *i, enum sim_crash_mode mode, struct kb_prng *prng);
+
+/* The inode under a name or NULL, borrowed. */
+struct sim_inode *sim_names_get(const struct sim_names *names, const char *text);
+/* Takes the reference to i; gives back the former one, or NULL. */
+struct sim_inode *sim_names_put(struct sim_names *names, const char *text, struct sim_inode *i);
+/* Gives back the reference, or NULL. */
+struct sim_inode *sim_names_remove(struct sim_names *names, const char *text);
+/* Remove the last one; NULL when none is left (and all memory is freed). */
+struct sim_inode *sim_names_pop(struct sim_names *names);
+/* Index of the first name greater than text. */
+size_t sim_names_after(const struct sim_names *names, const char *text);
+
+#endif

@@ -1,0 +1,41 @@
+#ifndef SIM_NET_H
+#define SIM_NET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tests/sim/sim_world.h"
+
+/* The network: TCP as processes see it. Bytes of a connection keep their order and are never
+ * altered; they may be late, wait behind a cut until it heals, or be lost with the connection.
+ * A connection whose bytes find no way for tcp_timeout is given up by the sender. Host names are
+ * the hosts' names; "localhost" and "127.0.0.1" are the asking host. */
+
+struct sim_link_settings {
+    uint32_t delay_us_min, delay_us_max; /* one way, per segment, order kept */
+    uint32_t loss_ppm;                   /* a segment comes late by a retransmission (200+ ms) */
+    uint32_t reset_ppm;                  /* a segment ends its connection at both ends instead */
+};
+/* Every link, now and later made. */
+void sim_net_set_all(struct sim_world *w, const struct sim_link_settings *settings);
+/* One direction of one pair. */
+struct sim_link_settings *sim_net_link(struct sim_host *from, struct sim_host *to);
+
+/* Cut and heal one direction; what was sent meanwhile arrives some time after healing. */
+void sim_net_cut(struct sim_host *from, struct sim_host *to);
+void sim_net_heal(struct sim_host *from, struct sim_host *to);
+bool sim_net_is_cut(const struct sim_host *from, const struct sim_host *to);
+void sim_net_heal_all(struct sim_world *w);
+/* Reset every connection between the two (RST at both ends). */
+void sim_net_reset(struct sim_host *a, struct sim_host *b);
+
+/* After this long without a way an unacknowledged sender gives up (default 15 s; a process meets
+ * it as KB_CLOSE_ERROR). */
+void sim_net_set_tcp_timeout(struct sim_world *w, uint64_t timeout_ms);
+
+struct sim_net_counts {
+    uint64_t connects, frames, bytes, resets, retransmissions, blocked;
+};
+struct sim_net_counts sim_net_counts(const struct sim_world *w);
+
+#endif
