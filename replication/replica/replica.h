@@ -125,7 +125,7 @@ enum rep_fx_flag {
     REP_FX_HW = 1u << 6,        /* HW moved to high_watermark: answer acks=all, consumers, parked
                                    follower polls (3.4) */
     REP_FX_DURABLE = 1u << 7,   /* the leader's own counted durable end moved: answer acks=1 */
-    REP_FX_LOW_WATERMARK = 1u << 8,   /* ask rep_delete_records_done for parked DeleteRecords */
+    REP_FX_LOW_WATERMARK = 1u << 8,   /* ask rep_delete_done for parked DeleteRecords */
     REP_FX_WAKE_FOLLOWERS = 1u << 9,  /* more written bytes for followers */
     REP_FX_FETCH = 1u << 10,          /* follower: send a request for rep_fetch_position (again) */
     REP_FX_REPORT_DURABLE = 1u << 11, /* follower: send rep_fetch_position's durable ends (2.3) */
@@ -197,7 +197,9 @@ void rep_on_written(struct rep *r, uint64_t generation, int64_t offset, uint64_t
                     struct rep_effects *fx);
 void rep_on_durable(struct rep *r, uint64_t generation, int64_t offset, uint64_t now_ms,
                     struct rep_effects *fx);
-/* The cut asked for is queued: the log accepts appends at log_end and syncs the cut before them. */
+/* The cut asked for is queued: the log accepts appends at log_end and syncs the cut before them.
+ * Reports of the former generation are void from here on, so once the cut is synced the log reports
+ * written and durable log_end under the new one. */
 void rep_on_truncated(struct rep *r, uint64_t generation, int64_t log_end, uint64_t now_ms,
                       struct rep_effects *fx);
 /* The log is empty and starts at log_start. */
@@ -233,10 +235,11 @@ enum rep_append_done rep_append_done(const struct rep *r, int32_t leader_epoch, 
 /* ---- leader: followers -----------------------------------------------------------------------
  */
 
-/* How much of a log is on disk. Both travel: the leader counts the one its own image asks for. */
+/* What of a log is on disk. Both ends travel: the leader counts the one its own image asks for. */
 struct rep_ends {
     int64_t written;
     int64_t durable;
+    int64_t log_start; /* the start that survives a power cut */
 };
 /* A follower's request for one partition, as it came in. */
 struct rep_fetch {
@@ -247,12 +250,11 @@ struct rep_fetch {
     int64_t offset;     /* its LEO */
     int32_t last_epoch; /* of the batch before it; -1 = its log is empty */
     int64_t high_watermark;
-    int64_t log_start; /* durable start */
     struct rep_ends ends;
 };
 enum rep_fetch_result {
-    REP_FETCH_OK,            /* answer offset..bound, or park it if offset = bound and the follower
-                                knows high_watermark already */
+    REP_FETCH_OK,            /* answer offset..bound, or park it if offset >= bound and the follower
+                                was told this high_watermark and log_start already */
     REP_FETCH_DIVERGING,     /* answer diverging, no data, no HW (KAFKA-14704) */
     REP_FETCH_RESET,         /* the follower must restart its log at reset_offset */
     REP_FETCH_NOT_LEADER,    /* this replica does not lead, or stopped because of damage */
@@ -411,6 +413,8 @@ void rep_answer_end(struct rep *r, const struct rep_answer *answer, uint64_t now
 
 enum rep_state rep_state(const struct rep *r);
 bool rep_is_leader(const struct rep *r);
+/* What the controller must know; sent again to each new controller. NONE most of the time. */
+enum rep_report rep_standing_report(const struct rep *r);
 bool rep_is_cut_off(struct rep *r, uint64_t now_ms);
 int32_t rep_leader(const struct rep *r);       /* by the image; -1 = none */
 int32_t rep_leader_epoch(const struct rep *r); /* by the image; -1 = no image */

@@ -1,0 +1,174 @@
+#include "proto/base/assert.h"
+#include "proto/base/log.h"
+#include "replication/replica/internal.h"
+
+/* The follower's part: where to ask (2.1), what to take (2.4), where to cut (2.5-2.8). */
+
+void rep_follower_enter(struct rep *r, struct rep_effects *fx)
+{
+    if (r->log_state == REP_LOG_MISSING)
+        r->log_state = REP_LOG_WHOLE; /* out of ISR and ELR: a new, empty copy */
+    fx->flags |= REP_FX_FETCH;
+}
+
+/* Move to TRUNCATING and ask for the cut, or for a log that starts over at `to`. */
+static void start_cut(struct rep *r, enum rep_fx_flag how, int64_t to, struct rep_effects *fx)
+{
+    KB_ASSERT(r->state != REP_LEADER); /* 1.7 */
+    rep_move(r, REP_TRUNCATING, fx);
+    fx->flags |= how;
+    fx->to = to;
+    fx->lower_hw = to < r->hw;
+    if (fx->lower_hw) /* at once, so that no checkpoint written meanwhile is higher (2.7) */
+        r->hw = rep_max(to, r->log_start);
+    kb_log_debug("replica", "event=%s node=%d epoch=%d end=%lld hw=%lld to=%lld",
+                 how == REP_FX_RESET ? "reset" : "truncate", r->config.node_id,
+                 r->image.leader_epoch, (long long)r->log_end, (long long)r->hw, (long long)to);
+}
+
+void rep_follower_refetch(struct rep *r, struct rep_effects *fx)
+{
+    start_cut(r, REP_FX_RESET, 0, fx);
+    fx->set_aside = true;
+}
+
+bool rep_fetch_position(const struct rep *r, struct rep_fetch_target *ret)
+{
+    if (r->state != REP_FOLLOWER)
+        return false;
+    *ret = (struct rep_fetch_target){
+        .leader = r->image.leader,
+        .leader_broker_epoch = r->image.leader_broker_epoch,
+        .fetch =
+            {
+                .follower = r->config.node_id,
+                .broker_epoch = r->broker_epoch,
+                .leader_epoch = r->image.leader_epoch,
+                .offset = r->log_end,
+                .last_epoch = r->view.epoch_before(r->view.arg, r->log_end),
+                .high_watermark = r->hw,
+                .ends = r->ends,
+            },
+    };
+    return true;
+}
+
+/* 2.7: only a log that ends before the last unclean election may lose bytes below its HW. */
+static bool may_cut_below_hw(const struct rep *r)
+{
+    return r->view.epoch_before(r->view.arg, r->log_end) < r->image.last_unclean_epoch;
+}
+
+/* Where the logs part, as far as this answer tells (KIP-101, KIP-279). */
+static int64_t divergence_point(const struct rep *r, struct rep_epoch_offset leader)
+{
+    struct rep_epoch_offset own = r->view.end_offset_for_epoch(r->view.arg, leader.epoch);
+
+    if (own.epoch < 0)
+        return leader.end_offset;
+    if (own.epoch < leader.epoch) /* an epoch unknown here: ask again from the end of a lower one */
+        return own.end_offset;
+    return rep_min(own.end_offset, leader.end_offset);
+}
+
+static enum rep_answer_result refuse_cut(struct rep *r, int64_t to, struct rep_effects *fx)
+{
+    kb_log_debug("replica", "event=cut_refused node=%d epoch=%d hw=%lld to=%lld", r->config.node_id,
+                 r->image.leader_epoch, (long long)r->hw, (long long)to);
+    fx->flags |= REP_FX_FAIL_PARKED;
+    fx->fail = REP_FAIL_EPOCH_ENDED;
+    rep_move(r, REP_HALTED, fx);
+    rep_set_report(r, REP_REPORT_CUT_BELOW_HW, fx);
+    return REP_ANSWER_DONE;
+}
+
+static enum rep_answer_result drop(struct rep_effects *fx)
+{
+    fx->flags |= REP_FX_FETCH;
+    return REP_ANSWER_DROP;
+}
+
+static enum rep_answer_result handle_diverging(struct rep *r, const struct rep_answer *a,
+                                               struct rep_effects *fx)
+{
+    int64_t to = divergence_point(r, a->diverging);
+
+    if (to < 0 || to >= r->log_end)
+        return drop(fx); /* no progress: the leader contradicts itself */
+    if (to < r->hw && !may_cut_below_hw(r))
+        return refuse_cut(r, to, fx); /* 2.6 */
+    start_cut(r, to < r->log_start ? REP_FX_RESET : REP_FX_TRUNCATE, to, fx);
+    return REP_ANSWER_DONE;
+}
+
+static enum rep_answer_result handle_reset(struct rep *r, const struct rep_answer *a,
+                                           struct rep_effects *fx)
+{
+    const struct rep_peer *self = rep_peer_find(r, r->config.node_id);
+    bool has_bytes = r->log_end > r->log_start;
+    int64_t to = a->reset_offset;
+
+    if (to < 0 || to == r->log_end || (to < r->log_end && has_bytes))
+        return drop(fx);
+    if (to < r->hw && !may_cut_below_hw(r))
+        return refuse_cut(r, to, fx);
+    if (has_bytes && self != NULL && (self->meta.in_isr || self->meta.in_elr)) { /* 2.8 */
+        r->must_drop = true;
+        rep_move(r, REP_WAITING, fx);
+        rep_set_report(r, REP_REPORT_MUST_DROP, fx);
+        return REP_ANSWER_DONE;
+    }
+    start_cut(r, REP_FX_RESET, to, fx);
+    return REP_ANSWER_DONE;
+}
+
+enum rep_answer_result rep_answer_begin(struct rep *r, const struct rep_answer *answer,
+                                        uint64_t now_ms, struct rep_effects *fx)
+{
+    enum rep_answer_result result = REP_ANSWER_DROP;
+
+    rep_fx_begin(fx);
+    if (r->state == REP_FOLLOWER) {
+        if (answer->leader != r->image.leader || answer->leader_epoch != r->image.leader_epoch ||
+            answer->offset != r->log_end)
+            result = drop(fx);
+        else if (answer->kind == REP_ANSWER_DIVERGING)
+            result = handle_diverging(r, answer, fx);
+        else if (answer->kind == REP_ANSWER_RESET)
+            result = handle_reset(r, answer, fx);
+        else
+            result = REP_ANSWER_TAKE;
+    }
+    rep_fx_end(r, now_ms, fx);
+    return result;
+}
+
+bool rep_answer_batch(const struct rep *r, int32_t leader_epoch, int64_t expected_base,
+                      int32_t last_epoch, int64_t base_offset, int32_t batch_epoch)
+{
+    return r->state == REP_FOLLOWER && leader_epoch == r->image.leader_epoch &&
+           base_offset == expected_base && last_epoch <= batch_epoch &&
+           batch_epoch <= leader_epoch; /* 2.4, KAFKA-18723 */
+}
+
+void rep_answer_end(struct rep *r, const struct rep_answer *answer, uint64_t now_ms,
+                    struct rep_effects *fx)
+{
+    rep_fx_begin(fx);
+    if (r->state == REP_FOLLOWER && answer->leader_epoch == r->image.leader_epoch) {
+        int64_t hw = rep_min(answer->high_watermark, r->log_end);
+        int64_t start;
+        if (hw > r->hw) {
+            r->hw = hw;
+            fx->flags |= REP_FX_HW;
+            fx->high_watermark = hw;
+        }
+        start = rep_min(answer->log_start, r->hw);
+        if (start > r->log_start) {
+            fx->flags |= REP_FX_LOG_START;
+            fx->log_start = start;
+        }
+        fx->flags |= REP_FX_FETCH;
+    }
+    rep_fx_end(r, now_ms, fx);
+}
