@@ -17,7 +17,9 @@
  *
  * One step = one input. Its effects are done in this order: hard, log_reset, truncate, append,
  * messages, sends, apply. Nothing in `messages` waits for anything: the core itself holds a message
- * back until the term, vote and entries it speaks of were reported durable (rule 5.1).
+ * back until the term, vote and entries it speaks of were reported durable (rule 5.1). Hard states
+ * and log writes go through one lane, in this order, so that no entry is ever durable before its
+ * term. Time passes only with RAFT_IN_TICK; other inputs do not judge silence (7.3).
  * Rules cited as n.m are those of the replication rules; R1-R15 the invariants. */
 
 #define RAFT_VOTERS_MAX 15
@@ -52,11 +54,13 @@ struct raft_entry {
     uint64_t term;
 };
 
-/* What a voter file holds. commit_index is a lower bound, good for a faster start only. */
+/* What a voter file holds. commit_index is a lower bound, good for a faster start only. A directory
+ * without such a file and with an empty log starts from {.vote.id = RAFT_NOBODY}. */
 struct raft_hard_state {
     uint64_t term;
     struct raft_node vote; /* vote.id RAFT_NOBODY = none in this term */
     uint64_t commit_index;
+    bool barred; /* found damaged and not yet brought up by a leader: may not vote (5.5) */
 };
 
 /* A voter set and the index of the record that carries it; 0 for the set persisted at founding. */
@@ -306,9 +310,9 @@ struct raft_core;
  * static storage; NULL = it is good. Even sets exist only between two membership changes (5.7). */
 const char *raft_voters_problem(const struct raft_node *nodes, size_t count);
 
-/* 0, -KB_EINVAL (the first voter set with index 0 has a problem, or the entries have gaps, terms
- * that fall, or terms above hard.term though the vote is sound). Copies what it needs. Step it with
- * RAFT_IN_TICK first. */
+/* 0, or -KB_EINVAL: a voter set of index 0 has a problem, the sets are out of order, or the entries
+ * have gaps or falling terms. A log with terms above hard.term counts as a damaged vote. Copies
+ * what it needs. Step it with RAFT_IN_TICK first. */
 int raft_core_new(const struct raft_core_config *config, struct raft_core **ret);
 /* NULL accepted; returns NULL. */
 struct raft_core *raft_core_free(struct raft_core *c);
