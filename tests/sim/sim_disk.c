@@ -32,6 +32,7 @@ struct sim_disk {
     struct sim_inode *root;
     struct dir_op *ops; /* in the order they were made */
     size_t op_count, op_capacity;
+    char *foreign_lock; /* path, or NULL */
 };
 
 static bool chance(struct sim_disk *d, uint32_t ppm)
@@ -89,6 +90,7 @@ struct sim_disk *sim_disk_free(struct sim_disk *d)
         return NULL;
     ops_clear(d);
     free(d->ops);
+    free(d->foreign_lock);
     (void)sim_inode_unref(d, d->root);
     free(d);
     return NULL;
@@ -389,13 +391,8 @@ static bool op_rests_on(const struct dir_op *earlier, const struct dir_op *renam
            strcmp(earlier->name, rename->from_name) == 0;
 }
 
-int sim_disk_sync_dir(struct sim_disk *d, const char *path)
+static void commit_dir(struct sim_disk *d, struct sim_inode *dir)
 {
-    struct sim_inode *dir = sim_disk_find(d, path);
-    if (dir == NULL || !dir->dir)
-        return -KB_ENOENT;
-    if (fails(d, &d->settings.sync_fail_next, d->settings.sync_eio_ppm))
-        return -KB_EIO;
     for (size_t i = 0; i < d->op_count; i++) {
         struct dir_op *op = &d->ops[i];
         if (op->dir == NULL || (op->dir != dir && op->from_dir != dir))
@@ -413,6 +410,16 @@ int sim_disk_sync_dir(struct sim_disk *d, const char *path)
             d->ops[kept++] = d->ops[i];
     }
     d->op_count = kept;
+}
+
+int sim_disk_sync_dir(struct sim_disk *d, const char *path)
+{
+    struct sim_inode *dir = sim_disk_find(d, path);
+    if (dir == NULL || !dir->dir)
+        return -KB_ENOENT;
+    if (fails(d, &d->settings.sync_fail_next, d->settings.sync_eio_ppm))
+        return -KB_EIO;
+    commit_dir(d, dir);
     return 0;
 }
 
@@ -696,8 +703,7 @@ void sim_disk_put(struct sim_disk *d, const char *path, const void *data, size_t
         kb_buf_printf(&at, "/%s", p.parts[n]);
         int r = sim_disk_mkdir(d, (const char *)at.data, 0);
         KB_ASSERT(r == 0 || r == -KB_EEXIST);
-        struct sim_inode *above = walk(d, &p, n, false);
-        durable_set(d, above, p.parts[n], walk(d, &p, n + 1, false));
+        commit_dir(d, walk(d, &p, n, false));
     }
     kb_buf_release(&at);
     struct sim_inode *i = NULL;
@@ -708,7 +714,7 @@ void sim_disk_put(struct sim_disk *d, const char *path, const void *data, size_t
         sim_inode_put(i, data, size, 0);
     recharge(d, i, before);
     sim_inode_make_durable(i);
-    durable_set(d, walk(d, &p, p.count - 1, false), p.parts[p.count - 1], i);
+    commit_dir(d, parent(d, &p));
     (void)kb_free(p.text);
 }
 
@@ -730,9 +736,21 @@ int sim_disk_remove(struct sim_disk *d, const char *path)
     if (r < 0)
         return r;
     path_parse(&p, path);
-    durable_drop(d, parent(d, &p), p.parts[p.count - 1]);
+    commit_dir(d, parent(d, &p));
     (void)kb_free(p.text);
     return 0;
+}
+
+void sim_disk_lock_elsewhere(struct sim_disk *d, const char *path)
+{
+    d->foreign_lock = kb_free(d->foreign_lock);
+    if (path != NULL)
+        d->foreign_lock = kb_strdup(path);
+}
+
+bool sim_disk_is_locked_elsewhere(const struct sim_disk *d, const char *path)
+{
+    return d->foreign_lock != NULL && strcmp(d->foreign_lock, path) == 0;
 }
 
 void sim_disk_wipe(struct sim_disk *d)

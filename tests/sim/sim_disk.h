@@ -51,13 +51,15 @@ int sim_disk_view(struct sim_disk *d, const char *path, bool durable, struct kb_
 /* Names in a directory of either image, sorted; stops at and returns a non-zero answer. */
 int sim_disk_list(struct sim_disk *d, const char *path, bool durable, kb_fs_list_fn *fn, void *arg);
 
-/* ---- meddling (both images, at once durable) ---- */
+/* ---- meddling (both images, at once durable, with what else waits in those directories) ---- */
 
 /* Create or replace a file, with its directories. */
 void sim_disk_put(struct sim_disk *d, const char *path, const void *data, size_t size);
 /* 0 or -KB_ENOENT (no such file or no such byte). */
 int sim_disk_flip_bit(struct sim_disk *d, const char *path, uint64_t position, unsigned bit);
 int sim_disk_remove(struct sim_disk *d, const char *path); /* a file */
+/* Somebody else holds the lock file at path (kb_fs_lock answers -KB_EBUSY); NULL = nobody. */
+void sim_disk_lock_elsewhere(struct sim_disk *d, const char *path);
 /* Everything is gone, as after a replaced disk. Only while no process runs. */
 void sim_disk_wipe(struct sim_disk *d);
 /* Remember the durable image, and go back to it later: an older copy of the directory. Restoring

@@ -1,6 +1,7 @@
 #ifndef SIM_PRIVATE_H
 #define SIM_PRIVATE_H
 
+#include <stdlib.h>
 #include <sys/queue.h>
 
 #include "proto/base/assert.h"
@@ -80,6 +81,9 @@ LIST_HEAD(sim_fd_list, kb_fd);
 struct sim_call;
 LIST_HEAD(sim_call_list, sim_call);
 
+struct sim_item;
+STAILQ_HEAD(sim_item_queue, sim_item);
+
 struct sim_host {
     struct sim_world *world;
     char *name;
@@ -122,9 +126,10 @@ struct sim_world {
 /* A lane's worker: rounds of writes, or one job. */
 struct sim_lane {
     struct sim_env *env;
-    struct sim_item *head, **tail; /* waiting */
-    struct sim_item *round;        /* under way */
-    struct sim_event event;
+    struct sim_item_queue waiting;
+    struct sim_item_queue round;   /* taken from the queue, to be written */
+    struct sim_item_queue syncing; /* written, to be synced */
+    struct sim_event event;        /* the next step of the round */
     bool busy;
 };
 
@@ -140,8 +145,8 @@ struct sim_env {
     struct sim_host *host;
     struct sim_world *world;
     uint32_t life;
-    bool down;    /* nothing is delivered any more */
-    bool doomed;  /* a planned crash struck inside a job that still runs */
+    bool down;   /* nothing is delivered any more */
+    bool doomed; /* a planned crash struck inside a job that still runs */
     bool doomed_power;
     bool frozen;
     uint64_t crash_calls; /* file calls until the planned crash; 0 = none */
@@ -156,7 +161,7 @@ struct sim_env {
     struct sim_conn_list conns;
     struct sim_file_list files;
     struct sim_fd_list fds;
-    struct sim_item *background; /* jobs and reads under way */
+    struct sim_item_queue background; /* jobs and reads under way */
     struct sim_lane lanes[KB_LANE_COUNT_];
     struct sim_fs fs;
 };
@@ -250,6 +255,7 @@ int sim_disk_unlink(struct sim_disk *d, const char *path);
 int sim_disk_mkdir(struct sim_disk *d, const char *path, int64_t wall_ms);
 int sim_disk_rmdir(struct sim_disk *d, const char *path);
 int sim_disk_sync_dir(struct sim_disk *d, const char *path);
+void sim_disk_power_cut(struct sim_disk *d); /* in the mode that was set */
 uint64_t sim_disk_free_bytes(const struct sim_disk *d);
 /* Virtual time one call takes now, stalls included. */
 uint64_t sim_disk_write_us(struct sim_disk *d);
@@ -257,6 +263,7 @@ uint64_t sim_disk_sync_us(struct sim_disk *d);
 uint64_t sim_disk_read_us(struct sim_disk *d);
 /* When the current stall ends (0 = none). */
 uint64_t sim_disk_stalled_until_us(const struct sim_disk *d);
+bool sim_disk_is_locked_elsewhere(const struct sim_disk *d, const char *path);
 bool sim_disk_is_cold(struct sim_disk *d); /* a chance */
 
 #endif
