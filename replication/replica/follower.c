@@ -32,6 +32,12 @@ void rep_follower_refetch(struct rep *r, struct rep_effects *fx)
     fx->set_aside = true;
 }
 
+/* Epoch of the last batch, never of an entry without records (KAFKA-15510, 10706). */
+static int32_t last_epoch(const struct rep *r)
+{
+    return r->log_end > r->log_start ? r->view.epoch_before(r->view.arg, r->log_end) : -1;
+}
+
 bool rep_fetch_position(const struct rep *r, struct rep_fetch_target *ret)
 {
     if (r->state != REP_FOLLOWER)
@@ -44,8 +50,9 @@ bool rep_fetch_position(const struct rep *r, struct rep_fetch_target *ret)
                 .follower = r->config.node_id,
                 .broker_epoch = r->broker_epoch,
                 .leader_epoch = r->image.leader_epoch,
+                .partition_epoch = r->image.partition_epoch,
                 .offset = r->log_end,
-                .last_epoch = r->view.epoch_before(r->view.arg, r->log_end),
+                .last_epoch = last_epoch(r),
                 .high_watermark = r->hw,
                 .ends = r->ends,
             },
@@ -56,7 +63,7 @@ bool rep_fetch_position(const struct rep *r, struct rep_fetch_target *ret)
 /* 2.7: only a log that ends before the last unclean election may lose bytes below its HW. */
 static bool may_cut_below_hw(const struct rep *r)
 {
-    return r->view.epoch_before(r->view.arg, r->log_end) < r->image.last_unclean_epoch;
+    return last_epoch(r) < r->image.last_unclean_epoch;
 }
 
 /* Where the logs part, as far as this answer tells (KIP-101, KIP-279). */

@@ -34,6 +34,7 @@ struct rep_peer *rep_peer_find(const struct rep *r, int32_t node_id)
 void rep_peer_forget(struct rep_peer *p)
 {
     p->checked = -1;
+    p->partition_epoch = -1;
     p->ends = (struct rep_ends){-1, -1, -1};
     p->mark_ms = 0;
     p->caught_up_ms = 0;

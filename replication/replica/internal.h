@@ -9,15 +9,16 @@
  * epoch or the replica's broker epoch changes (1.6, R17). */
 struct rep_peer {
     struct rep_image_replica meta;
-    uint64_t link;         /* highest link number seen of its incarnation (1.4) */
-    int64_t checked;       /* this epoch: last position checked on that link; -1 = none */
-    struct rep_ends ends;  /* this epoch: on disk there, as far as checked; -1 = unknown */
-    uint64_t heard_ms;     /* in-epoch frame, or the epoch's start for members (3.6) */
-    int64_t mark_offset;   /* 4.2: our LEO at mark_ms */
-    uint64_t mark_ms;      /* 0 = no mark yet */
-    uint64_t caught_up_ms; /* 4.2; 0 = never in this epoch */
-    bool joining;          /* proposed addition: part of the maximal ISR (3.3) */
-    bool leaving;          /* proposed removal: still counts */
+    uint64_t link;           /* highest link number seen of its incarnation (1.4) */
+    int64_t checked;         /* this epoch: last position checked on that link; -1 = none */
+    int32_t partition_epoch; /* this epoch: its image's when it last spoke; -1 = never */
+    struct rep_ends ends;    /* this epoch: on disk there, as far as checked; -1 = unknown */
+    uint64_t heard_ms;       /* in-epoch frame, or the epoch's start for members (3.6) */
+    int64_t mark_offset;     /* 4.2: our LEO at mark_ms */
+    uint64_t mark_ms;        /* 0 = no mark yet */
+    uint64_t caught_up_ms;   /* 4.2; 0 = never in this epoch */
+    bool joining;            /* proposed addition: part of the maximal ISR (3.3) */
+    bool leaving;            /* proposed removal: still counts */
     enum rep_left_reason left_reason;
     uint64_t left_ms;
 };
@@ -44,6 +45,7 @@ struct rep {
 
     bool log_open;
     enum rep_log_state log_state;
+    int32_t damaged_at; /* partition epoch when damage was found in this life; -1 = at the start */
     uint64_t generation;
     int64_t log_start;
     int64_t log_end;

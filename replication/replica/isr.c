@@ -86,8 +86,13 @@ static bool must_leave(const struct rep *r, const struct rep_peer *p, uint64_t n
 static bool may_join(const struct rep *r, const struct rep_peer *p)
 {
     int64_t counted = rep_peer_counted(r, p);
-    return !p->meta.in_isr && !rep_peer_is_self(r, p) && p->checked >= 0 && rep_peer_eligible(p) &&
-           counted >= r->hw && counted >= r->epoch_start; /* 4.1, P13 */
+
+    if (p->meta.in_isr || rep_peer_is_self(r, p) || p->checked < 0 || !rep_peer_eligible(p))
+        return false;
+    /* What it held before the last change may be what that change took it out for (2.8). */
+    if (p->partition_epoch < r->image.partition_epoch)
+        return false;
+    return counted >= r->hw && counted >= r->epoch_start; /* 4.1, P13 */
 }
 
 static void send_proposal(struct rep *r, struct rep_effects *fx)

@@ -230,8 +230,7 @@ static enum rep_fetch_result judge_sender(const struct rep *r, const struct rep_
         return REP_FETCH_NOT_LEADER;
     if (p == NULL)
         return REP_FETCH_NOT_REPLICA;
-    if (rep_peer_is_self(r, p) || f->offset < 0 || f->last_epoch > f->leader_epoch ||
-        f->high_watermark > f->offset)
+    if (rep_peer_is_self(r, p))
         return REP_FETCH_INVALID;
     if (f->broker_epoch != p->meta.broker_epoch)
         return REP_FETCH_STALE_BROKER;
@@ -252,6 +251,8 @@ static enum rep_fetch_result judge_position(const struct rep *r, const struct re
 {
     struct rep_epoch_offset known;
 
+    if (f->offset < 0 || f->last_epoch > f->leader_epoch)
+        return REP_FETCH_INVALID;
     if (f->offset < r->log_start) {
         ret->reset_offset = r->log_start;
         return REP_FETCH_RESET;
@@ -268,11 +269,19 @@ static enum rep_fetch_result judge_position(const struct rep *r, const struct re
     return REP_FETCH_OK;
 }
 
-static void record_ends(struct rep_peer *p, struct rep_ends ends)
+/* A frame of the follower passed: as much of it as was checked counts (2.3). */
+static void record_frame(struct rep *r, struct rep_peer *p, const struct rep_fetch *f,
+                         uint64_t now_ms, struct rep_effects *fx)
 {
+    struct rep_ends ends = f->ends;
+
+    p->heard_ms = now_ms;
+    p->partition_epoch = f->partition_epoch;
     p->ends.written = rep_min(rep_max(ends.written, 0), p->checked);
     p->ends.durable = rep_min(rep_max(ends.durable, 0), p->checked);
     p->ends.log_start = rep_min(rep_max(ends.log_start, 0), p->checked);
+    rep_isr_peer_moved(r, p, now_ms);
+    rep_leader_react(r, now_ms, fx);
 }
 
 enum rep_fetch_result rep_follower_fetch(struct rep *r, const struct rep_fetch *fetch,
@@ -297,10 +306,7 @@ enum rep_fetch_result rep_follower_fetch(struct rep *r, const struct rep_fetch *
     if (result == REP_FETCH_OK) {
         p->link = fetch->link;
         p->checked = fetch->offset;
-        p->heard_ms = now_ms;
-        record_ends(p, fetch->ends);
-        rep_isr_peer_moved(r, p, now_ms);
-        rep_leader_react(r, now_ms, fx);
+        record_frame(r, p, fetch, now_ms, fx);
         ret->high_watermark = r->hw;
         ret->log_start = r->log_start;
         ret->bound = r->ends.written;
@@ -309,21 +315,14 @@ enum rep_fetch_result rep_follower_fetch(struct rep *r, const struct rep_fetch *
     return result;
 }
 
-void rep_follower_durable(struct rep *r, int32_t follower, int64_t broker_epoch, uint64_t link,
-                          int32_t leader_epoch, struct rep_ends ends, uint64_t now_ms,
+void rep_follower_durable(struct rep *r, const struct rep_fetch *report, uint64_t now_ms,
                           struct rep_effects *fx)
 {
-    struct rep_peer *p = rep_peer_find(r, follower);
+    struct rep_peer *p = rep_peer_find(r, report->follower);
 
     rep_fx_begin(fx);
-    if (r->state == REP_LEADER && p != NULL && !rep_peer_is_self(r, p) &&
-        leader_epoch == r->image.leader_epoch && broker_epoch == p->meta.broker_epoch &&
-        link == p->link && p->checked >= 0) { /* 2.3 */
-        p->heard_ms = now_ms;
-        record_ends(p, ends);
-        rep_isr_peer_moved(r, p, now_ms);
-        rep_leader_react(r, now_ms, fx);
-    }
+    if (judge_sender(r, report, p) == REP_FETCH_OK && report->link == p->link && p->checked >= 0)
+        record_frame(r, p, report, now_ms, fx);
     rep_fx_end(r, now_ms, fx);
 }
 

@@ -126,7 +126,8 @@ static enum rep_state wanted_state(const struct rep *r, enum rep_report *ret_rep
         return REP_LEADER;
     }
     if (damaged || missing || r->must_drop) { /* 2.8 */
-        bool trusted = self->meta.in_isr || self->meta.in_elr;
+        bool trusted = self->meta.in_isr || self->meta.in_elr ||
+                       (damaged && r->image.partition_epoch <= r->damaged_at);
         if (trusted || r->image.leader < 0) {
             *ret_report = r->must_drop ? REP_REPORT_MUST_DROP : REP_REPORT_DAMAGED;
             return REP_WAITING;
@@ -201,6 +202,7 @@ struct rep *rep_new(const struct rep_config *config, const struct rep_view *view
     r->state = REP_IDLE;
     r->broker_epoch = -1;
     r->opened_epoch = -1;
+    r->damaged_at = -1;
     r->low_watermark = -1;
     r->image.leader = -1;
     r->image.leader_epoch = -1;
@@ -230,7 +232,8 @@ int rep_apply_image(struct rep *r, const struct rep_image *image, uint64_t now_m
 {
     bool first = !r->has_image;
     bool new_epoch = first || image->leader_epoch != r->image.leader_epoch;
-    bool restrengthened = !first && image->strong != r->image.strong;
+    bool speak_up = !first && (image->strong != r->image.strong ||
+                               image->partition_epoch != r->image.partition_epoch);
     int err = rep_image_check(image);
 
     rep_fx_begin(fx);
@@ -254,7 +257,7 @@ int rep_apply_image(struct rep *r, const struct rep_image *image, uint64_t now_m
     rep_judge_role(r, new_epoch, now_ms, fx);
     if (r->state == REP_LEADER)
         rep_leader_react(r, now_ms, fx);
-    if (r->state == REP_FOLLOWER && restrengthened)
+    if (r->state == REP_FOLLOWER && speak_up)
         fx->flags |= REP_FX_REPORT_DURABLE;
     rep_fx_end(r, now_ms, fx);
     return 0;
@@ -375,7 +378,9 @@ void rep_on_truncated(struct rep *r, uint64_t generation, int64_t log_end, uint6
     r->log_end = log_end;
     r->ends.written = rep_min(r->ends.written, log_end);
     r->ends.durable = rep_min(r->ends.durable, log_end);
-    KB_ASSERT(r->hw <= log_end); /* 2.6; lowered when the cut was asked for (2.7) */
+    /* Cuts are at or above the HW (2.6) or lowered it (2.7). If the batch cut at began below it,
+     * the HW came from a spoilt checkpoint: no batch is ever half committed. */
+    r->hw = rep_min(r->hw, log_end);
     truncation_done(r, now_ms, fx);
     rep_fx_end(r, now_ms, fx);
 }
@@ -442,6 +447,7 @@ void rep_on_failed(struct rep *r, uint64_t now_ms, struct rep_effects *fx)
 void rep_become_damaged(struct rep *r, uint64_t now_ms, struct rep_effects *fx)
 {
     r->log_state = REP_LOG_DAMAGED;
+    r->damaged_at = r->image.partition_epoch;
     if (r->state == REP_LEADER) {
         stop_serving(r, REP_HALTED, REP_FAIL_DAMAGED, REP_REPORT_DAMAGED, fx);
         return;

@@ -99,7 +99,8 @@ enum rep_state {
     REP_LEADER,     /* leads in rep_leader_epoch */
     REP_FOLLOWER,   /* fetches from rep_leader */
     REP_TRUNCATING, /* follower that waits for rep_on_truncated or rep_on_reset */
-    REP_WAITING,    /* must drop bytes it is trusted for: waits to be out of ISR and ELR (2.8) */
+    REP_WAITING,    /* must drop bytes it is trusted for: waits until a record later than its report
+                       has it out of ISR and ELR (2.8) */
     REP_HALTED,     /* refuses to take part in this leader epoch; said so by a report */
     REP_FAILED,     /* the log failed: final (9.3) */
     REP_STATE_MAX_
@@ -128,7 +129,7 @@ enum rep_fx_flag {
     REP_FX_LOW_WATERMARK = 1u << 8,   /* ask rep_delete_done for parked DeleteRecords */
     REP_FX_WAKE_FOLLOWERS = 1u << 9,  /* more written bytes for followers */
     REP_FX_FETCH = 1u << 10,          /* follower: send a request for rep_fetch_position (again) */
-    REP_FX_REPORT_DURABLE = 1u << 11, /* follower: send rep_fetch_position's durable ends (2.3) */
+    REP_FX_REPORT_DURABLE = 1u << 11, /* follower: send rep_fetch_position as a report (2.3) */
     REP_FX_PROPOSE = 1u << 12,        /* send rep_proposal to the controller */
     REP_FX_REPORT = 1u << 13,         /* tell the controller `report`, until an image changes it */
 };
@@ -143,7 +144,9 @@ enum rep_report {
     REP_REPORT_NONE,
     REP_REPORT_LOG_FAILED,         /* leader or follower: elect another (1.7) */
     REP_REPORT_DAMAGED,            /* committed records are lost here: take me out of ISR and ELR,
-                                      elect another (2.6, 2.8) */
+                                      elect another (2.6, 2.8). Answered by a record that raises the
+                                      partition epoch even if I am in neither: proposals that rest
+                                      on what I held must fail */
     REP_REPORT_MUST_DROP,          /* take me out of ISR and ELR, I must refetch (2.8) */
     REP_REPORT_CUT_BELOW_HW,       /* the leader asked for a cut below my HW; refused (2.6) */
     REP_REPORT_METADATA_BACKWARDS, /* my log or image is ahead of the committed one (1.8) */
@@ -247,8 +250,10 @@ struct rep_fetch {
     int64_t broker_epoch; /* of the sender, by its link's hello */
     uint64_t link;        /* number of the link; higher = newer (1.4) */
     int32_t leader_epoch;
-    int64_t offset;     /* its LEO */
-    int32_t last_epoch; /* of the batch before it; -1 = its log is empty */
+    int32_t partition_epoch; /* of its image: only what it sends at the leader's own partition epoch
+                                lets it join (2.8: it may have dropped bytes since) */
+    int64_t offset;          /* its LEO */
+    int32_t last_epoch;      /* of the batch before it; -1 = its log is empty */
     int64_t high_watermark;
     struct rep_ends ends;
 };
@@ -277,10 +282,10 @@ struct rep_fetch_answer {
 enum rep_fetch_result rep_follower_fetch(struct rep *r, const struct rep_fetch *fetch,
                                          uint64_t now_ms, struct rep_fetch_answer *ret,
                                          struct rep_effects *fx);
-/* A durable report of a follower (2.3). Counted as far as positions on that link and epoch were
- * checked; silently dropped if stale. */
-void rep_follower_durable(struct rep *r, int32_t follower, int64_t broker_epoch, uint64_t link,
-                          int32_t leader_epoch, struct rep_ends ends, uint64_t now_ms,
+/* A durable report of a follower (2.3): a frame with the fields of a request, of which offset,
+ * last_epoch and high_watermark are not looked at. Counted as far as positions on that link and
+ * epoch were checked; silently dropped if stale. */
+void rep_follower_durable(struct rep *r, const struct rep_fetch *report, uint64_t now_ms,
                           struct rep_effects *fx);
 
 /* ---- leader: ISR proposals --------------------------------------------------------------------
