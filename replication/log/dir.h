@@ -25,8 +25,8 @@
  *   <topic>-<partition>.<hex>-delete/  deleted; removed at the next start if a crash left it
  *
  * Small files are replaced whole (write, sync, rename, sync of the directory) by jobs of the Raft
- * lane, one at a time, in the order asked for. A failed one is final for the directory: on_failed
- * (rule 9.3), except ENOSPC of a lazy checkpoint, which is tried again a second later. */
+ * lane, in the order asked for. A failure is final for the directory: on_failed (rule 9.3). Only a
+ * full disk is not: a lazy checkpoint is tried again a second later, who waits gets -KB_ENOSPC. */
 
 struct log_dir;
 
@@ -69,25 +69,26 @@ struct log_dir_found {
     int64_t broker_epoch;       /* the newest written (8.4); -1: none, or the record is damaged */
     bool same_boot;             /* the machine has not restarted since the last life */
     /* 8.2: a missing log counts as whole and empty if assigned after this Raft index; a damaged
-     * record gives UINT64_MAX, so that nothing missing is taken for empty. */
+     * record gives INT64_MAX, so that nothing missing is taken for empty. */
     uint64_t creations_index;
     const struct log_dir_found_log *logs;
     size_t log_count;
-    size_t reserve_missing; /* 1: no space for the reserve file */
+    bool reserve_missing; /* there was no space for the reserve file */
 };
 typedef void log_dir_open_fn(void *arg, struct log_dir *dir, int result, const char *reason,
                              const struct log_dir_found *found);
 /* Lock, remove the clean marker durably, read or make the identity, read checkpoints, list the logs
  * and remove what deletions left behind: one job. Then fn, once. result 0 with found, or negative
- * with a sentence for people in reason (dir is dead then: free it):
+ * with a sentence for people in reason (dir is dead then: free it, also from inside fn):
  *   -KB_EBUSY    another broker holds the lock
  *   -KB_EINVAL   node id or cluster id differ from the configured ones
  *   -KB_ECORRUPT meta.properties is damaged, or missing beside logs
- * The handle may be freed from inside fn. */
+ *   -KB_EUNSUPPORTED meta.properties of another version */
 struct log_dir *log_dir_open(struct kb_env *env, const struct log_dir_options *options,
                              log_dir_open_fn *fn, void *arg);
-/* Drop everything at once, as a crash would: waiting callbacks never run. NULL accepted; returns
- * NULL. A job under way finishes by itself. */
+/* Free everything now; waiting callbacks never run. NULL accepted; returns NULL. Legal when nothing
+ * is under way (inside or after the callback of a failed open or of log_dir_close), or when the env
+ * delivers no events any more (crash). */
 struct log_dir *log_dir_free(struct log_dir *dir);
 
 const char *log_dir_root(const struct log_dir *dir);
@@ -100,7 +101,7 @@ struct log_dir_log *log_dir_log_add(struct log_dir *dir, const char *topic, int3
 struct log_dir_log *log_dir_log_find(struct log_dir *dir, const char *topic, int32_t partition);
 /* Forget it: gone from the next checkpoints. The handle dies. NULL accepted; returns NULL. */
 struct log_dir_log *log_dir_log_remove(struct log_dir *dir, struct log_dir_log *log);
-/* path/topic-partition; owned by the handle. */
+/* root/topic-partition; owned by the handle. */
 const char *log_dir_log_path(const struct log_dir_log *log);
 /* -1 when unset. */
 int64_t log_dir_mark_get(const struct log_dir_log *log, enum log_dir_mark mark);
@@ -125,7 +126,8 @@ uint64_t log_dir_due(struct log_dir *dir, uint64_t now_ms);
 /* Durable, then fn. */
 void log_dir_set_cluster_id(struct log_dir *dir, const char *cluster_id, log_dir_done_fn *fn,
                             void *arg);
-/* Before the broker asks to be unfenced (8.4). */
+/* Before the broker asks to be unfenced (8.4), after its registration was handled. The boot id is
+ * stored with it: not earlier, or a start that dies before registering would hide a power cut. */
 void log_dir_set_broker_epoch(struct log_dir *dir, int64_t epoch, log_dir_done_fn *fn, void *arg);
 /* Logs assigned up to this Raft index exist durably: before the first of them counts as durable. */
 void log_dir_set_creations(struct log_dir *dir, uint64_t raft_index, log_dir_done_fn *fn,
