@@ -83,12 +83,14 @@ int meta_topic_key_find(const char *name);
 /* By the name in server.properties (log.retention.ms, …); -1 = no topic default. */
 int meta_topic_key_find_broker(const char *name);
 
+/* A whole decimal number and nothing else. */
+bool meta_parse_long(const char *text, int64_t *ret);
 /* 0, or -KB_EINVAL and a sentence in the arena. */
 int meta_topic_value_check(enum meta_topic_key key, const char *value, struct kb_arena *arena,
                            const char **ret_why);
 /* Checks over several keys of one topic (min.compaction.lag.ms <= max.compaction.lag.ms, …). */
 int meta_topic_configs_check(const struct meta_image *image, const struct meta_configs *configs,
-                             struct kb_arena *arena, const char **ret_why);
+                             const char **ret_why);
 
 /* Defaults of this node's own file, with topic-level names; NULL or empty = none. */
 struct meta_static_configs {
@@ -96,8 +98,8 @@ struct meta_static_configs {
     size_t count;
 };
 
-/* The value that counts. topic NULL = for a topic without own configs. replicas: of the topic, for
- * the default of min.insync.replicas. Never NULL. */
+/* The value that counts; never NULL. topic NULL = a topic without own configs. The default of
+ * min.insync.replicas goes by the topic's replicas. */
 const char *meta_topic_value(const struct meta_image *image, const struct meta_topic *topic,
                              const struct meta_static_configs *statics, enum meta_topic_key key,
                              enum meta_config_source *ret_source);
@@ -140,7 +142,7 @@ int32_t meta_min_isr(const struct meta_image *image, const struct meta_partition
 /* flush.messages = 1: acknowledged means synced. */
 bool meta_topic_strong(const struct meta_image *image, const struct meta_topic *topic);
 
-/* One line of DescribeConfigs. Strings live in the arena, the image or static storage. */
+/* One line of DescribeConfigs. Strings live in the image, the statics or static storage. */
 struct meta_config_synonym {
     const char *name;
     const char *value;
@@ -157,6 +159,6 @@ struct meta_config_line {
 };
 void meta_config_describe(const struct meta_image *image, const struct meta_topic *topic,
                           const struct meta_static_configs *statics, enum meta_topic_key key,
-                          struct kb_arena *arena, struct meta_config_line *ret);
+                          struct meta_config_line *ret);
 
 #endif
