@@ -263,8 +263,21 @@ static void sync_round(struct srv_lane *l, size_t n_dirty)
     (void)pthread_mutex_unlock(&l->lock);
 }
 
-static void run_writes(struct srv_lane *l, const struct srv_lane_entry *entries, size_t count)
+static void set_done(struct srv_lane *l, size_t done)
 {
+    (void)pthread_mutex_lock(&l->lock);
+    l->active_done = done;
+    (void)pthread_mutex_unlock(&l->lock);
+}
+
+/* Write, report, sync, report. Figures change before the report that lets others look at them. */
+static void run_writes(struct srv_lane *l, const struct srv_lane_entry *entries, size_t count,
+                       size_t done)
+{
+    bool sync = false;
+    (void)pthread_mutex_lock(&l->lock);
+    l->n_writes += count;
+    (void)pthread_mutex_unlock(&l->lock);
     for (size_t i = 0; i < count; i++) {
         struct kb_write *w = entries[i].request;
         kb_array_reserve(l->items, i, l->items_capacity);
@@ -274,6 +287,7 @@ static void run_writes(struct srv_lane *l, const struct srv_lane_entry *entries,
                                              .size = w->chain.size,
                                              .seq = i,
                                              .sync = w->sync};
+        sync = sync || w->sync;
     }
     struct srv_lane_item *items = l->items;
     qsort(items, count, sizeof(*items), compare_items);
@@ -284,12 +298,16 @@ static void run_writes(struct srv_lane *l, const struct srv_lane_entry *entries,
         n_dirty += write_share(l, items + i, j - i, n_dirty);
     }
     qsort(items, count, sizeof(*items), compare_seq);
+    if (!sync)
+        set_done(l, done);
     report(l, items, count, false);
     sync_round(l, n_dirty);
     for (size_t i = 0; i < count; i++) {
         if (items[i].sync && items[i].result == 0)
             items[i].result = l->dirty[items[i].dirty].result;
     }
+    if (sync)
+        set_done(l, done);
     report(l, items, count, true);
 }
 
@@ -300,14 +318,6 @@ static void run_job(struct srv_lane *l, struct kb_job *job)
     int r = job->run(job, &fs);
     struct srv_post post = {srv_lane_callbacks.job_done, job, r};
     srv_mailbox_post(l->mailbox, &post, 1);
-}
-
-static void set_done(struct srv_lane *l, size_t done, size_t n_writes)
-{
-    (void)pthread_mutex_lock(&l->lock);
-    l->active_done = done;
-    l->n_writes += n_writes;
-    (void)pthread_mutex_unlock(&l->lock);
 }
 
 static void *lane_main(void *arg)
@@ -329,12 +339,12 @@ static void *lane_main(void *arg)
             j = i + 1;
             if (entries[i].is_job) {
                 run_job(l, entries[i].request);
+                set_done(l, j);
             } else {
                 while (j < count && !entries[j].is_job)
                     j++;
-                run_writes(l, entries + i, j - i);
+                run_writes(l, entries + i, j - i, j);
             }
-            set_done(l, j, entries[i].is_job ? 0 : j - i);
         }
     }
 }
