@@ -177,7 +177,8 @@ enum raft_input_kind {
     RAFT_IN_LINK,               /* node, link_state, and for UP: link, a number never used before */
     RAFT_IN_HARD_PERSISTED,     /* sequence */
     RAFT_IN_LOG_DURABLE,        /* position (index, term), generation: all up to it is synced */
-    RAFT_IN_PROPOSE,            /* n_records, size_bytes; voters when it is a membership change */
+    RAFT_IN_PROPOSE,            /* n_records, size_bytes; voters when it is a membership change,
+                                   voters->index then says which record of the batch, from 0 */
     RAFT_IN_VOTERS,             /* voters: follow the step whose append held that record at once */
     RAFT_IN_TRANSFER,           /* node; id RAFT_NOBODY = any voter */
     RAFT_IN_CONFIRM,            /* start a round that proves leadership (6.10); ret_fx->round */
