@@ -1,0 +1,41 @@
+#include "tests/sim/sim_checks.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+static const char *const names[SIM_CHECK_MAX_] = {
+    [SIM_CHECK_P1] = "P1",   [SIM_CHECK_P2] = "P2",     [SIM_CHECK_P3] = "P3",
+    [SIM_CHECK_P9] = "P9",   [SIM_CHECK_P10] = "P10",   [SIM_CHECK_P11] = "P11",
+    [SIM_CHECK_P12] = "P12", [SIM_CHECK_R1] = "R1",     [SIM_CHECK_R2] = "R2",
+    [SIM_CHECK_R3] = "R3",   [SIM_CHECK_R4] = "R4",     [SIM_CHECK_R5] = "R5",
+    [SIM_CHECK_R6] = "R6",   [SIM_CHECK_R7] = "R7",     [SIM_CHECK_R8] = "R8",
+    [SIM_CHECK_R16] = "R16", [SIM_CHECK_LIVE] = "live", [SIM_CHECK_RUN] = "run",
+};
+
+const char *sim_check_name(enum sim_check_id id)
+{
+    return (unsigned)id < SIM_CHECK_MAX_ ? names[id] : "?";
+}
+
+bool sim_check(struct sim_checks *c, enum sim_check_id id, bool ok, const char *format, ...)
+{
+    struct sim_check *check = &c->check[id];
+    check->checks++;
+    if (ok)
+        return true;
+    if (check->failures++ == 0) {
+        va_list args;
+        va_start(args, format);
+        (void)vsnprintf(check->first, sizeof(check->first), format, args);
+        va_end(args);
+    }
+    return false;
+}
+
+uint64_t sim_checks_failures(const struct sim_checks *c)
+{
+    uint64_t failures = 0;
+    for (int i = 0; i < SIM_CHECK_MAX_; i++)
+        failures += c->check[i].failures;
+    return failures;
+}

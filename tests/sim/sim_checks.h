@@ -1,0 +1,46 @@
+#ifndef SIM_CHECKS_H
+#define SIM_CHECKS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The promises a run is judged by, each with the number of times it was looked at. Names are those
+ * of the reliability rules; a run that never looked at one has not shown it. */
+enum sim_check_id {
+    SIM_CHECK_P1,   /* acknowledged with acks=all: there for ever */
+    SIM_CHECK_P2,   /* one value per (partition, offset) */
+    SIM_CHECK_P3,   /* replicas are byte-identical below the smaller high watermark */
+    SIM_CHECK_P9,   /* acks=all is answered when min.insync.replicas disks hold it */
+    SIM_CHECK_P10,  /* what a consumer has read stays */
+    SIM_CHECK_P11,  /* an idempotent producer's order is the log's order, without gaps */
+    SIM_CHECK_P12,  /* (producer id, epoch, sequence) at most once; a retry gets the first offset */
+    SIM_CHECK_R1,   /* one leader per term */
+    SIM_CHECK_R2,   /* durable term and vote only move forward, and before any answer */
+    SIM_CHECK_R3,   /* a leader never truncates */
+    SIM_CHECK_R4,   /* equal (index, term): equal bytes */
+    SIM_CHECK_R5,   /* a new leader has every committed entry */
+    SIM_CHECK_R6,   /* equal index: equal image */
+    SIM_CHECK_R7,   /* commit is counted through an entry of the leader's own term */
+    SIM_CHECK_R8,   /* commit never falls, and a majority has it durably */
+    SIM_CHECK_R16,  /* partition epochs, ISR, ELR and leaders only move legally */
+    SIM_CHECK_LIVE, /* after the faults: leaders everywhere, ISRs full, writes go through */
+    SIM_CHECK_RUN,  /* the run did enough to count; no leaks, no unexpected exits */
+    SIM_CHECK_MAX_
+};
+
+struct sim_check {
+    uint64_t checks;
+    uint64_t failures;
+    char first[320]; /* the first failure, in words */
+};
+struct sim_checks {
+    struct sim_check check[SIM_CHECK_MAX_];
+};
+
+const char *sim_check_name(enum sim_check_id id);
+/* Count one look; with ok false also a failure, told by the format. Returns ok. */
+bool sim_check(struct sim_checks *c, enum sim_check_id id, bool ok, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+uint64_t sim_checks_failures(const struct sim_checks *c);
+
+#endif

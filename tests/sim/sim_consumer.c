@@ -1,0 +1,277 @@
+#include "tests/sim/sim_consumer.h"
+
+#include <stdlib.h>
+
+#include "proto/base/assert.h"
+#include "proto/base/mem.h"
+#include "proto/kafka/batch.h"
+#include "proto/kafka/messages.h"
+
+#define SIM_PARTITIONS_MAX 64
+#define SIM_IDLE_MS 10
+
+struct position {
+    int64_t offset;
+    int32_t last_epoch; /* of the batch before it; -1 */
+    int64_t high_watermark;
+    bool asked; /* in a poll under way */
+};
+
+/* A poll under way to one leader. */
+struct poll {
+    struct sim_consumer *consumer;
+    int32_t leader; /* -1: free */
+    uint32_t partitions[SIM_PARTITIONS_MAX];
+    uint32_t count;
+};
+
+struct sim_consumer {
+    struct kb_env *env;
+    struct sim_consumer_options options;
+    struct sim_client *client;
+    struct kb_timer *tick;
+    struct position *positions;
+    uint32_t partition_count;
+    struct poll polls[8];
+};
+
+/* ---- what came ---- */
+
+static void take_batch(struct sim_consumer *c, uint32_t partition, const struct kw_batch *b)
+{
+    struct position *pos = &c->positions[partition];
+    struct kw_records *it = NULL;
+    struct kw_record record;
+    int r = kw_records_open(b, 64 << 20, &it);
+    while (r == 0 && (r = kw_records_next(it, &record)) == 1) {
+        r = 0;
+        if (record.offset < pos->offset)
+            continue;
+        sim_check(c->options.checks, SIM_CHECK_P10, record.offset == pos->offset,
+                  "partition %u consumer %u: expected offset %lld, was given %lld", partition,
+                  c->options.number, (long long)pos->offset, (long long)record.offset);
+        c->options.on_record(c->options.arg, partition, record.offset, kw_bytes_view(record.value));
+        pos->offset = record.offset + 1;
+        pos->last_epoch = b->leader_epoch;
+    }
+    (void)kw_records_close(it);
+    sim_check(c->options.checks, SIM_CHECK_P10, r == 0 && kw_batch_crc_ok(b),
+              "partition %u consumer %u: bad batch at %lld", partition, c->options.number,
+              (long long)b->base_offset);
+}
+
+static void take_records(struct sim_consumer *c, uint32_t partition,
+                         const struct kw_fetch_response_partition *rs)
+{
+    struct kw_batches it;
+    struct kw_batch b;
+    kw_batches_init(&it, rs->records.data, (size_t)rs->records.size);
+    while (kw_batches_next(&it, &b) == KW_BATCHES_ONE) {
+        if (kw_batch_last_offset(&b) < c->positions[partition].offset)
+            continue;
+        sim_check(c->options.checks, SIM_CHECK_P10, kw_batch_last_offset(&b) < rs->high_watermark,
+                  "partition %u consumer %u: given %lld at a high watermark of %lld", partition,
+                  c->options.number, (long long)kw_batch_last_offset(&b),
+                  (long long)rs->high_watermark);
+        take_batch(c, partition, &b);
+    }
+    if (rs->high_watermark > c->positions[partition].high_watermark)
+        c->positions[partition].high_watermark = rs->high_watermark;
+}
+
+static void take_partition(struct sim_consumer *c, uint32_t partition,
+                           const struct kw_fetch_response_partition *rs)
+{
+    sim_check(c->options.checks, SIM_CHECK_P10,
+              rs->error_code != KW_OFFSET_OUT_OF_RANGE && rs->diverging_epoch.end_offset < 0,
+              "partition %u consumer %u at %lld: %s, diverging at %lld", partition,
+              c->options.number, (long long)c->positions[partition].offset,
+              kw_error_name(rs->error_code), (long long)rs->diverging_epoch.end_offset);
+    if (rs->error_code == KW_NONE) {
+        take_records(c, partition, rs);
+        return;
+    }
+    sim_check(c->options.checks, SIM_CHECK_RUN,
+              kw_error_retriable(rs->error_code) || kw_error_refreshes(rs->error_code) ||
+                  rs->error_code == KW_OFFSET_OUT_OF_RANGE,
+              "partition %u consumer %u: fetch refused with %s", partition, c->options.number,
+              kw_error_name(rs->error_code));
+    sim_client_refresh(c->client);
+}
+
+static const struct kw_fetch_response_partition *
+find_answer(const struct sim_consumer *c, const struct kw_fetch_response *rs, uint32_t partition)
+{
+    uint32_t topic = 0;
+    int32_t index = 0;
+    sim_topics_split(c->options.client.topics, partition, &topic, &index);
+    struct kb_uuid id = sim_client_topic_id(c->client, topic);
+    for (int32_t t = 0; t < rs->responses_count; t++) {
+        const struct kw_fetch_response_topic *rt = &rs->responses[t];
+        if (!kw_str_is(rt->topic, c->options.client.topics->topic[topic].name) &&
+            !kb_uuid_equal(&rt->topic_id, &id))
+            continue;
+        for (int32_t i = 0; i < rt->partitions_count; i++) {
+            if (rt->partitions[i].partition_index == index)
+                return &rt->partitions[i];
+        }
+    }
+    return NULL;
+}
+
+static void take_fetched(void *arg, const void *response)
+{
+    struct poll *poll = arg;
+    struct sim_consumer *c = poll->consumer;
+    const struct kw_fetch_response *rs = response;
+    poll->leader = -1;
+    for (uint32_t i = 0; i < poll->count; i++) {
+        uint32_t partition = poll->partitions[i];
+        c->positions[partition].asked = false;
+        const struct kw_fetch_response_partition *p = rs != NULL && rs->error_code == KW_NONE
+                                                          ? find_answer(c, rs, partition)
+                                                          : NULL;
+        if (p != NULL)
+            take_partition(c, partition, p);
+    }
+    if (rs == NULL || rs->error_code != KW_NONE)
+        sim_client_refresh(c->client);
+    if (!kb_timer_armed(c->tick))
+        kb_timer_arm(c->tick, 1);
+}
+
+/* ---- asking ---- */
+
+/* What is asked of one partition, in the words of this version. */
+static void fill_partition(struct sim_consumer *c, uint32_t partition, int32_t index,
+                           struct kw_fetch_request_partition *part)
+{
+    struct position *pos = &c->positions[partition];
+    int16_t version = sim_client_version(c->client, KW_API_FETCH);
+    *part = (struct kw_fetch_request_partition){.partition = index,
+                                                .current_leader_epoch = -1,
+                                                .fetch_offset = pos->offset,
+                                                .last_fetched_epoch = -1,
+                                                .log_start_offset = -1,
+                                                .partition_max_bytes = 1 << 20,
+                                                .high_watermark = INT64_MAX};
+    if (version >= 9)
+        part->current_leader_epoch = sim_client_partition(c->client, partition)->leader_epoch;
+    if (version >= 12)
+        part->last_fetched_epoch = pos->last_epoch;
+    pos->asked = true;
+}
+
+static void ask(struct sim_consumer *c, struct poll *poll)
+{
+    struct kw_fetch_request rq;
+    struct kw_fetch_request_topic topics[8] = {0};
+    struct kw_fetch_request_partition parts[SIM_PARTITIONS_MAX];
+    const struct sim_topics *names = c->options.client.topics;
+    uint32_t last = UINT32_MAX;
+    kw_fetch_request_init(&rq);
+    for (uint32_t i = 0; i < poll->count; i++) {
+        uint32_t topic = 0;
+        int32_t index = 0;
+        sim_topics_split(names, poll->partitions[i], &topic, &index);
+        fill_partition(c, poll->partitions[i], index, &parts[i]);
+        if (topic != last) {
+            struct kw_fetch_request_topic *t = &topics[rq.topics_count++];
+            if (sim_client_version(c->client, KW_API_FETCH) >= 13)
+                t->topic_id = sim_client_topic_id(c->client, topic);
+            else
+                t->topic = kw_str_of(names->topic[topic].name);
+            t->partitions = &parts[i];
+            last = topic;
+        }
+        topics[rq.topics_count - 1].partitions_count++;
+    }
+    rq.max_wait_ms = (int32_t)c->options.max_wait_ms;
+    rq.min_bytes = 1;
+    rq.max_bytes = 8 << 20;
+    rq.rack_id = KW_STR("");
+    rq.topics = topics;
+    sim_client_call(c->client, poll->leader, KW_API_FETCH, &rq, take_fetched, poll);
+}
+
+static struct poll *free_poll(struct sim_consumer *c, int32_t leader)
+{
+    struct poll *found = NULL;
+    for (size_t i = 0; i < sizeof(c->polls) / sizeof(c->polls[0]); i++) {
+        if (c->polls[i].leader == leader)
+            return NULL; /* one at a time */
+        if (c->polls[i].leader < 0 && found == NULL)
+            found = &c->polls[i];
+    }
+    return found;
+}
+
+static void poll_all(struct sim_consumer *c)
+{
+    for (uint32_t first = 0; first < c->partition_count; first++) {
+        int32_t leader = sim_client_partition(c->client, first)->leader;
+        if (leader < 0) {
+            sim_client_refresh(c->client);
+            continue;
+        }
+        struct poll *poll = c->positions[first].asked ? NULL : free_poll(c, leader);
+        if (poll == NULL)
+            continue;
+        poll->consumer = c;
+        poll->leader = leader;
+        poll->count = 0;
+        for (uint32_t p = first; p < c->partition_count && poll->count < SIM_PARTITIONS_MAX; p++) {
+            if (!c->positions[p].asked && sim_client_partition(c->client, p)->leader == leader)
+                poll->partitions[poll->count++] = p;
+        }
+        ask(c, poll);
+    }
+}
+
+static void on_tick(void *arg)
+{
+    struct sim_consumer *c = arg;
+    poll_all(c);
+    kb_timer_arm(c->tick, SIM_IDLE_MS);
+}
+
+struct sim_consumer *sim_consumer_new(struct kb_env *env,
+                                      const struct sim_consumer_options *options)
+{
+    struct sim_consumer *c = kb_new(struct sim_consumer);
+    c->env = env;
+    c->options = *options;
+    c->partition_count = sim_topics_partitions(options->client.topics);
+    KB_ASSERT(c->partition_count <= SIM_PARTITIONS_MAX);
+    c->positions = kb_new_array(struct position, c->partition_count);
+    for (uint32_t p = 0; p < c->partition_count; p++)
+        c->positions[p].last_epoch = -1;
+    for (size_t i = 0; i < sizeof(c->polls) / sizeof(c->polls[0]); i++)
+        c->polls[i].leader = -1;
+    c->client = sim_client_new(env, &options->client);
+    c->tick = kb_timer_new(env, on_tick, c);
+    kb_timer_arm(c->tick, SIM_IDLE_MS);
+    sim_client_refresh(c->client);
+    return c;
+}
+
+struct sim_consumer *sim_consumer_free(struct sim_consumer *c)
+{
+    if (c == NULL)
+        return NULL;
+    c->client = sim_client_free(c->client);
+    c->tick = kb_timer_free(c->tick);
+    free(c->positions);
+    free(c);
+    return NULL;
+}
+
+int64_t sim_consumer_position(const struct sim_consumer *c, uint32_t partition)
+{
+    return c->positions[partition].offset;
+}
+
+int64_t sim_consumer_high_watermark(const struct sim_consumer *c, uint32_t partition)
+{
+    return c->positions[partition].high_watermark;
+}

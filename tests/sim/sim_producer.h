@@ -1,0 +1,37 @@
+#ifndef SIM_PRODUCER_H
+#define SIM_PRODUCER_H
+
+#include "tests/sim/sim_client.h"
+#include "tests/sim/sim_history.h"
+
+/* A producer: makes batches of records with values of their own, sends them, and writes into the
+ * history what became of them. An idempotent one keeps up to five batches in flight per partition,
+ * sends again in order until each is acknowledged, and never gives up by itself. */
+struct sim_producer;
+
+struct sim_producer_options {
+    struct sim_client_options client;
+    struct sim_history *history;               /* borrowed */
+    struct sim_checks *checks;                 /* borrowed */
+    uint32_t number;                           /* unique among producers */
+    int16_t acks;                              /* -1, 0, 1 */
+    bool idempotent;                           /* with acks -1 */
+    uint32_t interval_ms_min, interval_ms_max; /* between batches */
+    uint32_t records_max;                      /* per batch */
+    /* Runs when a batch is acknowledged, before the history hears of it. May be NULL. */
+    void (*on_ack)(void *arg, uint32_t partition, int64_t first_offset, int64_t last_offset,
+                   int16_t acks, struct kb_view batch);
+    void *on_ack_arg;
+};
+struct sim_producer *sim_producer_new(struct kb_env *env,
+                                      const struct sim_producer_options *options);
+/* Open records become SIM_INFO. NULL accepted; returns NULL. */
+struct sim_producer *sim_producer_free(struct sim_producer *p);
+/* Make no more batches; those made are still sent. */
+void sim_producer_stop(struct sim_producer *p);
+/* Nothing waits to be acknowledged. */
+bool sim_producer_is_idle(const struct sim_producer *p);
+/* One more batch of one record for this partition, at once. */
+void sim_producer_push(struct sim_producer *p, uint32_t partition);
+
+#endif
