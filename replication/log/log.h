@@ -127,11 +127,8 @@ typedef void log_done_fn(struct log *log, void *user, int result);
 /* Clean stop: everything written is synced, indexes, epochs and producer snapshot are written. The
  * log takes nothing more; free it in or after the callback. Legal once it is open. */
 void log_close(struct log *log, log_done_fn *fn, void *user);
-/* Remove the directory: renamed to NAME.<random>-delete at once, removed in the background. Free
- * the log in or after the callback. */
-void log_delete(struct log *log, log_done_fn *fn, void *user);
 /* Free everything now; NULL accepted; returns NULL. Legal when nothing is under way (after the
- * callback of close or delete, or of a failed open) or when the env delivers no events any more
+ * callback of close, or of a failed open) or when the env delivers no events any more
  * (crash). */
 struct log *log_free(struct log *log);
 

@@ -1,0 +1,233 @@
+#include "replication/log/scan.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/base/assert.h"
+#include "proto/base/err.h"
+
+#define SCAN_WINDOW_BYTES (256u << 10)
+
+/* Bytes [start, start + size) of the file. */
+struct scan_window {
+    uint8_t *data;
+    size_t capacity;
+    uint64_t start;
+    size_t size;
+};
+
+/* Bytes available at position, at most wanted, or negative. */
+static int64_t window_fill(struct kb_fs *fs, struct kb_fd *fd, struct scan_window *w,
+                           uint64_t position, size_t wanted, uint64_t limit)
+{
+    uint64_t end = w->start + w->size;
+    if (position < w->start || position > end || end - position < wanted) {
+        size_t capacity = wanted > SCAN_WINDOW_BYTES ? wanted : SCAN_WINDOW_BYTES;
+        if (capacity > w->capacity) {
+            w->data = kb_realloc(w->data, capacity);
+            w->capacity = capacity;
+        }
+        uint64_t left = limit > position ? limit - position : 0;
+        size_t size = left < w->capacity ? (size_t)left : w->capacity;
+        int64_t got = kb_fs_pread(fs, fd, w->data, size, position);
+        if (got < 0)
+            return got;
+        w->start = position;
+        w->size = (size_t)got;
+        end = w->start + w->size;
+    }
+    uint64_t there = end - position;
+    return there < wanted ? (int64_t)there : (int64_t)wanted;
+}
+
+/* 1 = a good batch at s->position, 0 = none, negative = error. */
+static int scan_look(struct kb_fs *fs, struct kb_fd *fd, struct log_scan *s, struct scan_window *w,
+                     struct log_head *ret, const uint8_t **ret_bytes)
+{
+    int64_t there = window_fill(fs, fd, w, s->position, LOG_HEAD_SIZE, s->limit);
+    if (there < 0)
+        return (int)there;
+    struct log_head h;
+    if (!log_head_parse(w->data + (s->position - w->start), (size_t)there, &h) ||
+        h.base_offset < s->next_offset || h.epoch < s->epoch ||
+        h.last_offset - s->segment_base > INT32_MAX || h.size > s->limit - s->position)
+        return 0;
+    there = window_fill(fs, fd, w, s->position, h.size, s->limit);
+    if (there < 0)
+        return (int)there;
+    const uint8_t *bytes = w->data + (s->position - w->start);
+    if ((uint64_t)there < h.size || (s->check_crc && !log_head_crc_holds(&h, bytes)))
+        return 0;
+    *ret = h;
+    *ret_bytes = bytes;
+    return 1;
+}
+
+static int scan_judge_tail(struct kb_fs *fs, struct kb_fd *fd, struct log_scan *s,
+                           struct scan_window *w)
+{
+    s->bad = true;
+    s->bad_is_zero = true;
+    for (uint64_t at = s->position; at < s->limit && s->bad_is_zero;) {
+        size_t wanted = SCAN_WINDOW_BYTES;
+        int64_t there = window_fill(fs, fd, w, at, wanted, s->limit);
+        if (there < 0)
+            return (int)there;
+        if (there == 0)
+            break;
+        const uint8_t *p = w->data + (at - w->start);
+        for (int64_t i = 0; i < there && s->bad_is_zero; i++)
+            s->bad_is_zero = p[i] == 0;
+        at += (uint64_t)there;
+    }
+    return 0;
+}
+
+int log_scan_run(struct kb_fs *fs, struct kb_fd *fd, struct log_scan *s)
+{
+    int64_t size = kb_fs_size(fs, fd);
+    if (size < 0)
+        return (int)size;
+    s->file_size = (uint64_t)size;
+    if (s->limit > s->file_size)
+        s->limit = s->file_size;
+    s->bad = s->bad_is_zero = false;
+    s->stopped = 0;
+    struct scan_window w = {0};
+    int r = 0;
+    while (s->position < s->limit) {
+        struct log_head h;
+        const uint8_t *bytes = NULL;
+        r = scan_look(fs, fd, s, &w, &h, &bytes);
+        if (r < 0)
+            break;
+        if (r == 0) {
+            r = scan_judge_tail(fs, fd, s, &w);
+            break;
+        }
+        r = 0;
+        if (h.last_offset >= s->stop_offset)
+            break;
+        s->stopped = s->fn != NULL ? s->fn(s->arg, &h, bytes, s->position) : 0;
+        if (s->stopped != 0)
+            break;
+        s->position += h.size;
+        s->next_offset = h.last_offset + 1;
+        s->epoch = h.epoch;
+    }
+    free(w.data);
+    return r;
+}
+
+/* ---- rebuilding a segment's state ---- */
+
+static int rebuild_batch(void *arg, const struct log_head *h, const uint8_t *batch,
+                         uint64_t position)
+{
+    struct log_rebuild *b = arg;
+    if (position == 0)
+        b->first_timestamp = h->max_timestamp;
+    log_index_add(&b->index, (uint32_t)(h->last_offset - b->scan.segment_base), (uint32_t)position,
+                  h->size, h->max_timestamp);
+    if (b->epochs != NULL)
+        (void)log_epochs_assign(b->epochs, h->epoch, h->base_offset);
+    if (b->producers != NULL && h->base_offset >= log_producers_end_offset(b->producers)) {
+        struct log_producer_batch p;
+        /* A batch whose CRC holds but whose marker is malformed carries no state. */
+        if (log_producer_batch_parse(batch, h->size, &p) == 0)
+            (void)log_producers_update(b->producers, &p, b->now_ms, NULL);
+        log_producers_advance(b->producers, h->last_offset + 1);
+    }
+    return 0;
+}
+
+void log_rebuild_init(struct log_rebuild *b, int64_t segment_base, uint64_t index_interval_bytes)
+{
+    *b = (struct log_rebuild){.first_timestamp = -1};
+    b->scan = (struct log_scan){.segment_base = segment_base,
+                                .limit = UINT64_MAX,
+                                .next_offset = segment_base,
+                                .stop_offset = INT64_MAX,
+                                .epoch = -1,
+                                .fn = rebuild_batch};
+    log_index_init(&b->index, index_interval_bytes);
+}
+
+void log_rebuild_release(struct log_rebuild *b)
+{
+    log_index_release(&b->index);
+}
+
+int log_rebuild_run(struct kb_fs *fs, struct kb_fd *fd, struct log_rebuild *b)
+{
+    b->scan.arg = b;
+    return log_scan_run(fs, fd, &b->scan);
+}
+
+/* ---- names and index files ---- */
+
+char *log_segment_path(const char *dir, int64_t base_offset, const char *suffix)
+{
+    return kb_asprintf("%s/%020lld%s", dir, (long long)base_offset, suffix);
+}
+
+bool log_segment_name_parse(const char *name, const char *suffix, int64_t *ret_base)
+{
+    int64_t base = 0;
+    for (int i = 0; i < 20; i++) {
+        if (name[i] < '0' || name[i] > '9' || base > (INT64_MAX - (name[i] - '0')) / 10)
+            return false;
+        base = base * 10 + (name[i] - '0');
+    }
+    if (strcmp(name + 20, suffix) != 0)
+        return false;
+    *ret_base = base;
+    return true;
+}
+
+static int write_synced(struct kb_fs *fs, const char *dir, int64_t base_offset, const char *suffix,
+                        const struct kb_buf *b)
+{
+    char *path = log_segment_path(dir, base_offset, suffix);
+    struct kb_fd *fd = NULL;
+    int r = kb_fs_open(fs, path, KB_FS_WRITE | KB_FS_CREATE | KB_FS_TRUNCATE, &fd);
+    if (r == 0 && b->size != 0)
+        r = kb_fs_pwrite(fs, fd, b->data, b->size, 0);
+    if (r == 0)
+        r = kb_fs_sync(fs, fd);
+    (void)kb_fs_close(fs, fd);
+    free(path);
+    return r;
+}
+
+int log_index_save(struct kb_fs *fs, const char *dir, int64_t base_offset,
+                   const struct kb_buf *offsets, const struct kb_buf *times)
+{
+    int r = write_synced(fs, dir, base_offset, ".index", offsets);
+    if (r == 0)
+        r = write_synced(fs, dir, base_offset, ".timeindex", times);
+    return r;
+}
+
+int log_index_load(struct kb_fs *fs, const char *dir, int64_t base_offset, uint64_t segment_size,
+                   struct log_index *ix)
+{
+    struct kb_buf offsets = {0};
+    struct kb_buf times = {0};
+    char *offset_path = log_segment_path(dir, base_offset, ".index");
+    char *time_path = log_segment_path(dir, base_offset, ".timeindex");
+    int r = kb_fs_read_all(fs, offset_path, LOG_INDEX_FILE_BYTES_MAX, &offsets);
+    if (r == 0)
+        r = kb_fs_read_all(fs, time_path, LOG_INDEX_FILE_BYTES_MAX, &times);
+    /* A segment with records has at least its largest timestamp in the time index. */
+    if (r == 0 && segment_size != 0 && times.size == 0 && offsets.size != 0)
+        r = -KB_ECORRUPT;
+    if (r == 0)
+        r = log_index_parse(ix, &offsets, &times, segment_size);
+    kb_buf_release(&offsets);
+    kb_buf_release(&times);
+    free(offset_path);
+    free(time_path);
+    return r;
+}
