@@ -175,12 +175,16 @@ struct log_appended {
  * -KB_ECORRUPT (damaged). */
 int log_append_leader(struct log *log, struct kb_block *block, size_t position, size_t size,
                       int32_t leader_epoch, struct log_appended *ret);
+enum log_append_flags {
+    LOG_APPEND_CHECK_CRC = 1,
+    LOG_APPEND_GAPS = 2, /* a base above the end is fine: the leader's log is or was compacted */
+};
 /* Append whole batches as they are (rule 2.4): each base is the end, epochs do not fall and are at
- * most epoch_max; CRCs are checked when check_crc. Takes as many as it can: LOG_APPEND_OK with
- * size_taken < size when the rest must wait for on_space (ask for it again). Another result only
- * when nothing was taken. */
+ * most epoch_max, CRCs hold. Takes as many as it can: LOG_APPEND_OK with size_taken < size when the
+ * rest must wait for on_space (ask again with the rest: LOG_APPEND_BUSY or _NO_SPACE) or is bad
+ * (ask again: LOG_APPEND_REFUSED). Another result only when nothing was taken. */
 int log_append_follower(struct log *log, struct kb_block *block, size_t position, size_t size,
-                        int32_t epoch_max, bool check_crc, struct log_appended *ret);
+                        int32_t epoch_max, uint32_t flags, struct log_appended *ret);
 /* Sync what is written (weak logs); on_durable follows if that moved it. */
 void log_flush(struct log *log);
 

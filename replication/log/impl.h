@@ -1,0 +1,215 @@
+#ifndef LOG_IMPL_H
+#define LOG_IMPL_H
+
+/* Insides of struct log, shared by the files of this room that act on it. */
+
+#include <sys/queue.h>
+
+#include "proto/base/assert.h"
+#include "proto/base/err.h"
+#include "proto/base/mem.h"
+#include "replication/log/log.h"
+#include "replication/log/recover.h"
+
+struct log_segment {
+    int64_t base_offset;
+    uint64_t size_bytes; /* given to the lane; readers stay below by offsets */
+    struct kb_file *file;
+    int64_t max_timestamp;
+    int64_t max_timestamp_offset;
+    int64_t first_timestamp; /* of the first batch; -1: none */
+    int64_t made_wall_ms;    /* when this life first saw it */
+};
+
+/* Something of ours that the world holds: a write, a job, a read. Linked while it does, so that
+ * log_free finds it after a crash. */
+struct log_work {
+    LIST_ENTRY(log_work) link;
+    struct log *log;
+    void (*release)(struct log_work *work); /* frees it in any state */
+};
+
+/* A job; first member of the structs that carry inputs and results. */
+struct log_job {
+    struct log_work work;
+    struct kb_job job;
+    void (*finish)(struct log *log, struct log_job *job, int result); /* then it is released */
+};
+
+/* A change of the log's files. One runs at a time, in the order asked for. */
+struct log_step {
+    STAILQ_ENTRY(log_step) link;
+    bool quiet; /* starts when no append is under way; whoever queues it keeps new ones out */
+    void (*start)(struct log *log, struct log_step *step); /* ends with log_step_done */
+    log_done_fn *fn;
+    void *user;
+    int64_t offset;
+    int64_t *bases;
+    size_t count;
+};
+
+enum log_phase { LOG_OPENING, LOG_OPEN, LOG_CLOSING, LOG_CLOSED };
+enum log_space { LOG_SPACE_IDLE, LOG_SPACE_ALLOCATING, LOG_SPACE_FULL };
+
+enum { LOG_HINT_COUNT = 4 };
+/* A batch begins there: where a sequential reader goes on. */
+struct log_hint {
+    int64_t segment_base;
+    int64_t offset;
+    uint64_t position;
+};
+
+struct log_cached;
+/* Renamed files that wait for file.delete.delay.ms. */
+struct log_doomed {
+    STAILQ_ENTRY(log_doomed) link;
+    int64_t base_offset;
+    uint64_t due_ms;
+};
+
+struct log {
+    struct kb_env *env;
+    char *dir;
+    enum kb_lane lane;
+    struct log_config config;
+    const struct log_handler *handler;
+    void *user;
+    struct kb_pool *read_pool;
+    struct kb_budget *read_budget;
+
+    enum log_phase phase;
+    int failure;
+    bool damaged; /* appends wait for a cut */
+    log_open_fn *open_fn;
+    void *open_user;
+
+    int64_t start, end, written, durable;
+    uint32_t generation;
+    uint32_t layout;   /* changes whenever files are cut, replaced or removed */
+    int64_t cut_limit; /* of the cut-limit file; -1: none */
+
+    struct log_segment **segments;
+    size_t segment_count, segment_capacity;
+    struct log_index index; /* of the last segment */
+    bool index_valid;       /* false while a cut rebuilds it */
+    struct log_epochs epochs;
+    struct log_producers *producers;
+
+    LIST_HEAD(, log_work) works;
+    size_t writes_pending;
+    STAILQ_HEAD(log_step_list, log_step) steps;
+    struct log_step *step; /* under way */
+    bool rolling;          /* a roll is queued or under way */
+    bool cutting;          /* a cut or reset is */
+
+    /* Space ahead of the last segment's end. */
+    enum log_space space;
+    bool space_wanted; /* an append was refused */
+    uint64_t allocated_bytes;
+    uint64_t chunk_bytes;
+    struct kb_timer *space_timer;
+
+    /* Weak logs. */
+    int64_t unflushed_records;
+    bool flushing;
+    struct kb_timer *flush_timer;
+
+    STAILQ_HEAD(, log_doomed) doomed;
+    struct kb_timer *doom_timer;
+
+    struct log_cache *cache;
+    struct log_cached **cached; /* a ring: the last batches, gapless up to the end */
+    size_t cached_head, cached_count, cached_capacity;
+    struct log_hint hints[LOG_HINT_COUNT];
+    unsigned hint_next;
+};
+
+static inline struct log_segment *log_active(const struct log *log)
+{
+    KB_ASSERT(log->segment_count > 0);
+    return log->segments[log->segment_count - 1];
+}
+static inline bool log_is_strong(const struct log *log)
+{
+    return log->config.flush_messages <= 1;
+}
+/* Only the roll and cut steps and failures keep appends out. */
+static inline bool log_is_open(const struct log *log)
+{
+    return log->phase == LOG_OPEN;
+}
+
+/* ---- log.c ---- */
+
+struct log_segment *log_segment_new(struct log *log, const struct log_segment_facts *facts);
+struct log_segment *log_segment_free(struct log_segment *s); /* the file stays */
+void log_segments_push(struct log *log, struct log_segment *s);
+/* Drop [first, first + count) of the list; the segments are the caller's. */
+void log_segments_splice(struct log *log, size_t first, size_t count);
+/* Index of the segment that holds offset (the last one with base <= offset; 0 at least). */
+size_t log_segment_find(const struct log *log, int64_t offset);
+void log_fail(struct log *log, int error);
+
+void log_work_add(struct log *log, struct log_work *work);
+void log_work_remove(struct log_work *work);
+/* The job struct is the caller's heap block whose first member is j; release frees it. */
+void log_job_lane(struct log *log, struct log_job *j,
+                  int (*run)(struct kb_job *job, struct kb_fs *fs),
+                  void (*finish)(struct log *, struct log_job *, int),
+                  void (*release)(struct log_work *));
+void log_job_background(struct log *log, struct log_job *j,
+                        int (*run)(struct kb_job *job, struct kb_fs *fs),
+                        void (*finish)(struct log *, struct log_job *, int),
+                        void (*release)(struct log_work *));
+#define LOG_JOB_OF(job_ptr) ((struct log_job *)((char *)(job_ptr)-offsetof(struct log_job, job)))
+
+struct log_step *log_step_new(void (*start)(struct log *, struct log_step *), bool quiet,
+                              log_done_fn *fn, void *user);
+void log_step_queue(struct log *log, struct log_step *step);
+/* The step under way ended: its fn is called, the next may start. */
+void log_step_done(struct log *log, int result);
+void log_steps_run(struct log *log);
+
+/* ---- space.c ---- */
+
+/* May size more bytes be written to the last segment? A log_append_result. */
+enum log_append_result log_space_take(struct log *log, uint64_t size);
+/* The last segment changed: nothing is reserved but what is said. */
+void log_space_reset(struct log *log, uint64_t allocated_bytes);
+/* A job met a full disk: appends are refused until it looks better. */
+void log_space_full(struct log *log);
+/* Appends are possible again: tell who was refused. */
+void log_space_offer(struct log *log);
+enum { LOG_CHUNK_MIN = 16 << 10, LOG_CHUNK_MAX = 4 << 20, LOG_SPACE_RETRY_MS = 1000 };
+
+/* ---- roll.c ---- */
+
+void log_roll_start(struct log *log, log_done_fn *fn, void *user);
+/* Recovered producer settings. */
+struct log_producers *log_producers_make(const struct log *log);
+
+/* ---- cache.c ---- */
+
+/* A batch was appended at the end. */
+void log_cache_add(struct log *log, struct kb_block *block, size_t position,
+                   const struct log_head *h);
+/* Batches that hold offset or lie behind it go. */
+void log_cache_cut(struct log *log, int64_t offset);
+/* Fill r from memory: true when its offset is cached (the answer may be empty). bound and r as in
+ * log_read, bound being at most the written offset. */
+bool log_cache_read(struct log *log, struct log_read *r, int64_t bound);
+void log_cache_drop(struct log *log);
+
+/* ---- read.c ---- */
+
+void log_hint_add(struct log *log, int64_t segment_base, int64_t offset, uint64_t position);
+void log_hints_clear(struct log *log);
+
+/* ---- clean.c ---- */
+
+/* These files carry .deleted now; unlink them later. */
+void log_doom(struct log *log, int64_t base_offset);
+/* Remove whole segments below the start offset. Returns how many. */
+size_t log_clean_below_start(struct log *log);
+
+#endif
