@@ -9,6 +9,7 @@ struct cut_job {
     struct log_job j;
     char *dir;
     int64_t offset;
+    int64_t base_offset; /* of the segment that becomes the last one */
     bool reset;
     bool check_crc;
     int failure;
@@ -47,13 +48,13 @@ static int snapshots_unlink_above(struct kb_fs *fs, const char *dir, int64_t off
     return r;
 }
 
-static int cut_file(struct kb_fs *fs, struct cut_job *c, int64_t base)
+static int cut_file(struct kb_fs *fs, struct cut_job *c)
 {
-    char *path = log_segment_path(c->dir, base, ".log");
+    char *path = log_segment_path(c->dir, c->base_offset, ".log");
     struct kb_fd *fd = NULL;
     int r = kb_fs_open(fs, path, KB_FS_WRITE, &fd);
     free(path);
-    log_rebuild_init(&c->rebuild, base, c->rebuild.index.interval_bytes);
+    log_rebuild_init(&c->rebuild, c->base_offset, c->rebuild.index.interval_bytes);
     c->rebuild.scan.stop_offset = c->offset;
     c->rebuild.scan.check_crc = c->check_crc;
     if (r == 0)
@@ -73,23 +74,13 @@ static int cut_run(struct kb_job *job, struct kb_fs *fs)
         return c->failure;
     if (c->reset)
         return log_reset_run(fs, c->dir, c->offset);
-    struct log_bases bases = {0};
-    int r = log_bases_list(fs, c->dir, ".log", &bases);
-    size_t i = bases.count;
-    while (i > 0 && bases.bases[i - 1] > c->offset)
-        i--;
-    int64_t base = i > 0 ? bases.bases[i - 1] : -1;
-    log_bases_release(&bases);
-    if (r == 0 && base < 0)
-        r = -KB_EIO; /* the segment that holds the cut is gone */
-    if (r == 0)
-        r = log_cut_limit_save(fs, c->dir, LOG_CUT_TO, c->offset);
+    int r = log_cut_limit_save(fs, c->dir, LOG_CUT_TO, c->offset);
     if (r == 0)
         r = snapshots_unlink_above(fs, c->dir, c->offset);
     if (r == 0)
-        r = log_segments_unlink_from(fs, c->dir, base + 1);
+        r = log_segments_unlink_from(fs, c->dir, c->base_offset + 1);
     if (r == 0)
-        r = cut_file(fs, c, base);
+        r = cut_file(fs, c);
     if (r == 0) {
         log_epochs_truncate_end(&c->epochs, c->rebuild.scan.next_offset);
         r = log_epochs_save(fs, c->dir, &c->epochs);
@@ -238,6 +229,7 @@ static void cut_begin(struct log *log, struct log_step *step)
     struct cut_job *c = kb_new(struct cut_job);
     c->dir = kb_strdup(log->dir);
     c->offset = step->offset;
+    c->base_offset = log_active(log)->base_offset;
     c->reset = step->count != 0;
     c->check_crc = log->damaged;
     c->failure = log->failure;
