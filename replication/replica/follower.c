@@ -170,7 +170,8 @@ void rep_answer_end(struct rep *r, const struct rep_answer *answer, uint64_t now
             fx->flags |= REP_FX_HW;
             fx->high_watermark = hw;
         }
-        start = rep_min(answer->log_start, r->hw);
+        /* Not past what is on disk: a start above the end would come out of a crash. */
+        start = rep_min(rep_min(answer->log_start, r->hw), rep_counted(r, r->ends));
         if (start > r->log_start) {
             fx->flags |= REP_FX_LOG_START;
             fx->log_start = start;

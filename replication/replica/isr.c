@@ -92,6 +92,8 @@ static bool may_join(const struct rep *r, const struct rep_peer *p)
     /* What it held before the last change may be what that change took it out for (2.8). */
     if (p->partition_epoch < r->image.partition_epoch)
         return false;
+    if (p->ends.log_start < r->ends.log_start) /* it would bring deleted records back (P16) */
+        return false;
     return counted >= r->hw && counted >= r->epoch_start; /* 4.1, P13 */
 }
 

@@ -92,8 +92,9 @@ bool rep_is_leader(const struct rep *r)
 {
     return r->state == REP_LEADER;
 }
-enum rep_report rep_standing_report(const struct rep *r)
+enum rep_report rep_standing_report(const struct rep *r, int32_t *ret_report_epoch)
 {
+    *ret_report_epoch = r->damaged_at;
     return r->report;
 }
 int32_t rep_leader(const struct rep *r)

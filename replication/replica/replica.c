@@ -61,6 +61,7 @@ void rep_set_report(struct rep *r, enum rep_report report, struct rep_effects *f
         return;
     fx->flags |= REP_FX_REPORT;
     fx->report = report;
+    fx->report_epoch = r->damaged_at;
     kb_log_debug("replica", "event=report node=%d epoch=%d report=%s", r->config.node_id,
                  r->image.leader_epoch, rep_report_name(report));
 }
@@ -278,17 +279,18 @@ void rep_tick(struct rep *r, uint64_t now_ms, struct rep_effects *fx)
 void rep_log_opened(struct rep *r, const struct rep_log_facts *facts, uint64_t now_ms,
                     struct rep_effects *fx)
 {
+    int64_t start = rep_min(facts->log_start, facts->log_end);
+    int64_t durable = rep_min(facts->durable, facts->log_end);
+
     KB_ASSERT(!r->log_open);
-    KB_ASSERT(facts->log_start <= facts->log_end);
-    KB_ASSERT(facts->durable <= facts->log_end);
     rep_fx_begin(fx);
     r->log_open = true;
     r->log_state = facts->state;
     r->generation = facts->generation;
-    r->log_start = facts->log_start;
+    r->log_start = start;
     r->log_end = facts->log_end;
-    r->ends = (struct rep_ends){facts->log_end, facts->durable, facts->log_start};
-    r->hw = rep_max(facts->log_start, rep_min(facts->high_watermark, facts->log_end)); /* 3.4 */
+    r->ends = (struct rep_ends){facts->log_end, durable, start};
+    r->hw = rep_max(start, rep_min(facts->high_watermark, facts->log_end)); /* 3.4 */
     r->opened_epoch = facts->last_epoch;
     if (facts->state == REP_LOG_DAMAGED || facts->state == REP_LOG_MISSING)
         rep_set_report(r, REP_REPORT_DAMAGED, fx);

@@ -144,9 +144,8 @@ enum rep_report {
     REP_REPORT_NONE,
     REP_REPORT_LOG_FAILED,         /* leader or follower: elect another (1.7) */
     REP_REPORT_DAMAGED,            /* committed records are lost here: take me out of ISR and ELR,
-                                      elect another (2.6, 2.8). Answered by a record that raises the
-                                      partition epoch even if I am in neither: proposals that rest
-                                      on what I held must fail */
+                                      elect another (2.6, 2.8). Answered by a record also if I am
+                                      in neither, see report_epoch */
     REP_REPORT_MUST_DROP,          /* take me out of ISR and ELR, I must refetch (2.8) */
     REP_REPORT_CUT_BELOW_HW,       /* the leader asked for a cut below my HW; refused (2.6) */
     REP_REPORT_METADATA_BACKWARDS, /* my log or image is ahead of the committed one (1.8) */
@@ -163,6 +162,9 @@ struct rep_effects {
     int64_t log_start;
     int64_t high_watermark;
     enum rep_report report;
+    int32_t
+        report_epoch; /* the controller raises the partition epoch above this one even if nothing
+                         else changes: proposals that rest on what I held must fail (2.8) */
     uint64_t deadline_ms; /* always set: call rep_tick then; REP_NEVER = not needed */
 };
 
@@ -419,7 +421,7 @@ void rep_answer_end(struct rep *r, const struct rep_answer *answer, uint64_t now
 enum rep_state rep_state(const struct rep *r);
 bool rep_is_leader(const struct rep *r);
 /* What the controller must know; sent again to each new controller. NONE most of the time. */
-enum rep_report rep_standing_report(const struct rep *r);
+enum rep_report rep_standing_report(const struct rep *r, int32_t *ret_report_epoch);
 bool rep_is_cut_off(struct rep *r, uint64_t now_ms);
 int32_t rep_leader(const struct rep *r);       /* by the image; -1 = none */
 int32_t rep_leader_epoch(const struct rep *r); /* by the image; -1 = no image */
