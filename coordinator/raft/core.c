@@ -250,7 +250,10 @@ static void outbox_flush(struct raft_core *c)
 
 static bool message_sound(const struct raft_message *m)
 {
-    if (m->kind >= RAFT_MSG_MAX_ || m->term == 0 || m->n_entries > RAFT_ENTRIES_MAX)
+    if (m->kind >= RAFT_MSG_MAX_ || m->n_entries > RAFT_ENTRIES_MAX)
+        return false;
+    bool refusal = m->kind == RAFT_MSG_PRE_VOTE_REPLY || m->kind == RAFT_MSG_VOTE_REPLY;
+    if (m->term == 0 && !refusal) /* only a voter that saw no election yet */
         return false;
     uint64_t at = m->prev.index;
     uint64_t term = m->prev.term;

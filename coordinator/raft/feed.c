@@ -47,11 +47,14 @@ static struct raft_message header_to(const struct raft_core *c, const struct raf
                                  .floor_index = p->floor_index};
 }
 
-/* Not an entry, only "I lead": what lies before it is surely equal, unless it is asked. */
+/* Not an entry, only "I lead": what lies before it is surely equal, or it asks for the whole log.
+ * It never names a position inside an entry, which next_index - 1 may be while the logs are
+ * compared. */
 static void send_empty(struct raft_core *c, const struct raft_peer *p)
 {
     struct raft_message m = header_to(c, p, RAFT_MSG_APPEND);
-    uint64_t prev = p->probing && !p->installing ? p->next_index - 1 : p->match_index;
+    bool ask = p->probing && !p->installing && p->next_index > c->log.last_index;
+    uint64_t prev = ask ? c->log.last_index : p->match_index;
     if (prev >= c->log.base.index)
         m.prev = position_at(c, prev);
     raft_post(c, p, &m);
@@ -247,7 +250,6 @@ static void judge_fall(struct raft_core *c, struct raft_peer *p, const struct ra
     p->probing = true;
     if (p->next_index > m->durable_index + 1)
         p->next_index = m->durable_index + 1;
-    p->beat = true;
 }
 
 static void judge_barred(struct raft_core *c, struct raft_peer *p, const struct raft_message *m)
@@ -276,7 +278,6 @@ static void go_back(struct raft_core *c, struct raft_peer *p, struct raft_positi
     p->probing = true;
     p->n_inflight = 0;
     p->send_void = true;
-    p->beat = true;
 }
 
 int raft_on_append_reply(struct raft_core *c, struct raft_peer *p, const struct raft_message *m)

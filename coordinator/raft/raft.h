@@ -226,9 +226,12 @@ enum raft_role {
 };
 const char *raft_role_name(enum raft_role role);
 
-/* Read batches from from_index on (up to last_index, to RAFT_ENTRIES_MAX and to the driver's own
- * byte limit, at least one), send them behind `header` with header.entries set, report
- * RAFT_IN_ENTRIES_SENT. They may wait until they are written, need not be synced (5.2). */
+/* Read batches from the one that holds from_index on (up to last_index, to RAFT_ENTRIES_MAX and to
+ * the driver's own byte limit, at least one), send them behind `header` with header.entries set and
+ * header.prev = the position before the first of them (raft_core_term_at; from_index may lie inside
+ * a batch while the logs are being compared), report RAFT_IN_ENTRIES_SENT. They may wait until they
+ * are written, need not be synced (5.2). When the log does not reach back that far any more, report
+ * that nothing could be sent. */
 struct raft_send {
     uint64_t send_id;
     uint64_t from_index;
