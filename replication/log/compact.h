@@ -26,7 +26,8 @@
 struct log_compact_segment {
     int64_t base_offset;
     uint64_t size_bytes;
-    int64_t max_timestamp; /* -1: none */
+    int64_t first_timestamp; /* of the first batch; -1: none or not known */
+    int64_t max_timestamp;   /* -1: none */
 };
 
 struct log_compact_config {
@@ -40,9 +41,10 @@ struct log_compact_config {
     uint32_t batch_bytes_max; /* a batch, packed or not, above this is taken for damage */
 };
 
-/* Should this log be compacted now? segments: closed ones in order, all below the active one;
- * end_offset: where they end (base of the active segment, or the high watermark if that is lower:
- * only whole segments below it may be given). first_dirty: the checkpoint, or -1. */
+/* Should this log be compacted now? segments: closed ones in order, whole ones below the high
+ * watermark and the last stable offset; end_offset: where they end. first_dirty: the checkpoint, or
+ * -1. After a run that changed nothing, or a failed one, ask again only after
+ * log.cleaner.backoff.ms. */
 struct log_compact_plan {
     int64_t first_dirty;  /* corrected to the segments there are */
     size_t segment_count; /* the first this many may be touched */
