@@ -1,0 +1,16 @@
+#ifndef SIM_METADATA_CHECK_H
+#define SIM_METADATA_CHECK_H
+
+#include "proto/base/bytes.h"
+#include "tests/sim/sim_checks.h"
+
+/* R16: the partition records the quorum commits, in order, move every partition only legally. Reads
+ * the bytes of the metadata log, without the broker's image. */
+struct sim_metadata_check;
+
+struct sim_metadata_check *sim_metadata_check_new(struct sim_checks *checks);
+struct sim_metadata_check *sim_metadata_check_free(struct sim_metadata_check *c);
+/* One committed batch of the metadata log, whole; batches come in order, each once. */
+void sim_metadata_check_batch(struct sim_metadata_check *c, struct kb_view batch);
+
+#endif

@@ -1,0 +1,280 @@
+#include "tests/sim/sim_raft_check.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/base/assert.h"
+#include "proto/base/map.h"
+#include "proto/base/mem.h"
+#include "tests/sim/sim_metadata_check.h"
+
+#define VOTERS_MAX 8
+
+/* The entry that ends at some committed index. */
+struct committed {
+    int64_t first, last;
+    int32_t term;
+    uint32_t crc;
+};
+
+struct leader {
+    uint32_t voter, life;
+};
+
+struct voter {
+    struct sim_raft_view view; /* at the last step */
+    bool seen;
+    struct sim_log visible, durable;
+    uint64_t vote_term;
+    int32_t voted_for;
+};
+
+struct sim_raft_check {
+    struct sim_raft_options options;
+    struct voter voters[VOTERS_MAX];
+    struct committed *committed; /* in index order */
+    size_t committed_count, committed_capacity;
+    struct kb_map leaders; /* term -> struct leader */
+    struct kb_map entries; /* (index, term) -> crc + 1 */
+    struct kb_map digests; /* applied index -> digest | 1 */
+    struct sim_metadata_check *metadata;
+    uint64_t leader_terms;
+};
+
+struct sim_raft_check *sim_raft_check_new(const struct sim_raft_options *options)
+{
+    struct sim_raft_check *c = kb_new(struct sim_raft_check);
+    KB_ASSERT(options->voter_count <= VOTERS_MAX);
+    c->options = *options;
+    c->metadata = sim_metadata_check_new(options->checks);
+    return c;
+}
+
+struct sim_raft_check *sim_raft_check_free(struct sim_raft_check *c)
+{
+    if (c == NULL)
+        return NULL;
+    size_t cursor = 0;
+    uint64_t key = 0;
+    struct leader *l;
+    while ((l = kb_map_next(&c->leaders, &cursor, &key)) != NULL)
+        free(l);
+    for (size_t v = 0; v < VOTERS_MAX; v++) {
+        sim_log_release(&c->voters[v].visible);
+        sim_log_release(&c->voters[v].durable);
+    }
+    kb_map_release(&c->leaders);
+    kb_map_release(&c->entries);
+    kb_map_release(&c->digests);
+    c->metadata = sim_metadata_check_free(c->metadata);
+    free(c->committed);
+    free(c);
+    return NULL;
+}
+
+/* R4: remember what each (index, term) was when it was first seen on any disk. */
+static void know_entries(struct sim_raft_check *c, uint32_t voter, const struct sim_log *l)
+{
+    for (size_t i = l->fresh; i < l->count; i++) {
+        const struct sim_log_batch *b = &l->batches[i];
+        uint64_t key = (uint64_t)(uint32_t)b->epoch << 40 ^ (uint64_t)b->last;
+        uintptr_t before = (uintptr_t)kb_map_get(&c->entries, key);
+        sim_check(c->options.checks, SIM_CHECK_R4, before == 0 || before == (uintptr_t)b->crc + 1,
+                  "voter %u: entry %lld of term %d has other bytes than elsewhere", voter + 1,
+                  (long long)b->last, b->epoch);
+        (void)kb_map_put(&c->entries, key, (void *)((uintptr_t)b->crc + 1));
+    }
+}
+
+static struct sim_log *refresh(struct sim_raft_check *c, uint32_t voter, bool durable)
+{
+    struct voter *v = &c->voters[voter];
+    struct sim_log *l = durable ? &v->durable : &v->visible;
+    sim_log_refresh(l, c->options.disks[voter], c->options.log_dir, durable);
+    know_entries(c, voter, l);
+    return l;
+}
+
+/* The entry is in the log, or before its start (a snapshot holds it). */
+static bool has_entry(const struct sim_log *l, const struct committed *e)
+{
+    if (l->count > 0 && e->last < l->batches[0].first)
+        return true;
+    const struct sim_log_batch *b = sim_log_find(l, e->last);
+    return b != NULL && b->last == e->last && b->epoch == e->term && b->crc == e->crc;
+}
+
+/* ---- votes ---- */
+
+void sim_raft_check_votes(struct sim_raft_check *c, uint32_t voter)
+{
+    struct voter *v = &c->voters[voter];
+    uint64_t term = 0;
+    int32_t voted_for = -1;
+    if (c->options.vote_of == NULL ||
+        c->options.vote_of(c->options.disks[voter], &term, &voted_for) != 1)
+        return;
+    if (term == v->vote_term && voted_for == v->voted_for)
+        return;
+    sim_check(c->options.checks, SIM_CHECK_R2, term >= v->vote_term,
+              "voter %u: durable term falls from %llu to %llu", voter + 1,
+              (unsigned long long)v->vote_term, (unsigned long long)term);
+    sim_check(c->options.checks, SIM_CHECK_R2,
+              term != v->vote_term || v->voted_for < 0 || v->voted_for == voted_for,
+              "voter %u: durable vote in term %llu changes from %d to %d", voter + 1,
+              (unsigned long long)term, v->voted_for, voted_for);
+    v->vote_term = term;
+    v->voted_for = voted_for;
+}
+
+/* R2: who leads was given durable votes by a majority; a voter may have moved on since. */
+static void check_votes_for(struct sim_raft_check *c, uint32_t leader, uint64_t term)
+{
+    uint32_t votes = 0;
+    if (c->options.vote_of == NULL)
+        return;
+    for (uint32_t n = 0; n < c->options.voter_count; n++) {
+        sim_raft_check_votes(c, n);
+        const struct voter *v = &c->voters[n];
+        votes += v->vote_term > term ||
+                 (v->vote_term == term && v->voted_for == c->options.first_id + (int32_t)leader);
+    }
+    sim_check(c->options.checks, SIM_CHECK_R2, votes > c->options.voter_count / 2,
+              "voter %u leads term %llu with %u durable votes", leader + 1,
+              (unsigned long long)term, votes);
+}
+
+/* ---- leaders ---- */
+
+static void check_leader(struct sim_raft_check *c, uint32_t voter, const struct sim_raft_view *view)
+{
+    struct leader *l = kb_map_get(&c->leaders, view->term);
+    if (l != NULL) {
+        sim_check(c->options.checks, SIM_CHECK_R1, l->voter == voter && l->life == view->life,
+                  "term %llu is led by voter %u (life %u) and by voter %u (life %u)",
+                  (unsigned long long)view->term, l->voter + 1, l->life, voter + 1, view->life);
+        return;
+    }
+    l = kb_new(struct leader);
+    *l = (struct leader){voter, view->life};
+    (void)kb_map_put(&c->leaders, view->term, l);
+    c->leader_terms++;
+    sim_check(c->options.checks, SIM_CHECK_R1, true, "first leader of its term");
+    check_votes_for(c, voter, view->term);
+    const struct sim_log *log = refresh(c, voter, false);
+    for (size_t i = 0; i < c->committed_count; i++)
+        sim_check(c->options.checks, SIM_CHECK_R5, has_entry(log, &c->committed[i]),
+                  "voter %u leads term %llu without the committed entry %lld of term %d", voter + 1,
+                  (unsigned long long)view->term, (long long)c->committed[i].last,
+                  c->committed[i].term);
+}
+
+/* ---- commit ---- */
+
+/* Entries up to this index are committed, as this voter has them. */
+static void take_committed(struct sim_raft_check *c, uint32_t voter, uint64_t index)
+{
+    const struct sim_log *l = refresh(c, voter, false);
+    for (size_t i = 0; i < l->count && (uint64_t)l->batches[i].last <= index; i++) {
+        const struct sim_log_batch *b = &l->batches[i];
+        int64_t known_to = c->committed_count > 0 ? c->committed[c->committed_count - 1].last : 0;
+        if (b->last <= known_to)
+            continue;
+        kb_array_reserve(c->committed, c->committed_count, c->committed_capacity);
+        c->committed[c->committed_count++] =
+            (struct committed){.first = b->first, .last = b->last, .term = b->epoch, .crc = b->crc};
+        sim_metadata_check_batch(
+            c->metadata, sim_log_bytes(b, c->options.disks[voter], c->options.log_dir, false));
+    }
+    /* R6 and R4 for what others had committed before: the last one stands for the chain. */
+    for (size_t i = c->committed_count; i-- > 0;) {
+        if ((uint64_t)c->committed[i].last > index)
+            continue;
+        sim_check(c->options.checks, SIM_CHECK_R5, has_entry(l, &c->committed[i]),
+                  "voter %u commits %llu with another entry at %lld than was committed", voter + 1,
+                  (unsigned long long)index, (long long)c->committed[i].last);
+        break;
+    }
+}
+
+/* R7, R8: what a leader commits is of its own term, and lies durably on a majority. */
+static void check_leader_commit(struct sim_raft_check *c, uint32_t voter,
+                                const struct sim_raft_view *view)
+{
+    uint32_t copies = 0;
+    const struct committed *e = NULL;
+    for (size_t i = c->committed_count; i-- > 0 && e == NULL;) {
+        if ((uint64_t)c->committed[i].last <= view->commit_index)
+            e = &c->committed[i];
+    }
+    if (e == NULL || (uint64_t)e->last != view->commit_index)
+        return;
+    sim_check(c->options.checks, SIM_CHECK_R7, (uint64_t)e->term == view->term,
+              "voter %u, leader of term %llu, commits %llu through an entry of term %d", voter + 1,
+              (unsigned long long)view->term, (unsigned long long)view->commit_index, e->term);
+    for (uint32_t n = 0; n < c->options.voter_count; n++)
+        copies += has_entry(refresh(c, n, true), e);
+    sim_check(c->options.checks, SIM_CHECK_R8, copies > c->options.voter_count / 2,
+              "voter %u commits %llu, which lies durably on %u disks", voter + 1,
+              (unsigned long long)view->commit_index, copies);
+}
+
+static void check_commit(struct sim_raft_check *c, uint32_t voter,
+                         const struct sim_raft_view *before, const struct sim_raft_view *view)
+{
+    if (before != NULL && view->commit_index == before->commit_index)
+        return;
+    sim_check(c->options.checks, SIM_CHECK_R8,
+              before == NULL || view->commit_index > before->commit_index,
+              "voter %u: commit falls from %llu to %llu", voter + 1,
+              (unsigned long long)(before != NULL ? before->commit_index : 0),
+              (unsigned long long)view->commit_index);
+    if (view->commit_index == 0)
+        return;
+    take_committed(c, voter, view->commit_index);
+    /* At the step of an election the commit is the former leader's. */
+    if (view->leader && before != NULL && before->leader && before->term == view->term)
+        check_leader_commit(c, voter, view);
+}
+
+static void check_digest(struct sim_raft_check *c, uint32_t voter, const struct sim_raft_view *view)
+{
+    uintptr_t digest = (uintptr_t)(view->applied_digest | 1);
+    uintptr_t other = (uintptr_t)kb_map_get(&c->digests, view->applied_index);
+    if (view->applied_index == 0)
+        return;
+    sim_check(c->options.checks, SIM_CHECK_R6, other == 0 || other == digest,
+              "voter %u: the image at %llu differs from another voter's", voter + 1,
+              (unsigned long long)view->applied_index);
+    (void)kb_map_put(&c->digests, view->applied_index, (void *)digest);
+}
+
+void sim_raft_check_step(struct sim_raft_check *c, uint32_t voter, const struct sim_raft_view *view)
+{
+    struct voter *v = &c->voters[voter];
+    const struct sim_raft_view *before = v->seen && v->view.life == view->life ? &v->view : NULL;
+    if (before != NULL && memcmp(before, view, sizeof(*view)) == 0)
+        return;
+    if (view->leader && (before == NULL || !before->leader || before->term != view->term))
+        check_leader(c, voter, view);
+    if (view->leader && before != NULL && before->leader && before->term == view->term)
+        sim_check(c->options.checks, SIM_CHECK_R3, view->last_index >= before->last_index,
+                  "voter %u, leader of term %llu, cuts its log from %llu to %llu", voter + 1,
+                  (unsigned long long)view->term, (unsigned long long)before->last_index,
+                  (unsigned long long)view->last_index);
+    check_commit(c, voter, before, view);
+    if (before == NULL || before->applied_index != view->applied_index)
+        check_digest(c, voter, view);
+    v->view = *view;
+    v->seen = true;
+}
+
+uint64_t sim_raft_check_committed(const struct sim_raft_check *c)
+{
+    return c->committed_count > 0 ? (uint64_t)c->committed[c->committed_count - 1].last : 0;
+}
+
+uint64_t sim_raft_check_leaders(const struct sim_raft_check *c)
+{
+    return c->leader_terms;
+}

@@ -1,0 +1,42 @@
+#ifndef SIM_RAFT_CHECK_H
+#define SIM_RAFT_CHECK_H
+
+#include "tests/sim/sim_checks.h"
+#include "tests/sim/sim_logs.h"
+
+/* Judges the metadata quorum (R1–R8) and the records it commits (R16), after every event of a
+ * voter, by what the voter believes and by what lies on all disks. */
+struct sim_raft_check;
+
+struct sim_raft_options {
+    struct sim_checks *checks;
+    struct sim_disk *disks[8]; /* by voter, borrowed */
+    uint32_t voter_count;
+    int32_t first_id;    /* voter v has node id first_id + v */
+    const char *log_dir; /* of the metadata log */
+    /* Read the durable vote: 1 and filled, or 0 when there is none. */
+    int (*vote_of)(struct sim_disk *disk, uint64_t *ret_term, int32_t *ret_voted_for);
+};
+
+/* What one voter believes now. */
+struct sim_raft_view {
+    uint32_t life; /* of its process */
+    bool leader;
+    uint64_t term;
+    uint64_t last_index;
+    uint64_t commit_index; /* min(commit, own durable) */
+    uint64_t applied_index;
+    uint64_t applied_digest;
+};
+
+struct sim_raft_check *sim_raft_check_new(const struct sim_raft_options *options);
+struct sim_raft_check *sim_raft_check_free(struct sim_raft_check *c);
+/* After an event of this voter's process. */
+void sim_raft_check_step(struct sim_raft_check *c, uint32_t voter,
+                         const struct sim_raft_view *view);
+/* The durable votes, after any event that may have written. */
+void sim_raft_check_votes(struct sim_raft_check *c, uint32_t voter);
+uint64_t sim_raft_check_committed(const struct sim_raft_check *c);
+uint64_t sim_raft_check_leaders(const struct sim_raft_check *c); /* terms that had a leader */
+
+#endif

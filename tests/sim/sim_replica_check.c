@@ -1,0 +1,223 @@
+#include "tests/sim/sim_replica_check.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/base/map.h"
+#include "proto/base/mem.h"
+
+#define DIR_TEXT 128
+
+/* What one (partition, epoch, offset) holds, for ever. */
+struct known {
+    uint32_t crc;
+    uint32_t node; /* first seen at */
+};
+
+struct sim_replica_check {
+    struct sim_replica_options options;
+    struct sim_log *visible; /* [node * partitions + partition] */
+    struct sim_log *durable;
+    struct kb_map known; /* (partition, epoch, offset) -> struct known */
+};
+
+struct sim_replica_check *sim_replica_check_new(const struct sim_replica_options *options)
+{
+    struct sim_replica_check *c = kb_new(struct sim_replica_check);
+    size_t logs = (size_t)options->disk_count * options->partitions;
+    c->options = *options;
+    c->visible = kb_new_array(struct sim_log, logs);
+    c->durable = kb_new_array(struct sim_log, logs);
+    return c;
+}
+
+struct sim_replica_check *sim_replica_check_free(struct sim_replica_check *c)
+{
+    if (c == NULL)
+        return NULL;
+    size_t cursor = 0;
+    uint64_t key = 0;
+    struct known *k;
+    for (size_t i = 0; i < (size_t)c->options.disk_count * c->options.partitions; i++) {
+        sim_log_release(&c->visible[i]);
+        sim_log_release(&c->durable[i]);
+    }
+    while ((k = kb_map_next(&c->known, &cursor, &key)) != NULL)
+        free(k);
+    kb_map_release(&c->known);
+    free(c->visible);
+    free(c->durable);
+    free(c);
+    return NULL;
+}
+
+/* P2 over replicas: remember what each (epoch, offset) held when it was first seen anywhere. */
+static void know(struct sim_replica_check *c, uint32_t node, uint32_t partition,
+                 const struct sim_log_batch *b)
+{
+    uint64_t key = (uint64_t)partition << 56 ^ (uint64_t)(uint32_t)b->epoch << 36 ^
+                   (uint64_t)b->first;
+    struct known *k = kb_map_get(&c->known, key);
+    if (k == NULL) {
+        k = kb_new(struct known);
+        *k = (struct known){.crc = b->crc, .node = node};
+        (void)kb_map_put(&c->known, key, k);
+        return;
+    }
+    sim_check(c->options.checks, SIM_CHECK_P2, k->crc == b->crc,
+              "partition %u epoch %d offset %lld: node %u holds other bytes than node %u",
+              partition, b->epoch, (long long)b->first, node + 1, k->node + 1);
+}
+
+static struct sim_log *refresh(struct sim_replica_check *c, uint32_t node, uint32_t partition,
+                               bool durable)
+{
+    size_t index = (size_t)node * c->options.partitions + partition;
+    struct sim_log *l = durable ? &c->durable[index] : &c->visible[index];
+    char dir[DIR_TEXT];
+    c->options.dir_of(c->options.arg, partition, dir);
+    sim_log_refresh(l, c->options.disks[node], dir, durable);
+    for (size_t i = l->fresh; i < l->count; i++)
+        know(c, node, partition, &l->batches[i]);
+    return l;
+}
+
+/* Offset and epoch are set by the leader; the rest, CRC included, stays as it was sent. */
+static bool holds(struct sim_replica_check *c, uint32_t node, uint32_t partition, int64_t first,
+                  int64_t last, struct kb_view batch)
+{
+    const struct sim_log_batch *b = sim_log_find(refresh(c, node, partition, true), first);
+    char dir[DIR_TEXT];
+    if (b == NULL || b->first != first || b->last != last || b->size != batch.size)
+        return false;
+    c->options.dir_of(c->options.arg, partition, dir);
+    struct kb_view bytes = sim_log_bytes(b, c->options.disks[node], dir, true);
+    return bytes.size == batch.size &&
+           memcmp(bytes.data + 16, batch.data + 16, batch.size - 16) == 0;
+}
+
+void sim_replica_check_ack(struct sim_replica_check *c, uint32_t partition, int64_t first,
+                           int64_t last, int16_t acks, struct kb_view batch)
+{
+    uint32_t copies = 0;
+    uint32_t wanted = acks == -1 ? c->options.min_insync : acks == 1 ? 1 : 0;
+    for (uint32_t n = 0; n < c->options.disk_count; n++)
+        copies += holds(c, n, partition, first, last, batch);
+    sim_check(c->options.checks, SIM_CHECK_P9, copies >= wanted,
+              "partition %u offsets %lld-%lld: acknowledged with acks=%d and durable on %u disks",
+              partition, (long long)first, (long long)last, acks, copies);
+}
+
+static void compare_pair(struct sim_replica_check *c, uint32_t partition, uint32_t a, uint32_t b,
+                         int64_t bound)
+{
+    const struct sim_log *la = &c->visible[(size_t)a * c->options.partitions + partition];
+    const struct sim_log *lb = &c->visible[(size_t)b * c->options.partitions + partition];
+    for (size_t i = 0; i < la->count && la->batches[i].last < bound; i++) {
+        const struct sim_log_batch *x = &la->batches[i];
+        if (lb->count == 0 || x->first < lb->batches[0].first)
+            continue; /* before the other's start */
+        const struct sim_log_batch *y = i < lb->count && lb->batches[i].first == x->first
+                                            ? &lb->batches[i]
+                                            : sim_log_find(lb, x->first);
+        if (!sim_check(c->options.checks, SIM_CHECK_P3,
+                       y != NULL && y->crc == x->crc && y->first == x->first,
+                       "partition %u offset %lld below high watermark %lld: nodes %u and %u differ",
+                       partition, (long long)x->first, (long long)bound, a + 1, b + 1))
+            return;
+    }
+}
+
+void sim_replica_check_compare(struct sim_replica_check *c, uint32_t partition,
+                               const int64_t *high_watermarks)
+{
+    for (uint32_t n = 0; n < c->options.disk_count; n++)
+        (void)refresh(c, n, partition, false);
+    for (uint32_t a = 0; a < c->options.disk_count; a++) {
+        for (uint32_t b = a + 1; b < c->options.disk_count; b++) {
+            int64_t bound = high_watermarks[a] < high_watermarks[b] ? high_watermarks[a]
+                                                                    : high_watermarks[b];
+            if (bound > 0)
+                compare_pair(c, partition, a, b, bound);
+        }
+    }
+}
+
+/* ---- the end ---- */
+
+static void compare_durable(struct sim_replica_check *c, uint32_t partition, uint32_t node)
+{
+    const struct sim_log *first = &c->durable[partition];
+    const struct sim_log *l = &c->durable[(size_t)node * c->options.partitions + partition];
+    size_t same = 0;
+    while (same < first->count && same < l->count &&
+           first->batches[same].crc == l->batches[same].crc)
+        same++;
+    sim_check(c->options.checks, SIM_CHECK_P3, same == first->count && same == l->count,
+              "partition %u after healing: node %u has %zu batches to %lld, node 1 %zu to %lld, "
+              "the first %zu equal",
+              partition, node + 1, l->count, (long long)sim_log_end(l), first->count,
+              (long long)sim_log_end(first), same);
+}
+
+/* Per producer and partition: sequences in log order without gap or repetition, P11 and P12. */
+static void check_sequences(struct sim_replica_check *c, uint32_t partition)
+{
+    const struct sim_log *l = &c->durable[partition];
+    struct kb_map next = {0}; /* (producer id, epoch) -> next sequence + 1 */
+    for (size_t i = 0; i < l->count; i++) {
+        const struct sim_log_batch *b = &l->batches[i];
+        if (b->producer_id < 0)
+            continue;
+        uint64_t key = (uint64_t)b->producer_id << 16 | (uint16_t)b->producer_epoch;
+        int64_t expected = (int64_t)(uintptr_t)kb_map_get(&next, key);
+        expected = expected > 0 ? expected - 1 : 0;
+        sim_check(c->options.checks, SIM_CHECK_P12, b->sequence >= expected,
+                  "partition %u: producer %lld sequence %d again at offset %lld", partition,
+                  (long long)b->producer_id, b->sequence, (long long)b->first);
+        sim_check(c->options.checks, SIM_CHECK_P11, b->sequence <= expected,
+                  "partition %u: producer %lld jumps from sequence %lld to %d at offset %lld",
+                  partition, (long long)b->producer_id, (long long)expected, b->sequence,
+                  (long long)b->first);
+        int64_t after = b->sequence + (int64_t)b->record_count;
+        (void)kb_map_put(&next, key, (void *)(uintptr_t)(after + 1));
+    }
+    kb_map_release(&next);
+}
+
+static void report_records(struct sim_replica_check *c, uint32_t partition, sim_raw_record_fn *fn,
+                           void *arg)
+{
+    const struct sim_log *l = &c->durable[partition];
+    char dir[DIR_TEXT];
+    c->options.dir_of(c->options.arg, partition, dir);
+    for (size_t i = 0; i < l->count; i++) {
+        struct kb_view bytes = sim_log_bytes(&l->batches[i], c->options.disks[0], dir, true);
+        struct kw_batch b;
+        struct kw_records *it = NULL;
+        struct kw_record record;
+        if (kw_batch_parse(bytes.data, bytes.size, &b) != KW_BATCH_WHOLE ||
+            kw_records_open(&b, 64 << 20, &it) < 0)
+            continue;
+        while (kw_records_next(it, &record) == 1)
+            fn(arg, partition, record.offset, kw_bytes_view(record.value));
+        (void)kw_records_close(it);
+    }
+}
+
+void sim_replica_check_final(struct sim_replica_check *c, sim_raw_record_fn *fn, void *arg)
+{
+    for (uint32_t p = 0; p < c->options.partitions; p++) {
+        for (uint32_t n = 0; n < c->options.disk_count; n++)
+            (void)refresh(c, n, p, true);
+        for (uint32_t n = 1; n < c->options.disk_count; n++)
+            compare_durable(c, p, n);
+        check_sequences(c, p);
+        report_records(c, p, fn, arg);
+    }
+}
+
+int64_t sim_replica_check_end(struct sim_replica_check *c, uint32_t node, uint32_t partition)
+{
+    return sim_log_end(refresh(c, node, partition, true));
+}

@@ -1,0 +1,38 @@
+#ifndef SIM_REPLICA_CHECK_H
+#define SIM_REPLICA_CHECK_H
+
+#include "tests/sim/sim_checks.h"
+#include "tests/sim/sim_logs.h"
+
+/* Judges the replicas of the run's partitions by what lies on the disks: P2 (one value per epoch
+ * and offset on all replicas, for ever), P3 (identical below the smaller high watermark), P9 (an
+ * acknowledged batch lies durably on enough disks) and the raw side of P11 and P12. */
+struct sim_replica_check;
+
+struct sim_replica_options {
+    struct sim_checks *checks;
+    struct sim_disk *disks[8]; /* by node, borrowed */
+    uint32_t disk_count;
+    uint32_t partitions;
+    /* Directory of partition p's log; text must hold 128 bytes. */
+    void (*dir_of)(void *arg, uint32_t partition, char *text);
+    void *arg;
+    uint32_t min_insync; /* durable copies of an acks=all record */
+};
+struct sim_replica_check *sim_replica_check_new(const struct sim_replica_options *options);
+struct sim_replica_check *sim_replica_check_free(struct sim_replica_check *c);
+
+/* A producer was told that its batch (as it sent it) lies at [first, last]. */
+void sim_replica_check_ack(struct sim_replica_check *c, uint32_t partition, int64_t first,
+                           int64_t last, int16_t acks, struct kb_view batch);
+/* Compare the visible replicas of a partition. high_watermarks by node; -1 = not known (down). */
+void sim_replica_check_compare(struct sim_replica_check *c, uint32_t partition,
+                               const int64_t *high_watermarks);
+/* The run is over and healed: durable replicas are identical to their ends. Reports every record of
+ * node 0's log. */
+typedef void sim_raw_record_fn(void *arg, uint32_t partition, int64_t offset, struct kb_view value);
+void sim_replica_check_final(struct sim_replica_check *c, sim_raw_record_fn *fn, void *arg);
+/* End of a partition's durable log at a node. */
+int64_t sim_replica_check_end(struct sim_replica_check *c, uint32_t node, uint32_t partition);
+
+#endif
