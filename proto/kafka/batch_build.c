@@ -4,7 +4,7 @@
 #include "proto/kafka/record_source.h"
 
 #define NO_TIMESTAMP (-1)
-#define VARINT_BYTES_MAX 5
+#define VARINT_BYTES_MAX UINT64_C(5)
 /* Bytes of a record besides key, value and headers: length, attributes, two deltas, key and value
  * length, header count. */
 #define RECORD_OVERHEAD_MAX 41

@@ -4,7 +4,7 @@
 #include "proto/kafka/record_source.h"
 
 #define DEFAULT_BATCH_BYTES_MAX 1048588
-#define DEFAULT_OUTPUT_BYTES_MAX (100 * 1024 * 1024)
+#define DEFAULT_OUTPUT_BYTES_MAX (UINT64_C(100) * 1024 * 1024)
 #define NO_TIMESTAMP (-1)
 
 void kw_batch_rules_init(struct kw_batch_rules *rules)

@@ -36,8 +36,8 @@ void kw_dump_uuid(struct kb_buf *out, const struct kb_uuid *v)
 
 void kw_dump_str(struct kb_buf *out, struct kw_str v, bool nullable)
 {
-    if (v.data == NULL && nullable) {
-        kb_buf_append_str(out, "null");
+    if (v.data == NULL) {
+        kb_buf_append_str(out, nullable ? "null" : "\"\"");
         return;
     }
     kb_buf_append_str(out, "\"");
@@ -56,8 +56,8 @@ void kw_dump_str(struct kb_buf *out, struct kw_str v, bool nullable)
 void kw_dump_bytes(struct kb_buf *out, struct kw_bytes v, bool nullable)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    if (v.data == NULL && nullable) {
-        kb_buf_append_str(out, "null");
+    if (v.data == NULL) {
+        kb_buf_append_str(out, nullable ? "null" : "\"\"");
         return;
     }
     kb_buf_append_str(out, "\"");

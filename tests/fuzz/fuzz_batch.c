@@ -6,7 +6,7 @@
 #include "proto/base/assert.h"
 #include "proto/kafka/batch.h"
 
-#define OUTPUT_MAX (256 * 1024)
+#define OUTPUT_MAX (UINT64_C(256) * 1024)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -7,7 +7,7 @@
 #include "proto/base/assert.h"
 #include "proto/kafka/messages_table.h"
 
-#define ARENA_BYTES (4 * 1024 * 1024)
+#define ARENA_BYTES (UINT64_C(4) * 1024 * 1024)
 #define HEAD_BYTES 4
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

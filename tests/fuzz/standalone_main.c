@@ -9,7 +9,7 @@
 #include "proto/base/mem.h"
 #include "proto/base/prng.h"
 
-#define INPUT_BYTES_MAX (1024 * 1024)
+#define INPUT_BYTES_MAX (UINT64_C(1024) * 1024)
 #define DAMAGE_MAX 8
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -13,8 +13,8 @@
 #include "proto/kafka/messages_table.h"
 #include "tests/unit/unit.h"
 
-#define ARENA_BYTES (1024 * 1024)
-#define OUTPUT_MAX (1024 * 1024)
+#define ARENA_BYTES (UINT64_C(1024) * 1024)
+#define OUTPUT_MAX (UINT64_C(1024) * 1024)
 
 static FILE *open_golden(const char *stem)
 {
@@ -251,4 +251,51 @@ START_TEST(golden__record_batches)
 }
 END_TEST
 
-UNIT_MAIN("golden", golden__every_message_and_version, golden__record_batches)
+/* The records that make/librdkafka_batches.py sent: no null keys, one header each. */
+static void check_librdkafka(const struct kw_batch *b)
+{
+    struct kw_records *it = NULL;
+    ck_assert_int_eq(kw_records_open(b, OUTPUT_MAX, &it), 0);
+    struct kw_record record;
+    for (int i = 0; i < 40; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof(key), "key-%d", i);
+        ck_assert_int_eq(kw_records_next(it, &record), 1);
+        ck_assert_int_eq(record.offset, i);
+        ck_assert(kb_view_equal(kw_bytes_view(record.key), kb_view_str(key)));
+        ck_assert_int_eq(record.value.data == NULL, i == 0);
+        ck_assert_int_eq(record.value.size, i);
+        ck_assert_int_eq(record.header_count, 1);
+    }
+    ck_assert_int_eq(kw_records_next(it, &record), 0);
+    (void)kw_records_close(it);
+}
+
+START_TEST(golden__batches_of_librdkafka)
+{
+    FILE *file = open_golden("librdkafka_batches");
+    char *line = NULL;
+    size_t capacity = 0;
+    int codecs = 0;
+    while (getline(&line, &capacity, file) > 0) {
+        char *rest = NULL;
+        int codec = kw_codec_parse(strtok_r(line, " ", &rest));
+        struct kb_buf bytes = from_hex(strtok_r(NULL, "\n", &rest));
+        struct kw_batch_rules rules;
+        struct kw_batch_verdict verdict;
+        kw_batch_rules_init(&rules);
+        ck_assert_int_eq(kw_batch_check(bytes.data, bytes.size, &rules, &verdict), 0);
+        ck_assert_int_eq(verdict.error, KW_NONE);
+        ck_assert_int_eq(kw_batch_codec(&verdict.batch), codec);
+        check_librdkafka(&verdict.batch);
+        codecs++;
+        kb_buf_release(&bytes);
+    }
+    ck_assert_int_eq(codecs, KW_CODEC_COUNT);
+    free(line);
+    (void)fclose(file);
+}
+END_TEST
+
+UNIT_MAIN("golden", golden__every_message_and_version, golden__record_batches,
+          golden__batches_of_librdkafka)

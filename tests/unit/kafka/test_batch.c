@@ -7,7 +7,7 @@
 #include "proto/base/prng.h"
 #include "tests/unit/unit.h"
 
-#define OUTPUT_MAX (8 * 1024 * 1024)
+#define OUTPUT_MAX (UINT64_C(8) * 1024 * 1024)
 #define T0 INT64_C(1700000000000)
 
 static struct kw_bytes text(const char *s)
@@ -254,7 +254,7 @@ START_TEST(batch_check__needs_exactly_one_batch)
 {
     struct kw_batch_rules rules = rules_now();
     struct kb_block *one = make_batch(KW_CODEC_NONE, 3);
-    struct kb_block *two = kb_block_new(one->size * 2);
+    struct kb_block *two = kb_block_new(2 * (size_t)one->size);
     memcpy(two->data, one->data, one->size);
     memcpy(two->data + one->size, one->data, one->size);
     two->size = one->size * 2;

@@ -331,7 +331,7 @@ START_TEST(writer__large_messages_span_blocks)
     struct kb_buf bytes = take(&chain);
     struct kb_arena arena;
     struct kw_reader rd;
-    kb_arena_init(&arena, 16 * 1024 * 1024);
+    kb_arena_init(&arena, UINT64_C(16) * 1024 * 1024);
     kw_reader_init(&rd, bytes.data + 4, bytes.size - 4);
     struct kw_metadata_response back;
     ck_assert_int_eq(kw_metadata_response_read(&rd, 9, &arena, &back), 0);
