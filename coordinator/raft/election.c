@@ -9,10 +9,12 @@
 /* ---- who may take part ------------------------------------------------------------------------
  */
 
+/* Whose log names this directory a voter is for the candidate to judge: it asks and counts only the
+ * directories of its own set (R15), and this log may still lack the record that admits it. */
 bool raft_may_vote(const struct raft_core *c)
 {
-    return c->voter && !c->hard.barred && c->durable_index >= c->floor_index &&
-           c->now_ms >= c->cut_until_ms && !c->installing;
+    return !c->hard.barred && c->durable_index >= c->floor_index && c->now_ms >= c->cut_until_ms &&
+           !c->installing;
 }
 
 static struct raft_position durable_end(const struct raft_core *c)

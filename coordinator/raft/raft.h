@@ -216,7 +216,7 @@ struct raft_input {
  */
 
 enum raft_role {
-    RAFT_OBSERVER, /* not in the voter set: copies and never votes */
+    RAFT_OBSERVER, /* not in its log's voter set: copies, never stands */
     RAFT_FOLLOWER,
     RAFT_PRE_CANDIDATE,
     RAFT_CANDIDATE,

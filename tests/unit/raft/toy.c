@@ -74,8 +74,6 @@ void toy_release(struct toy *t)
     (void)kb_free(t->mail);
     (void)kb_free(t->facts);
     (void)kb_free(t->committed);
-    (void)kb_free(t->committed_values);
-    (void)kb_free(t->committed_digests);
     (void)kb_free(t->leaders);
 }
 

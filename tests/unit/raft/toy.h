@@ -110,6 +110,13 @@ struct toy_mail {
     struct toy_snapshot snapshot;
 };
 
+/* A batch that somebody applied. */
+struct toy_committed {
+    struct raft_entry entry;
+    uint64_t digest;  /* of all up to it */
+    uint64_t in_term; /* of whoever applied it first: it was committed in that term at the latest */
+};
+
 struct toy_link {
     uint64_t number; /* 0 = closed */
     bool cut;        /* this direction drops silently */
@@ -144,11 +151,9 @@ struct toy {
     struct toy_fact *facts;
     size_t n_facts;
     size_t facts_capacity;
-    struct raft_entry *committed;
-    uint64_t *committed_values;
-    uint64_t *committed_digests;
+    struct toy_committed *committed;
     size_t n_committed;
-    size_t committed_capacity[3];
+    size_t committed_capacity;
     int *leaders; /* by term */
     size_t n_leaders;
     size_t leaders_capacity;

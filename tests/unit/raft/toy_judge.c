@@ -93,8 +93,8 @@ void toy_judge_leader(struct toy *t, int n)
     t->leaders[node->term] = n;
     t->leader_changes++;
     for (size_t i = 0; i < t->n_committed; i++) {
-        const struct raft_entry *e = &t->committed[i];
-        if (e->term < node->term && e->last > node->log.base.index &&
+        const struct raft_entry *e = &t->committed[i].entry;
+        if (t->committed[i].in_term < node->term && e->last > node->log.base.index &&
             toy_log_term(&node->log, e->last) != e->term)
             toy_fail(t, "R5: n%d leads term %" PRIu64 " without %" PRIu64 " of term %" PRIu64,
                      n + 1, node->term, e->last, e->term);
@@ -147,23 +147,20 @@ void toy_judge_applied(struct toy *t, int n, const struct toy_batch *b)
     size_t high = t->n_committed;
     while (low < high) {
         size_t middle = (low + high) / 2;
-        if (t->committed[middle].last < b->entry.last)
+        if (t->committed[middle].entry.last < b->entry.last)
             low = middle + 1;
         else
             high = middle;
     }
     if (low < t->n_committed) {
-        const struct raft_entry *e = &t->committed[low];
-        if (e->last != b->entry.last || e->term != b->entry.term ||
-            t->committed_digests[low] != node->digest)
+        const struct toy_committed *known = &t->committed[low];
+        if (known->entry.last != b->entry.last || known->entry.term != b->entry.term ||
+            known->digest != node->digest)
             toy_fail(t, "R6: n%d applies another history at %" PRIu64, n + 1, b->entry.last);
         return;
     }
-    kb_array_reserve(t->committed, t->n_committed, t->committed_capacity[0]);
-    kb_array_reserve(t->committed_digests, t->n_committed, t->committed_capacity[1]);
-    kb_array_reserve(t->committed_values, t->n_committed, t->committed_capacity[2]);
-    t->committed[t->n_committed] = b->entry;
-    t->committed_values[t->n_committed] = b->value;
-    t->committed_digests[t->n_committed] = node->digest;
-    t->n_committed++;
+    struct raft_status status;
+    raft_core_status(node->core, &status);
+    kb_array_reserve(t->committed, t->n_committed, t->committed_capacity);
+    t->committed[t->n_committed++] = (struct toy_committed){b->entry, node->digest, status.term};
 }
