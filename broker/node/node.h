@@ -99,7 +99,7 @@ struct node_config {
     uint32_t leader_imbalance_check_ms;
     int32_t offsets_topic_partitions;
     int32_t offsets_topic_replication_factor; /* 0 = replication rule 11.5 */
-    uint32_t offsets_retention_ms_minutes;    /* offsets.retention.minutes */
+    uint32_t offsets_retention_minutes;
     uint32_t offset_metadata_bytes_max;
     uint32_t group_initial_delay_ms;
     uint32_t group_session_min_ms;
