@@ -73,6 +73,7 @@ void node_config_release(struct node_config *c)
     free(c->log_dir);
     free(c->cluster_id);
     free(c->version);
+    free(c->boot_id);
     *c = (struct node_config){0};
 }
 
@@ -88,8 +89,8 @@ void node_config_copy(struct node_config *to, const struct node_config *from)
     to->log_dir = copy_text(from->log_dir);
     to->cluster_id = copy_text(from->cluster_id);
     to->version = copy_text(from->version);
-    to->listeners =
-        kb_memdup(from->listeners, from->listeners_count * sizeof(*from->listeners));
+    to->boot_id = copy_text(from->boot_id);
+    to->listeners = kb_memdup(from->listeners, from->listeners_count * sizeof(*from->listeners));
     for (size_t i = 0; i < to->listeners_count; i++) {
         to->listeners[i].name = copy_text(from->listeners[i].name);
         to->listeners[i].host = copy_text(from->listeners[i].host);
@@ -107,7 +108,7 @@ void node_config_copy(struct node_config *to, const struct node_config *from)
 }
 
 static const char *const state_names[NODE_STATE_MAX_] = {
-    [NODE_STARTING] = "starting", [NODE_JOINING] = "joining", [NODE_FENCED] = "fenced",
+    [NODE_STARTING] = "starting", [NODE_JOINING] = "joining",   [NODE_FENCED] = "fenced",
     [NODE_RUNNING] = "running",   [NODE_STOPPING] = "stopping", [NODE_STOPPED] = "stopped",
     [NODE_FAILED] = "failed",
 };

@@ -284,6 +284,7 @@ enum kw_error node_partition_check_leader(struct node_partition *p, int32_t curr
 
 void node_replicate_fetch(struct node *n, const struct node_message *msg);   /* FetchRequest */
 void node_replicate_durable(struct node *n, const struct node_message *msg); /* DurableReport */
+void node_replicate_round(struct node *n, const struct node_message *msg);   /* LeaderRound */
 void node_replicate_link_closed(struct node *n, struct node_link *l);
 void node_replicate_wake(
     struct node_partition *p); /* data written or HW moved: answer parked polls */
@@ -296,11 +297,20 @@ void node_fetcher_free(struct node *n);
 /* ---- quorum.c, snapshot.c: the Raft driver ------------------------------------------------------
  */
 
-int node_quorum_start(struct node *n); /* opens log, vote, snapshot; node_quorum_ready() follows */
-void node_quorum_message(struct node *n, const struct node_message *msg); /* all Raft* bodies */
+/* 1. What the directory holds of the Raft log. 2. Open log, vote file and newest snapshot;
+ * node_quorum_ready() follows (node.c). 3. Make the core and take part: once, when the identity is
+ * settled. */
+void node_quorum_found(struct node *n, const struct log_dir_found *found);
+int node_quorum_start(struct node *n);
+void node_quorum_ready(struct node *n, int result, const char *reason); /* node.c */
+void node_quorum_begin(struct node *n);
+void node_quorum_message(struct node *n, const struct node_message *msg); /* all Raft bodies */
 void node_quorum_link_open(struct node *n, struct node_peer *peer);
-void node_quorum_link_closed(struct node *n, struct node_peer *peer, bool dead);
-void node_quorum_tick(struct node *n);
+void node_quorum_link_closed(struct node *n, struct node_peer *peer, struct node_link *l);
+void node_quorum_peer_dead(struct node *n, struct node_peer *peer); /* rule 7.2 */
+void node_quorum_tick(struct node *n, uint64_t now_ms, uint64_t gap_ms);
+/* Stop: hand leadership over if we have it, close the log cleanly. */
+void node_quorum_close(struct node *n, void (*done)(struct node *));
 void node_quorum_free(struct node *n);
 /* Leader only: append one batch of metadata records; fn runs when it is committed and applied here
  * (result 0), or when leadership was lost first (-KB_ECLOSED). Returns the last index, or negative
@@ -327,7 +337,8 @@ void node_controller_message(
     struct node *n, const struct node_message *msg); /* Register, Heartbeat, AlterPartition, … */
 void node_controller_link(struct node *n,
                           struct node_peer *peer); /* its control link opened, closed, died */
-void node_controller_tick(struct node *n, uint64_t now_ms);
+void node_controller_tick(struct node *n, uint64_t now_ms, uint64_t gap_ms);
+void node_controller_free(struct node *n);
 void node_controller_forward(struct node *n, const struct node_message *msg); /* ForwardRequest */
 /* Run a handler that fills a meta_result, append its records, and when committed call fn. For the
  * API room. */
@@ -339,6 +350,8 @@ int node_controller_submit(struct node *n, struct meta_result *result, node_comm
  * ------------------------------------------ */
 
 void node_lifecycle_start(struct node *n);
+void node_lifecycle_free(struct node *n);
+void node_recovered(struct node *n); /* all logs are open: registration may go out */
 void node_lifecycle_applied(struct node *n, const struct meta_delta *delta);
 void node_lifecycle_link(
     struct node *n, struct node_peer *peer); /* a control link opened or closed, leader changed */
@@ -385,6 +398,9 @@ void node_request_reject(struct node_request *rq, const char *why);
 void node_request_free(struct node_request *rq);
 
 int node_clients_start(struct node *n, char **ret_reason);
+/* A broker was judged dead: Metadata must not name it as a leader until the controller decided
+ * (10.5). */
+void node_clients_peer_dead(struct node *n, int32_t id);
 void node_clients_stop(struct node *n);
 void node_clients_free(struct node *n);
 /* Handle a Kafka frame that another broker forwarded; answer goes to fn as a whole response frame.
@@ -486,6 +502,7 @@ struct node {
     void *stopped_arg;
 };
 
+void node_set_state(struct node *n, enum node_state state);
 /* Cannot go on: log, then leave the process (rule 9.3). */
 void node_panic_disk(struct node *n, const char *what, int err);
 static inline uint64_t node_now(struct node *n)
