@@ -32,8 +32,8 @@ int node_frame_read(struct kb_view frame, struct kb_arena *arena, Kvorum__PeerMe
     uint32_t header_size = kb_get_be32(frame.data);
     if (header_size > frame.size - 4 || header_size > HEADER_BYTES_MAX)
         return -KB_EINVAL;
-    int r = kc_unpack(&kvorum__peer_message__descriptor, kb_view_of(frame.data + 4, header_size),
-                      HEADER_BYTES_MAX, arena, &m);
+    int r = kc_unpack(&kvorum__peer_message__descriptor, arena,
+                      kb_view_of(frame.data + 4, header_size), HEADER_BYTES_MAX, &m);
     if (r < 0)
         return r;
     *ret_message = (Kvorum__PeerMessage *)m;

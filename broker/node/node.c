@@ -36,6 +36,23 @@ struct node *node_new(struct kb_env *env, const struct node_config *config)
     return n;
 }
 
+/* The founding file is read by a job of its own before anything may speak. */
+struct founding_job {
+    struct kb_job job;
+    struct node *node;
+    char *path;
+    struct kb_buf text;
+};
+
+static void founding_job_free(struct founding_job *j)
+{
+    if (j == NULL)
+        return;
+    kb_buf_release(&j->text);
+    (void)kb_free(j->path);
+    (void)kb_free(j);
+}
+
 struct node *node_free(struct node *n)
 {
     if (n == NULL)
@@ -50,8 +67,7 @@ struct node *node_free(struct node *n)
     node_quorum_free(n);
     node_links_free(n);
     node_identity_free(n);
-    if (n->founding_job != NULL)
-        founding_job_free(n->founding_job);
+    founding_job_free(n->founding_job);
     (void)log_dir_free(n->dir);
     (void)log_cache_free(n->cache);
     (void)kb_pool_free(n->read_pool);
@@ -163,14 +179,6 @@ void node_quorum_ready(struct node *n, int result, const char *reason)
     open_doors(n);
 }
 
-/* The founding file is read by a job of its own before anything may speak. */
-struct founding_job {
-    struct kb_job job;
-    struct node *node;
-    char *path;
-    struct kb_buf text;
-};
-
 static int founding_run(struct kb_job *job, struct kb_fs *fs)
 {
     struct founding_job *j = (struct founding_job *)job;
@@ -186,9 +194,8 @@ static void founding_done(struct kb_job *job, int result)
     struct node *n = j->node;
     if (result == 0)
         result = node_identity_start(n, (const char *)j->text.data);
-    kb_buf_release(&j->text);
-    (void)kb_free(j->path);
-    n->founding_job = kb_free(j);
+    n->founding_job = NULL;
+    founding_job_free(j);
     if (result == 0)
         result = node_quorum_start(n);
     if (result < 0)

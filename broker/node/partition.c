@@ -1,0 +1,443 @@
+/* The replicas of this broker: their logs are opened, made and removed as the committed image says, and the effects of
+ * each replica's state machine are carried out here, in order, one set at a time. */
+#include <stdio.h>
+
+#include "broker/node/node_internal.h"
+
+struct partition_key {
+    uint8_t topic_id[16];
+    int32_t index;
+};
+
+/* Effects that came up while others were being carried out. */
+struct node_pending_fx {
+    struct rep_effects fx;
+    TAILQ_ENTRY(node_pending_fx) entries;
+};
+
+static const struct log_handler log_handler;
+
+/* ---- finding, making, freeing ------------------------------------------------------------------------ */
+
+static struct partition_key key_of(const struct kb_uuid *topic_id, int32_t index)
+{
+    struct partition_key key;
+    memset(&key, 0, sizeof(key));
+    memcpy(key.topic_id, topic_id->bytes, sizeof(key.topic_id));
+    key.index = index;
+    return key;
+}
+
+struct node_partition *node_partition_find(struct node *n, const struct kb_uuid *topic_id,
+                                           int32_t index)
+{
+    struct partition_key key = key_of(topic_id, index);
+    struct node_partition *p = NULL;
+    HASH_FIND(hh, n->partitions, &key, sizeof(key), p);
+    return p;
+}
+
+static struct rep_epoch_offset view_end_offset(void *arg, int32_t epoch)
+{
+    struct node_partition *p = arg;
+    struct log_epoch_end e = log_epoch_end_offset(p->log, epoch);
+    return (struct rep_epoch_offset){.epoch = e.epoch, .end_offset = e.end_offset};
+}
+
+static int32_t view_epoch_before(void *arg, int64_t offset)
+{
+    struct node_partition *p = arg;
+    if (offset <= log_start_offset(p->log))
+        return -1;
+    return log_epoch_at(p->log, offset - 1);
+}
+
+static uint64_t view_controller_heard(void *arg)
+{
+    struct node_partition *p = arg;
+    return node_lifecycle_heard_ms(p->node);
+}
+
+static uint64_t view_link_heard(void *arg, int32_t follower, uint64_t link)
+{
+    struct node_partition *p = arg;
+    struct node_peer *peer = node_peer_find(p->node, follower);
+    struct node_link *l = peer != NULL ? peer->accepted[NODE_DATA] : NULL;
+    return l != NULL && l->state == NODE_LINK_OPEN && l->number == link ? l->heard_ms : 0;
+}
+
+static struct node_partition *partition_new(struct node *n, const char *topic,
+                                            const struct kb_uuid *topic_id, int32_t index)
+{
+    struct node_partition *p = kb_new(struct node_partition);
+    struct rep_config config = {
+        .node_id = n->config.node_id,
+        .lag_max_ms = n->config.times.replica_lag_max,
+        .session_timeout_ms = n->config.times.broker_session,
+        .proposal_retry_ms = 200,
+    };
+    struct rep_view view = {
+        .arg = p,
+        .end_offset_for_epoch = view_end_offset,
+        .epoch_before = view_epoch_before,
+        .controller_heard_ms = view_controller_heard,
+        .link_heard_ms = view_link_heard,
+    };
+    p->node = n;
+    p->topic = kb_strdup(topic);
+    p->topic_id = *topic_id;
+    p->index = index;
+    p->key = key_of(topic_id, index);
+    p->rep = rep_new(&config, &view);
+    if (n->broker_epoch != 0)
+        rep_set_broker_epoch(p->rep, (int64_t)n->broker_epoch);
+    TAILQ_INIT(&p->produce_waits);
+    TAILQ_INIT(&p->retry_waits);
+    TAILQ_INIT(&p->delete_waits);
+    TAILQ_INIT(&p->fetch_waits);
+    TAILQ_INIT(&p->pending_fx);
+    HASH_ADD(hh, n->partitions, key, sizeof(p->key), p);
+    return p;
+}
+
+static void partition_free(struct node_partition *p)
+{
+    struct node_pending_fx *f = NULL;
+    HASH_DEL(p->node->partitions, p);
+    while ((f = TAILQ_FIRST(&p->pending_fx)) != NULL) {
+        TAILQ_REMOVE(&p->pending_fx, f, entries);
+        (void)kb_free(f);
+    }
+    node_replicate_forget(p);
+    node_fetcher_forget(p);
+    (void)rep_free(p->rep);
+    (void)log_free(p->log);
+    (void)kb_free(p->topic);
+    (void)kb_free(p);
+}
+
+void node_partitions_free(struct node *n)
+{
+    struct node_partition *p = NULL;
+    struct node_partition *next = NULL;
+    HASH_ITER(hh, n->partitions, p, next) {
+        partition_free(p);
+    }
+}
+
+/* ---- opening what the directory holds ------------------------------------------------------------------- */
+
+static struct log_options log_options_for(struct node_partition *p, const struct log_config *config)
+{
+    struct node *n = p->node;
+    return (struct log_options){
+        .dir = log_dir_log_path(p->dir_log),
+        .lane = KB_LANE_DATA,
+        .config = *config,
+        .handler = &log_handler,
+        .user = p,
+        .cache = n->cache,
+        .read_pool = n->read_pool,
+        .producers = true,
+        .clean = n->clean_start,
+        .durable_mark = log_dir_mark_get(p->dir_log, LOG_DIR_DURABLE),
+        .start_offset = log_dir_mark_get(p->dir_log, LOG_DIR_START),
+        .topic_id = p->topic_id,
+    };
+}
+
+static enum rep_log_state rep_state_of(enum log_state s)
+{
+    switch (s) {
+    case LOG_WHOLE:
+        return REP_LOG_WHOLE;
+    case LOG_CUT:
+        return REP_LOG_CUT;
+    case LOG_DAMAGED:
+        return REP_LOG_DAMAGED;
+    case LOG_MISSING:
+        return REP_LOG_MISSING;
+    }
+    return REP_LOG_DAMAGED;
+}
+
+/* Tell the replica about its log and hand it the newest image. */
+static void partition_opened(struct node_partition *p)
+{
+    struct node *n = p->node;
+    struct rep_effects fx;
+    int64_t hw = log_dir_mark_get(p->dir_log, LOG_DIR_HIGH_WATERMARK);
+    struct rep_log_facts facts = {
+        .state = rep_state_of(p->log_state),
+        .generation = log_generation(p->log),
+        .log_start = log_start_offset(p->log),
+        .log_end = log_end_offset(p->log),
+        .durable = log_durable_offset(p->log),
+        .high_watermark = hw < 0 ? 0 : hw,
+        .last_epoch = log_last_epoch(p->log),
+    };
+    p->state = NODE_PARTITION_OPEN;
+    rep_log_opened(p->rep, &facts, node_now(n), &fx);
+    node_partition_run(p, &fx);
+    node_partition_refresh(p);
+}
+
+static void recovery_done(struct node *n)
+{
+    if (--n->partitions_opening == 0 && !n->recovered) {
+        n->recovered = true;
+        node_recovered(n);
+    }
+}
+
+static void on_recovered(struct log *log, void *user, int result, const struct log_found *found)
+{
+    struct node_partition *p = user;
+    struct node *n = p->node;
+    if (result < 0) {
+        kb_log_error("partition", "event=recovery_failed tp=%s-%d error=%s", p->topic, p->index,
+                     kb_err_name(result));
+        p->log = log_free(log);
+        p->state = NODE_PARTITION_FAILED;
+        p->log_state = LOG_DAMAGED;
+        recovery_done(n);
+        return;
+    }
+    p->log_state = found->state;
+    p->reported_end = found->end_offset;
+    p->reported_epoch = found->last_epoch;
+    if (found->state == LOG_MISSING) {
+        p->log = log_free(log);
+        p->state = NODE_PARTITION_MISSING;
+    } else {
+        kb_log_at_(found->state == LOG_WHOLE ? KB_LOG_DEBUG : KB_LOG_WARN, "partition",
+                   "event=recovered tp=%s-%d state=%s start=%lld end=%lld epoch=%d", p->topic,
+                   p->index, log_state_name(found->state), (long long)found->start_offset,
+                   (long long)found->end_offset, found->last_epoch);
+        partition_opened(p);
+    }
+    recovery_done(n);
+}
+
+void node_partitions_start(struct node *n, const struct log_dir_found *found)
+{
+    struct log_config config;
+    node_default_log_config(n, &config);
+    n->partitions_opening = 1; /* ourselves, until the loop is through */
+    for (size_t i = 0; i < found->log_count; i++) {
+        const struct log_dir_found_log *f = &found->logs[i];
+        if (strcmp(f->topic, NODE_RAFT_TOPIC) == 0 && f->partition == 0)
+            continue;
+        struct node_partition *p = partition_new(n, f->topic, &f->topic_id, f->partition);
+        p->dir_log = f->log;
+        p->state = NODE_PARTITION_OPENING;
+        n->partitions_opening++;
+        struct log_options options = log_options_for(p, &config);
+        p->log = log_open(n->env, &options, on_recovered, p);
+    }
+    recovery_done(n);
+}
+
+/* ---- making logs ------------------------------------------------------------------------------------------ */
+
+/* New logs count as durable only after the directory has recorded up to which Raft index it made them (8.2): one such
+ * record serves all that are waiting. */
+static void creations_recorded(void *arg, int result)
+{
+    struct node *n = arg;
+    struct node_partition *p = NULL;
+    struct node_partition *next = NULL;
+    n->creations_writing = false;
+    if (result < 0)
+        return;
+    HASH_ITER(hh, n->partitions, p, next) {
+        if (p->state == NODE_PARTITION_CREATED && p->creation_round <= n->creations_round)
+            partition_opened(p);
+    }
+    node_creations_record(n);
+}
+
+void node_creations_record(struct node *n)
+{
+    struct node_partition *p = NULL;
+    bool waiting = false;
+    if (n->creations_writing || n->partitions_creating > 0)
+        return;
+    for (p = n->partitions; p != NULL; p = p->hh.next) {
+        if (p->state == NODE_PARTITION_CREATED) {
+            waiting = true;
+            p->creation_round = n->creations_round + 1;
+        }
+    }
+    if (!waiting)
+        return;
+    n->creations_round++;
+    n->creations_writing = true;
+    log_dir_set_creations(n->dir, node_quorum_applied(n), creations_recorded, n);
+}
+
+static void on_created(struct log *log, void *user, int result, const struct log_found *found)
+{
+    struct node_partition *p = user;
+    struct node *n = p->node;
+    n->partitions_creating--;
+    if (result < 0) {
+        kb_log_error("partition", "event=create_failed tp=%s-%d error=%s", p->topic, p->index,
+                     kb_err_name(result));
+        p->log = log_free(log);
+        p->state = NODE_PARTITION_MISSING;
+        p->retry_ms = node_now(n) + 1000; /* e.g. a full disk: again later */
+        node_creations_record(n);
+        return;
+    }
+    p->log_state = LOG_WHOLE;
+    if (p->resetting) {
+        struct rep_effects fx;
+        p->resetting = false;
+        p->state = NODE_PARTITION_OPEN;
+        rep_on_reset(p->rep, log_generation(log), log_start_offset(log), node_now(n), &fx);
+        node_partition_run(p, &fx);
+        node_partition_refresh(p);
+    } else {
+        p->state = NODE_PARTITION_CREATED;
+    }
+    node_creations_record(n);
+}
+
+static void partition_create(struct node_partition *p, int64_t first_offset)
+{
+    struct node *n = p->node;
+    struct log_config config;
+    node_partition_log_config(p, &config);
+    if (p->dir_log == NULL)
+        p->dir_log = log_dir_log_add(n->dir, p->topic, p->index);
+    struct log_options options = log_options_for(p, &config);
+    options.first_offset = first_offset;
+    options.clean = false;
+    p->state = NODE_PARTITION_CREATING;
+    n->partitions_creating++;
+    p->log = log_create(n->env, &options, on_created, p);
+}
+
+/* ---- removing logs ------------------------------------------------------------------------------------------ */
+
+static void on_gone(void *arg, int result)
+{
+    struct node *n = arg;
+    if (result < 0)
+        kb_log_warn("partition", "event=delete_failed error=%s", kb_err_name(result));
+    n->partitions_leaving--;
+    node_partitions_refresh_all(n); /* a new topic of the same name may have waited for the path */
+}
+
+static void on_closed_to_leave(struct log *log, void *user, int result)
+{
+    struct node_partition *p = user;
+    struct node *n = p->node;
+    (void)result;
+    p->log = log_free(log);
+    if (p->set_aside)
+        log_dir_set_aside(n->dir, p->dir_log, on_gone, n);
+    else
+        log_dir_delete(n->dir, p->dir_log, on_gone, n);
+    partition_free(p);
+}
+
+/* The topic is gone (delete), or the directory holds a log that no known topic owns (set aside, 8.5). */
+static void partition_leave(struct node_partition *p, bool set_aside)
+{
+    struct node *n = p->node;
+    struct rep_effects fx = {.flags = REP_FX_FAIL_PARKED | REP_FX_ROLE,
+                             .fail = REP_FAIL_EPOCH_ENDED,
+                             .deadline_ms = REP_NEVER};
+    if (p->state == NODE_PARTITION_CLOSING || p->state == NODE_PARTITION_OPENING ||
+        p->state == NODE_PARTITION_CREATING)
+        return; /* asked again when it is open */
+    kb_log_info("partition", "event=leave tp=%s-%d set_aside=%d", p->topic, p->index,
+                (int)set_aside);
+    p->assigned = false;
+    p->set_aside = set_aside;
+    p->leaving = true;
+    node_partition_run(p, &fx);
+    p->state = NODE_PARTITION_CLOSING;
+    n->partitions_leaving++;
+    if (p->log != NULL) {
+        log_close(p->log, on_closed_to_leave, p);
+        return;
+    }
+    if (p->dir_log != NULL && set_aside)
+        log_dir_set_aside(n->dir, p->dir_log, on_gone, n);
+    else if (p->dir_log != NULL)
+        log_dir_delete(n->dir, p->dir_log, on_gone, n);
+    else
+        n->partitions_leaving--;
+    partition_free(p);
+}
+
+/* ---- the committed image ---------------------------------------------------------------------------------------- */
+
+/* Make or update one partition that the image assigns to this broker. */
+static void partition_assigned(struct node *n, const char *topic, const struct kb_uuid *topic_id,
+                               int32_t index)
+{
+    struct node_partition *p = node_partition_find(n, topic_id, index);
+    if (p == NULL) {
+        if (log_dir_log_find(n->dir, topic, index) != NULL)
+            return; /* a former topic's log still holds the path; it leaves first */
+        p = partition_new(n, topic, topic_id, index);
+        p->state = NODE_PARTITION_MISSING;
+    }
+    p->assigned = true;
+    if (p->state == NODE_PARTITION_MISSING)
+        partition_create(p, 0);
+    else
+        node_partition_refresh(p);
+}
+
+struct assign_walk {
+    struct node *n;
+};
+
+static void assign_one(void *arg, const char *topic, const struct kb_uuid *topic_id, int32_t index)
+{
+    struct assign_walk *w = arg;
+    partition_assigned(w->n, topic, topic_id, index);
+}
+
+void node_partitions_refresh_all(struct node *n)
+{
+    struct node_partition *p = NULL;
+    struct node_partition *next = NULL;
+    struct assign_walk walk = {.n = n};
+    if (n->broker_epoch == 0)
+        return;
+    HASH_ITER(hh, n->partitions, p, next) {
+        bool known = node_image_has_topic(n, &p->topic_id);
+        if (!node_image_assigns(n, &p->topic_id, p->index))
+            partition_leave(p, !known && !p->assigned);
+    }
+    node_image_each_assigned(n, assign_one, &walk);
+}
+
+/* Hand the replica what the image says now. */
+void node_partition_refresh(struct node_partition *p)
+{
+    struct node *n = p->node;
+    struct rep_effects fx;
+    struct rep_image image;
+    struct rep_image_replica replicas[REP_REPLICAS_MAX];
+    if (p->state != NODE_PARTITION_OPEN || n->broker_epoch == 0 || p->leaving)
+        return;
+    if (!node_image_partition(n, &p->topic_id, p->index, &image, replicas))
+        return;
+    struct log_config config;
+    node_partition_log_config(p, &config);
+    log_set_config(p->log, &config);
+    int r = rep_apply_image(p->rep, &image, node_now(n), &fx);
+    if (r < 0) {
+        kb_log_error("partition", "event=bad_image tp=%s-%d error=%s", p->topic, p->index,
+                     kb_err_name(r));
+        return;
+    }
+    node_partition_run(p, &fx);
+}
