@@ -353,13 +353,7 @@ void node_dispatch(struct node *n, const struct node_message *msg)
     case KVORUM__PEER_MESSAGE__BODY_PING:
         node_links_take_ping(n, msg);
         break;
-    case KVORUM__PEER_MESSAGE__BODY_VOTE_REQUEST:
-    case KVORUM__PEER_MESSAGE__BODY_VOTE_RESPONSE:
-    case KVORUM__PEER_MESSAGE__BODY_APPEND_REQUEST:
-    case KVORUM__PEER_MESSAGE__BODY_APPEND_RESPONSE:
-    case KVORUM__PEER_MESSAGE__BODY_SNAPSHOT_CHUNK:
-    case KVORUM__PEER_MESSAGE__BODY_SNAPSHOT_RESPONSE:
-    case KVORUM__PEER_MESSAGE__BODY_TIMEOUT_NOW:
+    case KVORUM__PEER_MESSAGE__BODY_RAFT:
         node_quorum_message(n, msg);
         break;
     case KVORUM__PEER_MESSAGE__BODY_REGISTER_REQUEST:
