@@ -1,6 +1,12 @@
 /* Carrying out what a replica's state machine asks for, and feeding it what its log reports. */
 #include "broker/node/node_internal.h"
 
+/* Effects that came up while others were being carried out. */
+struct node_pending_fx {
+    struct rep_effects fx;
+    TAILQ_ENTRY(node_pending_fx) entries;
+};
+
 /* ---- cutting and resetting ------------------------------------------------------------------------------ */
 
 static void on_truncated(struct log *log, void *user, int result)
@@ -331,4 +337,13 @@ void node_partitions_close(struct node *n, void (*done)(struct node *))
     }
     if (--n->partitions_closing == 0)
         done(n);
+}
+
+void node_pending_fx_free(struct node_partition *p)
+{
+    struct node_pending_fx *f = NULL;
+    while ((f = TAILQ_FIRST(&p->pending_fx)) != NULL) {
+        TAILQ_REMOVE(&p->pending_fx, f, entries);
+        (void)kb_free(f);
+    }
 }

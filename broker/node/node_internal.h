@@ -6,12 +6,13 @@
  * become inputs of another only here: replication/ and coordinator/ never see each other. */
 
 #include <uthash.h>
-#include <sys/queue.h>
+#include <bsd/sys/queue.h>
 
 #include "broker/node/node.h"
-#include "coordinator/groups/shard.h"
 #include "coordinator/metadata/controller.h"
 #include "coordinator/metadata/image.h"
+#include "coordinator/metadata/query.h"
+#include "coordinator/metadata/topic_config.h"
 #include "coordinator/raft/raft.h"
 #include "proto/base/arena.h"
 #include "proto/base/assert.h"
@@ -21,12 +22,14 @@
 #include "proto/base/prng.h"
 #include "proto/base/uuid.h"
 #include "proto/cluster/peer.pb-c.h"
+#include "proto/cluster/unpack.h"
 #include "proto/kafka/api.h"
 #include "proto/kafka/batch.h"
 #include "proto/kafka/error.h"
 #include "proto/kafka/messages.h"
 #include "replication/log/dir.h"
 #include "replication/log/log.h"
+#include "replication/log/producers.h"
 #include "replication/replica/replica.h"
 
 /* ---- limits ------------------------------------------------------------------------------------
@@ -68,6 +71,7 @@ struct node_link {
     uint64_t peer_broker_epoch;
     struct kb_uuid peer_directory;
     uint64_t number;
+    uint64_t serial;          /* never used twice in this process life */
     uint64_t opened_ms;
     uint64_t heard_ms; /* last frame */
     uint64_t next_request_id;
@@ -122,6 +126,8 @@ void node_link_send(struct node_link *l, Kvorum__PeerMessage *m, struct kb_chain
  * called. */
 int node_link_call(struct node_link *l, Kvorum__PeerMessage *m, struct kb_chain *payload,
                    node_answer_fn *fn, void *arg);
+/* NULL when that link is gone. */
+struct node_link *node_peer_link_by_serial(struct node_peer *p, uint64_t serial);
 void node_link_answer(struct node_link *l, uint64_t request_id, Kvorum__PeerMessage *m,
                       struct kb_chain *payload);
 /* Silence, pings. gap_ms: the loop stood still that long (rule 7.3): deadlines move by it. */
@@ -132,6 +138,15 @@ void node_link_forget(struct node_link *l, const void *arg);
 struct node_founding_voter {
     int32_t id;
     struct kb_uuid directory_id;
+};
+
+/* Where an answer goes: to a link (which may be gone by then), or to this broker itself. */
+struct node_reply {
+    int32_t peer_id;
+    uint64_t link_serial;
+    uint64_t request_id;
+    node_answer_fn *fn; /* not NULL: a local call */
+    void *arg;
 };
 
 /* A received message of a kind; request_id 0 = no answer wanted. link is open and is the served
@@ -173,7 +188,17 @@ void node_identity_free(struct node *n);
 struct node_append_op;
 struct node_fetch_wait;
 
+struct node_delete_op;
+struct node_pending_fx;
+struct follow;
+struct node_partition_key {
+    uint8_t topic_id[16];
+    int32_t index;
+};
 enum node_partition_state {
+    NODE_PARTITION_MISSING,  /* no log yet */
+    NODE_PARTITION_CREATING,
+    NODE_PARTITION_CREATED,  /* made; the directory's record of creations is being written (8.2) */
     NODE_PARTITION_OPENING, /* creation or recovery under way */
     NODE_PARTITION_OPEN,
     NODE_PARTITION_FAILED, /* its disk failed; serves nothing */
@@ -213,7 +238,15 @@ struct node_partition *node_partition_find(struct node *n, const struct kb_uuid 
 void node_partitions_report(struct node *n, struct kb_arena *arena,
                             Kvorum__PeerLogReport ***ret_items, size_t *ret_count);
 /* Run replica effects (role changes, HW moves, proposals, truncations, wake-ups). */
-void node_partition_run(struct node_partition *p, struct rep_effects *fx);
+void node_partition_run(struct node_partition *p, const struct rep_effects *fx);
+/* produce.c */
+void node_produce_check(struct node_partition *p);
+void node_produce_fail_all(struct node_partition *p, enum rep_fail_reason reason);
+void node_produce_expire(struct node_partition *p, uint64_t now_ms);
+void node_produce_retry(struct node_partition *p);
+/* retention.c: retention, compaction, expiry */
+void node_retention_tick(struct node *n, uint64_t now_ms);
+void node_retention_free(struct node *n);
 
 /* One batch for one partition. done runs exactly once, maybe before node_append returns. */
 struct node_append_op {
@@ -236,7 +269,11 @@ struct node_append_op {
     /* Private. */
     int32_t leader_epoch_;
     bool waiting_;
+    bool retrying_;
     uint64_t deadline_ms_;
+    struct kb_block *block_;
+    size_t position_;
+    size_t size_;
     TAILQ_ENTRY(node_append_op) waits_;
 };
 void node_append(struct node_append_op *op);
@@ -259,9 +296,30 @@ struct node_read_op {
     int64_t log_start_offset;
     int32_t diverging_epoch; /* -1 = none */
     int64_t diverging_end_offset;
-    void *private_[4];
+    /* Private. */
+    struct log_read log_read;
+    bool pending_;
 };
 void node_read(struct node_read_op *op);
+/* The caller goes away: done will not run any more. Records not taken over are the caller's still. */
+void node_read_cancel(struct node_read_op *op);
+
+/* DeleteRecords of one partition (rule 10.3). done runs exactly once, maybe before node_delete_records returns. */
+struct node_delete_op {
+    struct node_partition *partition;
+    int64_t offset;       /* -1 = the high watermark */
+    uint32_t timeout_ms;
+    void (*done)(struct node_delete_op *op);
+    enum kw_error error;
+    int64_t low_watermark; /* -1 on error */
+    int32_t leader_epoch_;
+    bool waiting_;
+    uint64_t deadline_ms_;
+    TAILQ_ENTRY(node_delete_op) waits_;
+};
+void node_delete_records(struct node_delete_op *op);
+void node_delete_cancel(struct node_delete_op *op);
+void node_deletes_check(struct node_partition *p);
 
 /* A parked client fetch: fn runs (as a new event) when the partition's HW, leader, epoch or start
  * changed; once per registration. */
@@ -286,9 +344,14 @@ void node_replicate_fetch(struct node *n, const struct node_message *msg);   /* 
 void node_replicate_durable(struct node *n, const struct node_message *msg); /* DurableReport */
 void node_replicate_round(struct node *n, const struct node_message *msg);   /* LeaderRound */
 void node_replicate_link_closed(struct node *n, struct node_link *l);
+void node_replicate_link_free(struct node_link *l);
+void node_replicate_forget(struct node_partition *p); /* role changed, or it leaves */
 void node_replicate_wake(
     struct node_partition *p); /* data written or HW moved: answer parked polls */
-void node_fetcher_assign(struct node_partition *p, int32_t leader_id); /* -1 = follow nobody */
+void node_fetcher_assign(struct node_partition *p); /* follow where the replica says */
+void node_fetcher_kick(struct node_partition *p);
+void node_fetcher_space(struct node_partition *p); /* the log takes appends again */
+void node_fetcher_forget(struct node_partition *p);
 void node_fetcher_link_open(struct node *n, struct node_peer *peer);
 void node_fetcher_link_closed(struct node *n, struct node_peer *peer);
 void node_fetcher_durable(struct node_partition *p); /* the log's durable end or generation moved */
@@ -323,6 +386,16 @@ void node_quorum_barrier(struct node *n, node_committed_fn *fn, void *arg);
 /* fn runs when index is applied here, or with -KB_ETIMEDOUT. */
 void node_quorum_wait_applied(struct node *n, uint64_t index, uint64_t timeout_ms,
                               node_committed_fn *fn, void *arg);
+/* General form: term 0 = only the index counts; else fn gets -KB_ECLOSED when the leadership of term ends first. */
+void node_quorum_wait(struct node *n, uint64_t index, uint64_t term, uint64_t deadline_ms, node_committed_fn *fn,
+                      void *arg);
+/* Forget the waits with this arg. */
+void node_quorum_forget(struct node *n, const void *arg);
+void node_quorum_transfer(struct node *n); /* hand Raft leadership to any voter; best effort */
+const struct raft_core *node_quorum_core(const struct node *n); /* NULL before it takes part */
+uint64_t node_quorum_term(const struct node *n);
+void node_quorum_peer_accepting(struct node *n, struct node_peer *peer);
+/* Leader in office, its first own-term entry applied (rules 6.2, R7). */
 bool node_quorum_is_leader(const struct node *n);
 int32_t node_quorum_leader_id(const struct node *n); /* -1 unknown */
 uint64_t node_quorum_applied(const struct node *n);
@@ -339,12 +412,17 @@ void node_controller_link(struct node *n,
                           struct node_peer *peer); /* its control link opened, closed, died */
 void node_controller_tick(struct node *n, uint64_t now_ms, uint64_t gap_ms);
 void node_controller_free(struct node *n);
-void node_controller_forward(struct node *n, const struct node_message *msg); /* ForwardRequest */
-/* Run a handler that fills a meta_result, append its records, and when committed call fn. For the
- * API room. */
+/* Take a handler's result (released in any case), append its records as one batch, and when that is committed and applied
+ * (without records: when all before is) call fn with result 0, or -KB_ECLOSED when leadership was lost first. Negative at
+ * once: nothing was appended and fn is not called. */
 typedef void node_command_fn(void *arg, int result, uint64_t index);
-int node_controller_submit(struct node *n, struct meta_result *result, node_command_fn *fn,
-                           void *arg);
+int node_controller_submit(struct node *n, struct meta_result *result, node_command_fn *fn, void *arg);
+struct meta_controller *node_controller_get(struct node *n); /* NULL out of office */
+void node_controller_heard(struct node *n, struct node_peer *p);
+void node_reply_send(struct node *n, const struct node_reply *to, Kvorum__PeerMessage *m, struct kb_chain *payload);
+/* Call the active controller, which may be this node. -KB_ECLOSED or -KB_ELIMIT: fn is not called. */
+int node_controller_call(struct node *n, Kvorum__PeerMessage *m, struct kb_chain *payload, node_answer_fn *fn,
+                         void *arg);
 
 /* ---- lifecycle.c: this broker as the controller's client
  * ------------------------------------------ */
@@ -352,13 +430,18 @@ int node_controller_submit(struct node *n, struct meta_result *result, node_comm
 void node_lifecycle_start(struct node *n);
 void node_lifecycle_free(struct node *n);
 void node_recovered(struct node *n); /* all logs are open: registration may go out */
-void node_lifecycle_applied(struct node *n, const struct meta_delta *delta);
+void node_lifecycle_applied(struct node *n);
+void node_lifecycle_leader(struct node *n); /* Raft leader or its office changed */
+uint64_t node_lifecycle_heard_ms(const struct node *n); /* last acknowledged heartbeat, when it was sent */
+void node_lifecycle_repropose(struct node *n);
 void node_lifecycle_link(
     struct node *n, struct node_peer *peer); /* a control link opened or closed, leader changed */
 void node_lifecycle_tick(struct node *n, uint64_t now_ms);
 void node_lifecycle_stop(struct node *n, uint64_t timeout_ms, void (*done)(struct node *));
-void node_lifecycle_propose_isr(struct node_partition *p, const struct rep_proposal *proposal);
-void node_lifecycle_ask_election(struct node_partition *p, const char *reason, bool damaged);
+void node_lifecycle_propose(struct node_partition *p);
+void node_lifecycle_report(struct node_partition *p, enum rep_report report);
+void node_lifecycle_disk_full(struct node_partition *p);
+void node_lifecycle_disk_failed(struct node *n, int error);
 /* A block of producer ids; fn(first, count) or count 0 on failure. */
 typedef void node_producer_ids_fn(void *arg, int64_t first, int32_t count);
 void node_lifecycle_producer_ids(struct node *n, node_producer_ids_fn *fn, void *arg);
@@ -401,6 +484,8 @@ int node_clients_start(struct node *n, char **ret_reason);
 /* A broker was judged dead: Metadata must not name it as a leader until the controller decided
  * (10.5). */
 void node_clients_peer_dead(struct node *n, int32_t id);
+void node_clients_applied(struct node *n, const struct meta_delta *delta);
+void node_clients_tick(struct node *n, uint64_t now_ms);
 void node_clients_stop(struct node *n);
 void node_clients_free(struct node *n);
 /* Handle a Kafka frame that another broker forwarded; answer goes to fn as a whole response frame.
@@ -427,6 +512,21 @@ void node_groups_topic_deleted(struct node *n, const char *topic, const struct k
 
 /* ---- apply.c: the committed image moves
  * --------------------------------------------------------------- */
+
+/* Questions this room asks the image. */
+void node_static_configs_init(struct node *n);
+void node_default_log_config(struct node *n, struct log_config *ret);
+void node_topic_log_config(struct node *n, const struct kb_uuid *topic_id, struct meta_log_config *ret);
+void node_partition_log_config(struct node_partition *p, struct log_config *ret);
+void node_partition_batch_rules(struct node_partition *p, struct kw_batch_rules *ret);
+bool node_image_has_topic(struct node *n, const struct kb_uuid *topic_id);
+bool node_image_assigns(struct node *n, const struct kb_uuid *topic_id, int32_t index);
+typedef void node_assigned_fn(void *arg, const char *topic, const struct kb_uuid *topic_id, int32_t index);
+void node_image_each_assigned(struct node *n, node_assigned_fn *fn, void *arg);
+/* Fill ret and replicas[REP_REPLICAS_MAX] from the image; false when it has no such partition. */
+bool node_image_partition(struct node *n, const struct kb_uuid *topic_id, int32_t index, struct rep_image *ret,
+                          struct rep_image_replica *replicas);
+void node_founding_records(struct node *n, struct meta_records *ret);
 
 /* Called by quorum.c for each committed batch in order, after the image has replayed it. */
 void node_applied(struct node *n, const struct meta_delta *delta);
@@ -486,6 +586,18 @@ struct node {
 
     struct node_partition *partitions; /* uthash by key */
     size_t partitions_opening;
+    bool recovered;
+    size_t partitions_creating;
+    bool creations_writing;
+    uint64_t creations_round;
+    size_t partitions_leaving;
+    size_t partitions_closing;
+    void (*partitions_closed)(struct node *);
+    bool close_failed;
+    struct meta_config_entry *static_configs; /* borrows from config */
+    size_t static_configs_count;
+    bool freeing;                  /* node_free runs: nothing is sent any more */
+    uint64_t link_serial;
 
     struct node_quorum *quorum;
     struct node_control *control; /* non-NULL while active controller */

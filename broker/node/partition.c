@@ -4,24 +4,11 @@
 
 #include "broker/node/node_internal.h"
 
-struct partition_key {
-    uint8_t topic_id[16];
-    int32_t index;
-};
-
-/* Effects that came up while others were being carried out. */
-struct node_pending_fx {
-    struct rep_effects fx;
-    TAILQ_ENTRY(node_pending_fx) entries;
-};
-
-static const struct log_handler log_handler;
-
 /* ---- finding, making, freeing ------------------------------------------------------------------------ */
 
-static struct partition_key key_of(const struct kb_uuid *topic_id, int32_t index)
+static struct node_partition_key key_of(const struct kb_uuid *topic_id, int32_t index)
 {
-    struct partition_key key;
+    struct node_partition_key key;
     memset(&key, 0, sizeof(key));
     memcpy(key.topic_id, topic_id->bytes, sizeof(key.topic_id));
     key.index = index;
@@ -31,7 +18,7 @@ static struct partition_key key_of(const struct kb_uuid *topic_id, int32_t index
 struct node_partition *node_partition_find(struct node *n, const struct kb_uuid *topic_id,
                                            int32_t index)
 {
-    struct partition_key key = key_of(topic_id, index);
+    struct node_partition_key key = key_of(topic_id, index);
     struct node_partition *p = NULL;
     HASH_FIND(hh, n->partitions, &key, sizeof(key), p);
     return p;
@@ -102,12 +89,8 @@ static struct node_partition *partition_new(struct node *n, const char *topic,
 
 static void partition_free(struct node_partition *p)
 {
-    struct node_pending_fx *f = NULL;
     HASH_DEL(p->node->partitions, p);
-    while ((f = TAILQ_FIRST(&p->pending_fx)) != NULL) {
-        TAILQ_REMOVE(&p->pending_fx, f, entries);
-        (void)kb_free(f);
-    }
+    node_pending_fx_free(p);
     node_replicate_forget(p);
     node_fetcher_forget(p);
     (void)rep_free(p->rep);
@@ -134,7 +117,7 @@ static struct log_options log_options_for(struct node_partition *p, const struct
         .dir = log_dir_log_path(p->dir_log),
         .lane = KB_LANE_DATA,
         .config = *config,
-        .handler = &log_handler,
+        .handler = &node_partition_log_handler,
         .user = p,
         .cache = n->cache,
         .read_pool = n->read_pool,
@@ -440,4 +423,53 @@ void node_partition_refresh(struct node_partition *p)
         return;
     }
     node_partition_run(p, &fx);
+}
+
+void node_partitions_adopt(struct node *n, const struct kb_uuid *topic_id, int32_t index)
+{
+    const struct meta_topic *t = meta_image_topic_by_id(n->image, topic_id);
+    if (n->broker_epoch != 0 && t != NULL && node_image_assigns(n, topic_id, index))
+        partition_assigned(n, t->name, topic_id, index);
+}
+
+void node_partition_create_again(struct node_partition *p, int64_t first_offset)
+{
+    partition_create(p, first_offset);
+}
+
+void node_partitions_report(struct node *n, struct kb_arena *arena, Kvorum__PeerLogReport ***ret_items,
+                            size_t *ret_count)
+{
+    size_t total = HASH_COUNT(n->partitions);
+    struct node_partition *p = NULL;
+    Kvorum__PeerLogReport **items = kb_arena_new_array(arena, Kvorum__PeerLogReport *, total);
+    size_t count = 0;
+    KB_ASSERT(items != NULL);
+    for (p = n->partitions; p != NULL; p = p->hh.next) {
+        Kvorum__PeerLogReport *r = kb_arena_new(arena, Kvorum__PeerLogReport);
+        KB_ASSERT(r != NULL);
+        kvorum__peer_log_report__init(r);
+        r->has_topic_id = 1;
+        r->topic_id.data = p->topic_id.bytes;
+        r->topic_id.len = 16;
+        r->has_partition = 1;
+        r->partition = p->index;
+        r->has_state = 1;
+        r->has_last_epoch = 1;
+        r->has_durable_end = 1;
+        if (p->log != NULL && p->state == NODE_PARTITION_OPEN) {
+            r->state = n->broker_epoch != 0 && p->log_state == LOG_CUT && p->caught_up
+                           ? (uint32_t)LOG_WHOLE
+                           : (uint32_t)p->log_state;
+            r->last_epoch = log_last_epoch(p->log);
+            r->durable_end = log_durable_offset(p->log);
+        } else {
+            r->state = p->state == NODE_PARTITION_FAILED ? (uint32_t)LOG_DAMAGED
+                                                         : (uint32_t)LOG_MISSING;
+            r->last_epoch = -1;
+        }
+        items[count++] = r;
+    }
+    *ret_items = items;
+    *ret_count = count;
 }
