@@ -116,7 +116,7 @@ struct node_link *node_peer_link(struct node_peer *p, enum node_purpose purpose)
 void node_link_send(struct node_link *l, Kvorum__PeerMessage *m, struct kb_chain *payload)
 {
     struct kb_chain chain = {0};
-    if (l->conn == NULL || l->state == NODE_LINK_CLOSED) {
+    if (l->conn == NULL || l->state == NODE_LINK_CLOSED || l->node->freeing) {
         if (payload != NULL)
             kb_chain_release(payload);
         return;
@@ -156,6 +156,17 @@ void node_link_answer(struct node_link *l, uint64_t request_id, Kvorum__PeerMess
     m->has_response_to = 1;
     m->response_to = request_id;
     node_link_send(l, m, payload);
+}
+
+struct node_link *node_peer_link_by_serial(struct node_peer *p, uint64_t serial)
+{
+    for (int purpose = 0; purpose < NODE_PURPOSE_COUNT_; purpose++) {
+        if (p->dialled[purpose] != NULL && p->dialled[purpose]->serial == serial)
+            return p->dialled[purpose];
+        if (p->accepted[purpose] != NULL && p->accepted[purpose]->serial == serial)
+            return p->accepted[purpose];
+    }
+    return NULL;
 }
 
 void node_link_forget(struct node_link *l, const void *arg)
@@ -386,11 +397,13 @@ static void take_message(struct node_link *l, const Kvorum__PeerMessage *m, stru
         take_answer(l, m, frame, payload);
         return;
     }
+    uint64_t id = m->has_request_id ? m->request_id : 0;
     struct node_message message = {
+        .reply = {.peer_id = p->id, .link_serial = l->serial, .request_id = id},
         .link = l,
         .peer = p,
         .m = m,
-        .request_id = m->has_request_id ? m->request_id : 0,
+        .request_id = id,
         .frame = frame,
         .payload = payload,
     };
@@ -412,8 +425,10 @@ static void on_frame(struct kb_conn *conn, void *user, struct kb_block *frame)
     } else {
         l->heard_ms = node_now(l->node);
         struct node_peer *p = l->peer_id >= 0 ? node_peer_find(l->node, l->peer_id) : NULL;
-        if (p != NULL && l->purpose == NODE_CONTROL && l->state == NODE_LINK_OPEN)
+        if (p != NULL && l->purpose == NODE_CONTROL && l->state == NODE_LINK_OPEN) {
             p->heard_ms = l->heard_ms;
+            node_controller_heard(l->node, p);
+        }
         take_message(l, m, frame, payload);
     }
     kb_arena_release(&arena);
@@ -499,8 +514,10 @@ static void on_open(struct kb_conn *conn, void *user)
     struct hello h;
     l->state = NODE_LINK_HELLO;
     l->opened_ms = node_now(l->node);
-    if (l->purpose == NODE_CONTROL)
+    if (l->purpose == NODE_CONTROL) {
         p->accepting = true;
+        node_quorum_peer_accepting(l->node, p);
+    }
     hello_fill(&h, l);
     node_link_send(l, &h.message, NULL);
 }
@@ -525,6 +542,7 @@ static struct node_link *link_new(struct node *n, enum node_purpose purpose, boo
 {
     struct node_link *l = kb_new(struct node_link);
     l->node = n;
+    l->serial = ++n->link_serial;
     l->purpose = purpose;
     l->dialled = dialled;
     l->peer_id = -1;
@@ -679,12 +697,25 @@ void node_links_stop(struct node *n)
     link_close(l);
 }
 
-static void drop_link(struct node_link *l)
+/* Every call under way hears that there will be no answer; nothing is sent any more (node.freeing). */
+void node_links_fail_calls(struct node *n)
 {
     size_t cursor = 0;
-    void *call = NULL;
-    while ((call = kb_map_next(&l->calls, &cursor, NULL)) != NULL)
-        (void)kb_free(call);
+    struct node_peer *p = NULL;
+    struct node_link *l = NULL;
+    while ((p = kb_map_next(&n->peers, &cursor, NULL)) != NULL) {
+        for (int purpose = 0; purpose < NODE_PURPOSE_COUNT_; purpose++) {
+            if (p->dialled[purpose] != NULL)
+                fail_calls(p->dialled[purpose]);
+        }
+    }
+    LIST_FOREACH(l, &n->accepted_links, accepted_links)
+    fail_calls(l);
+}
+
+static void drop_link(struct node_link *l)
+{
+    node_replicate_link_free(l);
     link_free(l);
 }
 

@@ -31,6 +31,7 @@ struct node *node_new(struct kb_env *env, const struct node_config *config)
         (size_t)(n->config.memory_max_bytes / 100 * CLIENT_SHARE_PERCENT);
     n->data_budget.limit_bytes = (size_t)(n->config.memory_max_bytes / 100 * DATA_SHARE_PERCENT);
     n->controller_listener = find_controller_listener(n);
+    node_static_configs_init(n);
     n->fenced = true;
     LIST_INIT(&n->accepted_links);
     return n;
@@ -57,7 +58,14 @@ struct node *node_free(struct node *n)
 {
     if (n == NULL)
         return NULL;
+    struct node_partition *p = NULL;
+    n->freeing = true;
     (void)kb_timer_free(n->tick);
+    node_links_fail_calls(n);
+    if (n->quorum != NULL)
+        node_quorum_fail_waits(n);
+    for (p = n->partitions; p != NULL; p = p->hh.next)
+        node_produce_fail_all(p, REP_FAIL_EPOCH_ENDED);
     node_clients_free(n);
     node_groups_free(n);
     node_fetcher_free(n);
@@ -73,6 +81,7 @@ struct node *node_free(struct node *n)
     (void)kb_pool_free(n->read_pool);
     (void)kb_free(n->cluster_id);
     (void)kb_free(n->fail_reason);
+    (void)kb_free(n->static_configs);
     node_config_release(&n->config);
     return kb_free(n);
 }

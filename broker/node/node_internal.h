@@ -6,7 +6,6 @@
  * become inputs of another only here: replication/ and coordinator/ never see each other. */
 
 #include <uthash.h>
-#include <bsd/sys/queue.h>
 
 #include "broker/node/node.h"
 #include "coordinator/metadata/controller.h"
@@ -20,6 +19,7 @@
 #include "proto/base/log.h"
 #include "proto/base/map.h"
 #include "proto/base/prng.h"
+#include "proto/base/queue.h"
 #include "proto/base/uuid.h"
 #include "proto/cluster/peer.pb-c.h"
 #include "proto/cluster/unpack.h"
@@ -107,12 +107,14 @@ struct node_peer {
     bool has_directory;
     struct kb_timer *grace;
     void *fetcher; /* fetcher.c: what we follow there */
+    uint64_t data_open_ms; /* our data link was last seen open; 0 = never */
 };
 
 /* Create links, listen on the controller listener. 0 or negative with *ret_reason (heap). */
 int node_links_start(struct node *n, char **ret_reason);
 void node_links_stop(struct node *n); /* closes all */
 void node_links_free(struct node *n);
+void node_links_fail_calls(struct node *n);
 /* The peer with this id, made when host is given and it is new; NULL otherwise. Addresses are
  * updated. */
 struct node_peer *node_peer_get(struct node *n, int32_t id, const char *host, uint16_t port);
@@ -156,6 +158,7 @@ struct node_message {
     struct node_peer *peer;
     const Kvorum__PeerMessage *m;
     uint64_t request_id;
+    struct node_reply reply;
     struct kb_block *frame; /* take a reference to keep payload */
     struct kb_view payload;
 };
@@ -195,7 +198,17 @@ struct node_partition_key {
     uint8_t topic_id[16];
     int32_t index;
 };
+struct node_delete_op;
+struct node_pending_fx;
+struct follow;
+struct node_partition_key {
+    uint8_t topic_id[16];
+    int32_t index;
+};
 enum node_partition_state {
+    NODE_PARTITION_MISSING, /* no log yet */
+    NODE_PARTITION_CREATING,
+    NODE_PARTITION_CREATED, /* made; the directory's record of creations is being written (8.2) */
     NODE_PARTITION_MISSING,  /* no log yet */
     NODE_PARTITION_CREATING,
     NODE_PARTITION_CREATED,  /* made; the directory's record of creations is being written (8.2) */
@@ -213,20 +226,55 @@ struct node_partition {
     enum node_partition_state state;
     struct log *log; /* NULL while opening */
     struct rep *rep; /* NULL while opening */
-    bool assigned;   /* this broker is a replica by the committed image */
+    bool assigned; /* this broker is a replica by the committed image */
+    enum log_state log_state; /* what recovery found */
+    int64_t reported_end;     /* found end and epoch */
+    int32_t reported_epoch;
+    struct log_dir_log *dir_log;
+    bool leaving;   /* its topic is gone */
+    bool set_aside; /* leaving: rename, do not delete */
+    bool resetting; /* the log is being made anew after damage */
+    bool caught_up; /* has led in this life: reported whole */
+    uint64_t creation_round;
+    uint64_t retry_ms; /* a creation that failed: again then */
+    uint64_t rep_deadline_ms;
+    int64_t cut_to; /* a truncation or reset under way */
+    bool cut_is_reset;
+    bool cut_set_aside;
+    bool start_flushing;
+    int64_t start_flushed; /* durable log start */
+    int32_t last_leader;
+    bool leads_groups;
+    int8_t compression; /* of the topic, as last looked up; -1 = producer's */
+    bool running;       /* effects are being carried out */
+    TAILQ_HEAD(, node_pending_fx) pending_fx;
+    bool propose;           /* rep_proposal is to be sent */
+    enum rep_report report; /* standing report to the controller */
+    uint64_t report_ms;     /* not before */
+    bool hand_over;         /* the disk is full: ask for another leader once */
+    TAILQ_HEAD(, node_append_op) retry_waits; /* appends that wait for space, in order */
+    TAILQ_HEAD(, node_delete_op) delete_waits;
+    LIST_HEAD(, follow) follows; /* replicate.c: links that follow this partition */
+    struct node_partition_key key;
     TAILQ_HEAD(, node_append_op)
     produce_waits; /* by last offset, acks waiting for durability or HW */
     TAILQ_HEAD(, node_fetch_wait) fetch_waits; /* client fetches parked on this partition */
     struct node_group *group; /* groups.c: shard, when this is a led __consumer_offsets partition */
     struct node_fetcher_entry *fetch_entry; /* fetcher.c */
-    void *follower_sessions;                /* replicate.c: links that follow this partition */
     UT_hash_handle hh;                      /* by (topic id, index) */
 };
 
 int node_partitions_start(
     struct node *n); /* open what the directory holds; node_recovered() when all are open */
-void node_partitions_apply(struct node *n,
-                           const struct meta_delta *delta); /* committed image changed */
+void node_partitions_refresh_all(struct node *n); /* the committed image changed widely */
+void node_partition_refresh(struct node_partition *p);
+/* New in the image. */
+void node_partitions_adopt(struct node *n, const struct kb_uuid *topic_id, int32_t index);
+void node_partition_create_again(struct node_partition *p, int64_t first_offset);
+void node_partition_start_moved(struct node_partition *p);
+void node_pending_fx_free(struct node_partition *p);
+void node_creations_record(struct node *n);
+extern const struct log_handler node_partition_log_handler;
 void node_partitions_tick(struct node *n, uint64_t now_ms);
 void node_partitions_close(struct node *n,
                            void (*done)(struct node *)); /* clean: sync and write indexes */
@@ -391,6 +439,7 @@ void node_quorum_wait(struct node *n, uint64_t index, uint64_t term, uint64_t de
                       void *arg);
 /* Forget the waits with this arg. */
 void node_quorum_forget(struct node *n, const void *arg);
+void node_quorum_fail_waits(struct node *n); /* node_free: everybody who waits hears -KB_ECLOSED */
 void node_quorum_transfer(struct node *n); /* hand Raft leadership to any voter; best effort */
 const struct raft_core *node_quorum_core(const struct node *n); /* NULL before it takes part */
 uint64_t node_quorum_term(const struct node *n);
@@ -475,6 +524,8 @@ typedef void node_body_write_fn(struct kw_writer *w, int16_t version, const void
 void node_request_reply(struct node_request *rq, node_body_write_fn *write, const void *body);
 /* No answer (acks=0), next request may come. */
 void node_request_done(struct node_request *rq);
+/* Look the API up and run it (client.c). */
+void node_request_dispatch(struct node_request *rq);
 /* Malformed or not allowed: close the connection, free the request; counted and logged
  * (rate-limited). */
 void node_request_reject(struct node_request *rq, const char *why);

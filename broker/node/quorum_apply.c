@@ -85,6 +85,11 @@ void quorum_waits_fail(struct node_quorum *q, bool leadership_only, int result)
     }
 }
 
+void node_quorum_fail_waits(struct node *n)
+{
+    quorum_waits_fail(n->quorum, false, -KB_ECLOSED);
+}
+
 /* ---- voters records ---------------------------------------------------------------------------------------- */
 
 static bool voters_of(const Kc__VotersRecord *r, uint64_t index, struct raft_voters *ret)
