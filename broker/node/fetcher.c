@@ -75,7 +75,9 @@ static Kvorum__FetchPartition *fill_partition(struct kb_arena *arena, struct nod
     q->has_high_watermark = 1;
     q->high_watermark = t.fetch.high_watermark;
     q->has_log_start = 1;
-    q->log_start = t.fetch.log_start;
+    q->log_start = t.fetch.ends.log_start;
+    q->has_partition_epoch = 1;
+    q->partition_epoch = t.fetch.partition_epoch;
     q->has_written = 1;
     q->written = t.fetch.ends.written;
     q->has_durable = 1;
@@ -202,7 +204,9 @@ static void on_report_timer(void *arg)
         item->has_durable = 1;
         item->durable = t.fetch.ends.durable;
         item->has_log_start = 1;
-        item->log_start = t.fetch.log_start;
+        item->log_start = t.fetch.ends.log_start;
+        item->has_partition_epoch = 1;
+        item->partition_epoch = t.fetch.partition_epoch;
         items[count++] = item;
     }
     if (count > 0) {

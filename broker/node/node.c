@@ -67,6 +67,8 @@ struct node *node_free(struct node *n)
     for (p = n->partitions; p != NULL; p = p->hh.next)
         node_produce_fail_all(p, REP_FAIL_EPOCH_ENDED);
     node_clients_free(n);
+    node_holds_free(n);
+    node_retention_free(n);
     node_groups_free(n);
     node_fetcher_free(n);
     node_partitions_free(n);
@@ -135,6 +137,7 @@ static void on_tick(void *arg)
     node_lifecycle_tick(n, now_ms);
     node_partitions_tick(n, now_ms);
     node_groups_tick(n, now_ms);
+    node_clients_tick(n, now_ms);
     (void)log_dir_due(n->dir, now_ms);
 }
 
@@ -326,8 +329,10 @@ void node_stop(struct node *n, uint64_t timeout_ms, node_stopped_fn *done, void 
 void node_peer_opened(struct node *n, struct node_peer *p, struct node_link *l)
 {
     if (l->purpose == NODE_DATA) {
-        if (l->dialled)
+        if (l->dialled) {
+            p->lost_ms = 0;
             node_fetcher_link_open(n, p);
+        }
         return;
     }
     node_quorum_link_open(n, p);
@@ -338,10 +343,12 @@ void node_peer_opened(struct node *n, struct node_peer *p, struct node_link *l)
 void node_peer_closed(struct node *n, struct node_peer *p, struct node_link *l)
 {
     if (l->purpose == NODE_DATA) {
-        if (l->dialled)
+        if (l->dialled) {
             node_fetcher_link_closed(n, p);
-        else
+            node_clients_peer_dead(n, p->id);
+        } else {
             node_replicate_link_closed(n, l);
+        }
         return;
     }
     node_quorum_link_closed(n, p, l);

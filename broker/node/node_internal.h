@@ -32,6 +32,10 @@
 #include "replication/log/producers.h"
 #include "replication/replica/replica.h"
 
+#define NODE_RAFT_TOPIC "__cluster_metadata"
+#define NODE_OFFSETS_TOPIC "__consumer_offsets"
+#define NODE_FOUNDING_FILE "kvorum.founding"
+
 /* ---- limits ------------------------------------------------------------------------------------
  */
 enum {
@@ -107,6 +111,7 @@ struct node_peer {
     bool has_directory;
     struct kb_timer *grace;
     void *fetcher; /* fetcher.c: what we follow there */
+    uint64_t lost_ms;      /* a link to it closed and nothing is decided yet (10.5); 0 = no */
     uint64_t data_open_ms; /* our data link was last seen open; 0 = never */
 };
 
@@ -175,8 +180,12 @@ void node_links_take_ping(struct node *n, const struct node_message *msg);
 /* ---- identity.c: founding and joining (rule 11) -------------------------------------------------
  */
 
-int node_identity_start(
-    struct node *n, char **ret_reason); /* reads what the directory says; sets blank, cluster_id */
+/* founding_text: the founding file's content, NULL when there is none. -KB_ECORRUPT when it is damaged. */
+int node_identity_start(struct node *n, const char *founding_text);
+/* The Raft core may be made: we have founded, belong to a cluster, or met one. When that comes true later,
+ * node_quorum_begin() is called from here. */
+bool node_identity_ready(const struct node *n);
+void node_identity_check(struct node *n); /* found at once when nobody else is needed */
 bool node_identity_founded(const struct node *n); /* a founding voter list is persisted */
 void node_identity_hello(struct node *n, struct node_peer *p, const Kvorum__PeerHello *h);
 /* The cluster id was replayed: adopt it durably. */
@@ -198,20 +207,10 @@ struct node_partition_key {
     uint8_t topic_id[16];
     int32_t index;
 };
-struct node_delete_op;
-struct node_pending_fx;
-struct follow;
-struct node_partition_key {
-    uint8_t topic_id[16];
-    int32_t index;
-};
 enum node_partition_state {
     NODE_PARTITION_MISSING, /* no log yet */
     NODE_PARTITION_CREATING,
     NODE_PARTITION_CREATED, /* made; the directory's record of creations is being written (8.2) */
-    NODE_PARTITION_MISSING,  /* no log yet */
-    NODE_PARTITION_CREATING,
-    NODE_PARTITION_CREATED,  /* made; the directory's record of creations is being written (8.2) */
     NODE_PARTITION_OPENING, /* creation or recovery under way */
     NODE_PARTITION_OPEN,
     NODE_PARTITION_FAILED, /* its disk failed; serves nothing */
@@ -264,8 +263,8 @@ struct node_partition {
     UT_hash_handle hh;                      /* by (topic id, index) */
 };
 
-int node_partitions_start(
-    struct node *n); /* open what the directory holds; node_recovered() when all are open */
+/* Open what the directory holds; node_recovered() runs when all of it is open. */
+void node_partitions_start(struct node *n, const struct log_dir_found *found);
 void node_partitions_refresh_all(struct node *n); /* the committed image changed widely */
 void node_partition_refresh(struct node_partition *p);
 /* New in the image. */
@@ -532,8 +531,7 @@ void node_request_reject(struct node_request *rq, const char *why);
 void node_request_free(struct node_request *rq);
 
 int node_clients_start(struct node *n, char **ret_reason);
-/* A broker was judged dead: Metadata must not name it as a leader until the controller decided
- * (10.5). */
+/* A link to this broker closed: its leaderships are in doubt (hold.c). */
 void node_clients_peer_dead(struct node *n, int32_t id);
 void node_clients_applied(struct node *n, const struct meta_delta *delta);
 void node_clients_tick(struct node *n, uint64_t now_ms);
@@ -582,6 +580,45 @@ void node_founding_records(struct node *n, struct meta_records *ret);
 /* Called by quorum.c for each committed batch in order, after the image has replayed it. */
 void node_applied(struct node *n, const struct meta_delta *delta);
 
+/* ---- hold.c: answers that wait for the controller's decision (rule 10.5) ---------------------- */
+
+struct node_hold_table;
+/* fn runs once when the image moved or the deadline passed; it may register again. */
+struct node_hold {
+    void (*fn)(struct node_hold *h);
+    uint64_t deadline_ms;
+    struct node *node;
+    bool registered;
+    TAILQ_ENTRY(node_hold) entries;
+};
+void node_hold_add(struct node *n, struct node_hold *h);
+void node_hold_remove(struct node_hold *h);
+/* Our link to this leader closed and the controller may still replace it: do not name it before
+ * *ret_until_ms. */
+bool node_leader_held(struct node *n, int32_t leader, uint64_t *ret_until_ms);
+/* Its link closed and its process is dead by rule 7.2: answer LEADER_NOT_AVAILABLE. */
+bool node_leader_dead(struct node *n, int32_t leader);
+void node_holds_free(struct node *n);
+
+/* ---- load.c: the bytes of a chain in one piece ----------------------------------------------- */
+
+/* File ranges are read without blocking the loop. done runs once, maybe before node_load_start returns. */
+struct node_load {
+    void (*done)(struct node_load *load, int result);
+    void *user;
+    struct kb_buf bytes;
+    /* Private. */
+    struct node *node_;
+    struct kb_chain chain_;
+    size_t next_;
+    struct kb_read read_;
+    bool reading_;
+};
+/* Takes the chain. */
+void node_load_start(struct node *n, struct node_load *load, struct kb_chain *chain);
+/* Free what it holds. Legal in done; not while a read is under way unless env delivers nothing any more. */
+void node_load_release(struct node_load *load);
+
 /* ---- node
  * ------------------------------------------------------------------------------------------------
  */
@@ -592,6 +629,7 @@ struct node_control;
 struct node_lifecycle;
 struct node_client_table;
 struct node_group_table;
+struct node_retention;
 
 /* Counters for status and metrics. */
 struct node_counters {
@@ -617,6 +655,14 @@ struct node {
     struct kb_uuid directory_id;
     char *cluster_id; /* NULL = blank */
     bool blank;
+    void *founding_job;
+    int64_t previous_broker_epoch; /* what the directory said at the start; -1 = none */
+    bool clean_start;
+    bool same_boot;
+    bool fresh_directory;
+    uint64_t creations_index;
+    struct log_cache *cache; /* tail cache of all logs */
+    struct kb_pool *read_pool;
 
     struct kb_budget client_budget; /* client frames */
     struct kb_budget data_budget;   /* data-link frames */
@@ -655,6 +701,8 @@ struct node {
     struct node_lifecycle *lifecycle;
     struct node_client_table *clients;
     struct node_group_table *groups;
+    struct node_hold_table *holds;
+    struct node_retention *retention;
     struct node_counters counters;
 
     struct kb_timer *tick; /* every 50 ms: lag checks, sessions, retention */

@@ -14,7 +14,8 @@ struct follow {
     struct kb_uuid topic_id;
     int32_t index;
     struct rep_fetch fetch;
-    int64_t sent_hw;      /* the follower knows this high watermark */
+    int64_t sent_hw; /* the follower was told these */
+    int64_t sent_start;
     int64_t position;     /* up to here has been sent */
     bool fresh;           /* a request that was not judged yet */
     bool ready;           /* in the ready list */
@@ -141,6 +142,7 @@ static void take_records(struct follow *f, const struct rep_fetch_answer *a)
     item->has_records_size = 1;
     item->records_size = (uint32_t)f->read.records.size;
     f->sent_hw = a->high_watermark;
+    f->sent_start = a->log_start;
     f->position = f->read.next_offset;
     kb_chain_move(&s->payload, &f->read.records);
 }
@@ -214,7 +216,7 @@ static void judge(struct follow *f)
             take_records(f, &answer);
         else if (f->fetch.offset < answer.bound)
             read_for(f, &answer);
-        else if (answer.high_watermark != f->sent_hw)
+        else if (answer.high_watermark != f->sent_hw || answer.log_start != f->sent_start)
             take_records(f, &answer);
         break;
     case REP_FETCH_DIVERGING: {
@@ -335,6 +337,7 @@ static struct follow *follow_new(struct session *s, const struct kb_uuid *topic_
     f->session = s;
     f->topic_id = *topic_id;
     f->index = index;
+    f->sent_start = -1;
     make_key(f->key, topic_id, index);
     HASH_ADD(hh, s->follows, key, sizeof(f->key), f);
     return f;
@@ -373,8 +376,8 @@ static void take_partition(struct session *s, const Kvorum__FetchPartition *q)
         .offset = q->fetch_offset,
         .last_epoch = q->last_fetched_epoch,
         .high_watermark = q->high_watermark,
-        .log_start = q->log_start,
-        .ends = {.written = q->written, .durable = q->durable},
+        .partition_epoch = q->partition_epoch,
+        .ends = {.written = q->written, .durable = q->durable, .log_start = q->log_start},
     };
     f->sent_hw = q->high_watermark;
     f->position = q->fetch_offset;
@@ -422,9 +425,17 @@ void node_replicate_durable(struct node *n, const struct node_message *msg)
         struct node_partition *p = node_partition_find(n, &topic_id, item->partition);
         if (p == NULL || p->state != NODE_PARTITION_OPEN)
             continue;
-        struct rep_ends ends = {.written = item->written, .durable = item->durable};
-        rep_follower_durable(p->rep, msg->peer->id, (int64_t)msg->link->peer_broker_epoch,
-                             msg->link->number, item->leader_epoch, ends, node_now(n), &fx);
+        struct rep_fetch report = {
+            .follower = msg->peer->id,
+            .broker_epoch = (int64_t)msg->link->peer_broker_epoch,
+            .link = msg->link->number,
+            .leader_epoch = item->leader_epoch,
+            .partition_epoch = item->partition_epoch,
+            .ends = {.written = item->written,
+                     .durable = item->durable,
+                     .log_start = item->log_start},
+        };
+        rep_follower_durable(p->rep, &report, node_now(n), &fx);
         node_partition_run(p, &fx);
     }
 }

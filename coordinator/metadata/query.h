@@ -38,8 +38,8 @@ int meta_query_describe_topic_partitions(const struct meta_query *q,
 /* One topic resource of DescribeConfigs. */
 int meta_query_describe_topic_configs(const struct meta_query *q,
                                       const struct meta_static_configs *statics,
-                                      const struct kw_describe_configs_resource *resource,
+                                      const struct kw_describe_configs_request_resource *resource,
                                       bool synonyms, bool documentation,
-                                      struct kw_describe_configs_result *ret);
+                                      struct kw_describe_configs_response_result *ret);
 
 #endif

@@ -1,0 +1,109 @@
+/* Rule 10.5: a leader whose link closed is not named until the controller has decided. */
+#include "broker/node/node_internal.h"
+
+enum { HOLD_MS = 400 };
+
+struct node_hold_table {
+    TAILQ_HEAD(node_holds, node_hold) holds;
+};
+
+bool node_leader_held(struct node *n, int32_t leader, uint64_t *ret_until_ms)
+{
+    struct node_peer *p = node_peer_find(n, leader);
+    if (p == NULL || p->lost_ms == 0)
+        return false;
+    *ret_until_ms = p->lost_ms + HOLD_MS;
+    return node_now(n) < *ret_until_ms;
+}
+
+bool node_leader_dead(struct node *n, int32_t leader)
+{
+    struct node_peer *p = node_peer_find(n, leader);
+    return p != NULL && p->lost_ms != 0 && p->dead;
+}
+
+static void run_one(struct node_hold *h)
+{
+    node_hold_remove(h);
+    h->fn(h);
+}
+
+void node_hold_add(struct node *n, struct node_hold *h)
+{
+    if (n->holds == NULL) {
+        n->holds = kb_new(struct node_hold_table);
+        TAILQ_INIT(&n->holds->holds);
+    }
+    h->node = n;
+    h->registered = true;
+    TAILQ_INSERT_TAIL(&n->holds->holds, h, entries);
+}
+
+void node_hold_remove(struct node_hold *h)
+{
+    if (!h->registered)
+        return;
+    h->registered = false;
+    TAILQ_REMOVE(&h->node->holds->holds, h, entries);
+}
+
+/* Each hold looks at the world again and may register anew: one round only. */
+static void run_all(struct node *n, uint64_t now_ms)
+{
+    struct node_hold *h = NULL;
+    struct node_holds due;
+    struct node_hold *next = NULL;
+    if (n->holds == NULL)
+        return;
+    TAILQ_INIT(&due);
+    TAILQ_FOREACH_SAFE(h, &n->holds->holds, entries, next)
+    {
+        if (h->deadline_ms > now_ms)
+            continue;
+        TAILQ_REMOVE(&n->holds->holds, h, entries);
+        TAILQ_INSERT_TAIL(&due, h, entries);
+    }
+    TAILQ_CONCAT(&n->holds->holds, &due, entries);
+    size_t count = 0;
+    TAILQ_FOREACH(h, &n->holds->holds, entries)
+    count += h->deadline_ms <= now_ms;
+    while (count-- > 0) {
+        TAILQ_FOREACH(h, &n->holds->holds, entries)
+        {
+            if (h->deadline_ms <= now_ms)
+                break;
+        }
+        if (h == NULL)
+            break;
+        run_one(h);
+    }
+}
+
+void node_clients_applied(struct node *n, const struct meta_delta *delta)
+{
+    size_t cursor = 0;
+    struct node_peer *p = NULL;
+    (void)delta;
+    while ((p = kb_map_next(&n->peers, &cursor, NULL)) != NULL) {
+        if (p->lost_ms != 0 && !meta_image_broker_live(n->image, p->id))
+            p->lost_ms = 0; /* decided: it leads nothing any more */
+    }
+    run_all(n, UINT64_MAX);
+}
+
+void node_clients_tick(struct node *n, uint64_t now_ms)
+{
+    run_all(n, now_ms);
+}
+
+void node_clients_peer_dead(struct node *n, int32_t id)
+{
+    struct node_peer *p = node_peer_find(n, id);
+    if (p != NULL && p->lost_ms == 0 && meta_image_broker_live(n->image, id))
+        p->lost_ms = node_now(n);
+}
+
+void node_holds_free(struct node *n)
+{
+    n->holds = kb_free(n->holds);
+}
