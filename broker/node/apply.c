@@ -1,11 +1,13 @@
 /* The committed image moved: who has to know. And the questions this room asks the image. */
 #include "broker/node/node_internal.h"
 
-/* ---- questions ------------------------------------------------------------------------------------ */
+/* ---- questions
+ * ------------------------------------------------------------------------------------ */
 
 static struct meta_static_configs statics_of(const struct node *n)
 {
-    return (struct meta_static_configs){.entries = n->static_configs, .count = n->static_configs_count};
+    return (struct meta_static_configs){.entries = n->static_configs,
+                                        .count = n->static_configs_count};
 }
 
 void node_static_configs_init(struct node *n)
@@ -166,7 +168,9 @@ void node_founding_records(struct node *n, struct meta_records *ret)
     (void)kb_free(voters);
 }
 
-/* ---- news ----------------------------------------------------------------------------------------------- */
+/* ---- news
+ * -----------------------------------------------------------------------------------------------
+ */
 
 static void update_peers(struct node *n)
 {

@@ -1,4 +1,5 @@
-/* Kafka connections: one request in work per connection, looked up in the API table, answered in order. */
+/* Kafka connections: one request in work per connection, looked up in the API table, answered in
+ * order. */
 #include <stdio.h>
 
 #include "broker/node/node_internal.h"
@@ -22,9 +23,9 @@ struct node_client {
 
 /* A request that belongs to the active controller, on its way there and back (rule 6.11). */
 struct forward {
-    struct node_request *rq;  /* NULL: its client is gone */
+    struct node_request *rq; /* NULL: its client is gone */
     struct node *node;
-    struct kb_block *answer;  /* waits until its index is applied here */
+    struct kb_block *answer; /* waits until its index is applied here */
     struct kb_view payload;
     bool sent;
     uint64_t deadline_ms;
@@ -45,7 +46,8 @@ struct node_client_table {
     struct kb_log_rate rate;
 };
 
-/* ---- answering ----------------------------------------------------------------------------------------- */
+/* ---- answering
+ * ----------------------------------------------------------------------------------------- */
 
 void node_request_free(struct node_request *rq)
 {
@@ -125,7 +127,8 @@ void node_request_reject(struct node_request *rq, const char *why)
         kb_conn_close(c->conn);
 }
 
-/* ---- forwarding to the controller ------------------------------------------------------------------------ */
+/* ---- forwarding to the controller
+ * ------------------------------------------------------------------------ */
 
 static void forward_free(struct forward *f)
 {
@@ -181,7 +184,8 @@ static void on_forward_answer(void *arg, const Kvorum__PeerMessage *answer, stru
         forward_free(f);
         return;
     }
-    bool good = answer != NULL && answer->body_case == KVORUM__PEER_MESSAGE__BODY_FORWARD_RESPONSE &&
+    bool good = answer != NULL &&
+                answer->body_case == KVORUM__PEER_MESSAGE__BODY_FORWARD_RESPONSE &&
                 answer->forward_response->error == KW_NONE && payload.size > 4;
     if (!good) {
         f->retry_ms = node_now(n) + FORWARD_RETRY_MS;
@@ -190,8 +194,8 @@ static void on_forward_answer(void *arg, const Kvorum__PeerMessage *answer, stru
     }
     f->answer = kb_block_ref(frame);
     f->payload = payload;
-    node_quorum_wait_applied(n, answer->forward_response->index, FORWARD_TIMEOUT_MS, forward_deliver,
-                             f);
+    node_quorum_wait_applied(n, answer->forward_response->index, FORWARD_TIMEOUT_MS,
+                             forward_deliver, f);
 }
 
 static void forward_try(struct forward *f)
@@ -260,7 +264,9 @@ static void forward_start(struct node_request *rq)
     forward_try(f);
 }
 
-/* ---- dispatch -------------------------------------------------------------------------------------------------- */
+/* ---- dispatch
+ * --------------------------------------------------------------------------------------------------
+ */
 
 static const struct node_api *find_api(const struct node *n, int16_t key)
 {
@@ -299,8 +305,9 @@ void node_request_dispatch(struct node_request *rq)
     api->handle(rq);
 }
 
-static struct node_request *request_new(struct node *n, struct kb_block *frame, struct kb_view bytes,
-                                        const char *host, const char *listener)
+static struct node_request *request_new(struct node *n, struct kb_block *frame,
+                                        struct kb_view bytes, const char *host,
+                                        const char *listener)
 {
     struct node_request *rq = kb_new(struct node_request);
     struct kw_reader rd;
@@ -322,9 +329,8 @@ static void on_frame(struct kb_conn *conn, void *user, struct kb_block *frame)
 {
     struct node_client *c = user;
     KB_ASSERT(c->request == NULL);
-    struct node_request *rq =
-        request_new(c->node, frame, kb_view_of(frame->data, frame->size), c->host,
-                    c->listener->config->name);
+    struct node_request *rq = request_new(c->node, frame, kb_view_of(frame->data, frame->size),
+                                          c->host, c->listener->config->name);
     rq->client = c;
     rq->listener = c->listener;
     c->request = rq;
@@ -356,7 +362,9 @@ void node_clients_forwarded(struct node *n, struct kb_block *frame, struct kb_vi
         node_request_dispatch(rq);
 }
 
-/* ---- connections --------------------------------------------------------------------------------------------------- */
+/* ---- connections
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 static void client_free(struct node_client *c)
 {

@@ -1,5 +1,5 @@
-/* What only the active controller does: commands of brokers and clients become records, and answers leave once those
- * are committed (replication rules 6.2, 6.3). */
+/* What only the active controller does: commands of brokers and clients become records, and answers
+ * leave once those are committed (replication rules 6.2, 6.3). */
 #include "broker/node/node_internal.h"
 
 enum { COMMAND_ARENA_BYTES = 16 << 20 };
@@ -10,7 +10,8 @@ struct node_control {
     bool ticking;
 };
 
-/* ---- answers -------------------------------------------------------------------------------------- */
+/* ---- answers
+ * -------------------------------------------------------------------------------------- */
 
 void node_reply_send(struct node *n, const struct node_reply *to, Kvorum__PeerMessage *m,
                      struct kb_chain *payload)
@@ -29,7 +30,8 @@ void node_reply_send(struct node *n, const struct node_reply *to, Kvorum__PeerMe
         kb_chain_release(payload);
 }
 
-/* ---- records, commit ---------------------------------------------------------------------------------- */
+/* ---- records, commit
+ * ---------------------------------------------------------------------------------- */
 
 struct submission {
     node_command_fn *fn;
@@ -64,7 +66,8 @@ static void on_committed(void *arg, int result)
     (void)kb_free(s);
 }
 
-int node_controller_submit(struct node *n, struct meta_result *result, node_command_fn *fn, void *arg)
+int node_controller_submit(struct node *n, struct meta_result *result, node_command_fn *fn,
+                           void *arg)
 {
     struct node_control *ctl = n->control;
     if (ctl == NULL) {
@@ -93,8 +96,8 @@ int node_controller_submit(struct node *n, struct meta_result *result, node_comm
     }
     s->index = (uint64_t)last;
     if (n->control == ctl)
-        meta_controller_replay(ctl->c, &result->records,
-                               (uint64_t)last - result->records.count + 1, ctl->term);
+        meta_controller_replay(ctl->c, &result->records, (uint64_t)last - result->records.count + 1,
+                               ctl->term);
     meta_result_release(result);
     return 0;
 }
@@ -104,7 +107,8 @@ struct meta_controller *node_controller_get(struct node *n)
     return n->control != NULL ? n->control->c : NULL;
 }
 
-/* ---- taking and leaving office -------------------------------------------------------------------------- */
+/* ---- taking and leaving office
+ * -------------------------------------------------------------------------- */
 
 static enum meta_link link_of(const struct node_peer *p, uint64_t *ret_since_ms)
 {
@@ -151,8 +155,8 @@ void node_controller_elected(struct node *n)
         e->heard_ms = p->heard_ms;
     }
     ctl->term = node_quorum_term(n);
-    ctl->c = meta_controller_new(n->image, &config, kb_env_random_u64(n->env), node_now(n), evidence,
-                                 count);
+    ctl->c = meta_controller_new(n->image, &config, kb_env_random_u64(n->env), node_now(n),
+                                 evidence, count);
     (void)kb_free(evidence);
     n->control = ctl;
     kb_log_info("controller", "event=elected node=%d term=%llu", n->config.node_id,
@@ -175,7 +179,8 @@ void node_controller_resigned(struct node *n)
     node_controller_free(n);
 }
 
-/* ---- time and links ----------------------------------------------------------------------------------------- */
+/* ---- time and links
+ * ----------------------------------------------------------------------------------------- */
 
 static void run_ticks(struct node *n)
 {
@@ -227,7 +232,8 @@ void node_controller_heard(struct node *n, struct node_peer *p)
         meta_controller_heard(n->control->c, node_now(n), p->id, p->incarnation);
 }
 
-/* ---- commands of brokers ---------------------------------------------------------------------------------------- */
+/* ---- commands of brokers
+ * ---------------------------------------------------------------------------------------- */
 
 /* One command under way: its answer waits for the commit. */
 struct command {
@@ -277,8 +283,8 @@ static struct meta_endpoint *endpoints_of(struct kb_arena *a, Kvorum__PeerEndpoi
 {
     struct meta_endpoint *out = kb_arena_new_array(a, struct meta_endpoint, n);
     for (size_t i = 0; out != NULL && i < n; i++) {
-        out[i].listener = list[i]->listener != NULL ? list[i]->listener : (char *)(uintptr_t)"";
-        out[i].host = list[i]->host != NULL ? list[i]->host : (char *)(uintptr_t)"";
+        out[i].listener = list[i]->listener != NULL ? list[i]->listener : (char *)(uintptr_t) "";
+        out[i].host = list[i]->host != NULL ? list[i]->host : (char *)(uintptr_t) "";
         out[i].port = (uint16_t)list[i]->port;
         out[i].security_protocol = (int16_t)list[i]->security_protocol;
     }
@@ -319,8 +325,7 @@ static void take_register(struct node *n, const struct node_message *msg)
     k->error = &k->body.registered.error;
     req.endpoints = endpoints_of(&k->arena, q->endpoints, q->n_endpoints);
     req.peer_endpoints = endpoints_of(&k->arena, q->peer_endpoints, q->n_peer_endpoints);
-    struct meta_log_report *logs =
-        kb_arena_new_array(&k->arena, struct meta_log_report, q->n_logs);
+    struct meta_log_report *logs = kb_arena_new_array(&k->arena, struct meta_log_report, q->n_logs);
     for (size_t i = 0; logs != NULL && i < q->n_logs; i++) {
         struct meta_log_report *l = &logs[req.logs_count];
         if (uuid_of(&q->logs[i]->topic_id, &l->topic_id) < 0)
@@ -389,7 +394,8 @@ static void take_alter(struct node *n, const struct node_message *msg)
     struct command *k = command_new(n, msg);
     struct meta_result result = {0};
     struct meta_alter_result *answers = NULL;
-    struct meta_alter_item *items = kb_arena_new_array(&k->arena, struct meta_alter_item, q->n_items);
+    struct meta_alter_item *items = kb_arena_new_array(&k->arena, struct meta_alter_item,
+                                                       q->n_items);
     size_t count = 0;
     k->answer.body_case = KVORUM__PEER_MESSAGE__BODY_ALTER_PARTITION_RESPONSE;
     k->answer.alter_partition_response = &k->body.altered;
@@ -398,8 +404,7 @@ static void take_alter(struct node *n, const struct node_message *msg)
     k->error = &k->body.altered.error;
     for (size_t i = 0; items != NULL && i < q->n_items; i++) {
         const Kvorum__AlterPartitionRequest__Item *w = q->items[i];
-        if (uuid_of(&w->topic_id, &items[count].topic_id) < 0 ||
-            w->n_isr != w->n_isr_broker_epochs)
+        if (uuid_of(&w->topic_id, &items[count].topic_id) < 0 || w->n_isr != w->n_isr_broker_epochs)
             continue;
         items[count].partition = w->partition;
         items[count].leader_epoch = w->leader_epoch;
@@ -414,9 +419,9 @@ static void take_alter(struct node *n, const struct node_message *msg)
         command_finish(k, 0, 0);
         return;
     }
-    k->body.altered.error = meta_controller_alter_partitions(
-        n->control->c, node_now(n), q->node_id, q->broker_epoch, items, count, &k->arena, &result,
-        &answers);
+    k->body.altered.error = meta_controller_alter_partitions(n->control->c, node_now(n), q->node_id,
+                                                             q->broker_epoch, items, count,
+                                                             &k->arena, &result, &answers);
     Kvorum__AlterPartitionResponse__Item **list =
         kb_arena_new_array(&k->arena, Kvorum__AlterPartitionResponse__Item *, count);
     for (size_t i = 0; k->body.altered.error == KW_NONE && list != NULL && i < count; i++) {
@@ -446,8 +451,8 @@ static void take_election(struct node *n, const struct node_message *msg)
     const Kvorum__ElectionRequest *q = msg->m->election_request;
     struct command *k = command_new(n, msg);
     struct meta_result result = {0};
-    struct meta_election_item *items =
-        kb_arena_new_array(&k->arena, struct meta_election_item, q->n_items);
+    struct meta_election_item *items = kb_arena_new_array(&k->arena, struct meta_election_item,
+                                                          q->n_items);
     size_t count = 0;
     k->answer.body_case = KVORUM__PEER_MESSAGE__BODY_ELECTION_RESPONSE;
     k->answer.election_response = &k->body.election;
@@ -462,9 +467,8 @@ static void take_election(struct node *n, const struct node_message *msg)
         items[count].damaged = q->items[i]->damaged;
         count++;
     }
-    k->body.election.error =
-        meta_controller_ask_election(n->control->c, node_now(n), q->node_id, q->broker_epoch, items,
-                                     count, &result);
+    k->body.election.error = meta_controller_ask_election(n->control->c, node_now(n), q->node_id,
+                                                          q->broker_epoch, items, count, &result);
     command_submit(k, &result);
 }
 
@@ -480,13 +484,14 @@ static void take_producer_ids(struct node *n, const struct node_message *msg)
     k->error = &k->body.ids.error;
     k->body.ids.has_first = 1;
     k->body.ids.has_count = 1;
-    k->body.ids.error =
-        meta_controller_producer_ids(n->control->c, q->node_id, q->broker_epoch, &result,
-                                     &k->body.ids.first, &k->body.ids.count);
+    k->body.ids.error = meta_controller_producer_ids(n->control->c, q->node_id, q->broker_epoch,
+                                                     &result, &k->body.ids.first,
+                                                     &k->body.ids.count);
     command_submit(k, &result);
 }
 
-/* ---- forwarded client requests ---------------------------------------------------------------------------------- */
+/* ---- forwarded client requests
+ * ---------------------------------------------------------------------------------- */
 
 struct forwarded {
     struct node *node;
@@ -559,7 +564,8 @@ void node_controller_message(struct node *n, const struct node_message *msg)
     }
 }
 
-/* A call of this broker to the active controller, which may be itself. 0, or -KB_ECLOSED: fn is not called. */
+/* A call of this broker to the active controller, which may be itself. 0, or -KB_ECLOSED: fn is not
+ * called. */
 int node_controller_call(struct node *n, Kvorum__PeerMessage *m, struct kb_chain *payload,
                          node_answer_fn *fn, void *arg)
 {

@@ -7,7 +7,8 @@ struct node_pending_fx {
     TAILQ_ENTRY(node_pending_fx) entries;
 };
 
-/* ---- cutting and resetting ------------------------------------------------------------------------------ */
+/* ---- cutting and resetting
+ * ------------------------------------------------------------------------------ */
 
 static void on_truncated(struct log *log, void *user, int result)
 {
@@ -96,7 +97,8 @@ static void run_cut(struct node_partition *p, const struct rep_effects *fx, bool
     }
 }
 
-/* ---- the log's start ------------------------------------------------------------------------------------------ */
+/* ---- the log's start
+ * ------------------------------------------------------------------------------------------ */
 
 static void on_start_durable(void *arg, int result)
 {
@@ -111,7 +113,8 @@ static void on_start_durable(void *arg, int result)
         node_partition_start_moved(p);
 }
 
-/* The start rose (DeleteRecords, retention, the leader's start): make it durable, then count it (10.3). */
+/* The start rose (DeleteRecords, retention, the leader's start): make it durable, then count it
+ * (10.3). */
 void node_partition_start_moved(struct node_partition *p)
 {
     struct node *n = p->node;
@@ -127,7 +130,8 @@ void node_partition_start_moved(struct node_partition *p)
     }
 }
 
-/* ---- effects, in the order of their bits -------------------------------------------------------------------- */
+/* ---- effects, in the order of their bits
+ * -------------------------------------------------------------------- */
 
 static void run_role(struct node_partition *p)
 {
@@ -202,7 +206,8 @@ static void carry_out(struct node_partition *p, const struct rep_effects *fx)
         node_lifecycle_report(p, fx->report);
 }
 
-/* Carrying out may bring up new effects (an answer that appends): those wait until the present set is done. */
+/* Carrying out may bring up new effects (an answer that appends): those wait until the present set
+ * is done. */
 void node_partition_run(struct node_partition *p, const struct rep_effects *fx)
 {
     struct node_pending_fx *next = NULL;
@@ -222,7 +227,8 @@ void node_partition_run(struct node_partition *p, const struct rep_effects *fx)
     p->running = false;
 }
 
-/* ---- the log's reports -------------------------------------------------------------------------------------------- */
+/* ---- the log's reports
+ * -------------------------------------------------------------------------------------------- */
 
 static void on_written(struct log *log, void *user, uint32_t generation, int64_t offset)
 {
@@ -272,7 +278,9 @@ const struct log_handler node_partition_log_handler = {
     .on_failed = on_failed,
 };
 
-/* ---- the clock -------------------------------------------------------------------------------------------------------- */
+/* ---- the clock
+ * --------------------------------------------------------------------------------------------------------
+ */
 
 static void partition_tick(struct node_partition *p, uint64_t now_ms)
 {
@@ -296,13 +304,16 @@ void node_partitions_tick(struct node *n, uint64_t now_ms)
 {
     struct node_partition *p = NULL;
     struct node_partition *next = NULL;
-    HASH_ITER(hh, n->partitions, p, next) {
+    HASH_ITER(hh, n->partitions, p, next)
+    {
         partition_tick(p, now_ms);
     }
     node_retention_tick(n, now_ms);
 }
 
-/* ---- closing ------------------------------------------------------------------------------------------------------------ */
+/* ---- closing
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 static void on_closed(struct log *log, void *user, int result)
 {

@@ -1,11 +1,13 @@
-/* The follower's side of replication: one long poll to each leader broker over all partitions followed there.
+/* The follower's side of replication: one long poll to each leader broker over all partitions
+ * followed there.
  *
- * A request names only partitions whose position moved; the link remembers the rest. When something moves while a poll
- * is parked, a second request overtakes it (the leader answers the first at once), so two are under way at most. */
+ * A request names only partitions whose position moved; the link remembers the rest. When something
+ * moves while a poll is parked, a second request overtakes it (the leader answers the first at
+ * once), so two are under way at most. */
 #include "broker/node/node_internal.h"
 
 enum {
-    RETRY_MS = 30,        /* after an error for a partition; a new image comes sooner */
+    RETRY_MS = 30, /* after an error for a partition; a new image comes sooner */
     RETRY_MAX_MS = 500,
     CALLS_MAX = 2,
     REQUEST_ITEMS_MAX = 4096,
@@ -18,9 +20,9 @@ struct fetcher;
 struct node_fetcher_entry {
     struct node_partition *partition;
     struct fetcher *fetcher;
-    bool dirty;            /* to be named in the next request */
-    bool report;           /* durable ends to be reported */
-    uint64_t retry_ms;     /* not before; 0 = now */
+    bool dirty;        /* to be named in the next request */
+    bool report;       /* durable ends to be reported */
+    uint64_t retry_ms; /* not before; 0 = now */
     uint32_t backoff_ms;
     /* Records that wait for space in the log. */
     struct kb_block *block;
@@ -43,14 +45,15 @@ struct fetcher {
     TAILQ_HEAD(, node_fetcher_entry) entries;
     TAILQ_HEAD(, forgotten) forgotten;
     int calls;
-    struct kb_timer *send_timer;   /* soon, or at the next retry */
+    struct kb_timer *send_timer; /* soon, or at the next retry */
     struct kb_timer *report_timer;
 };
 
 static void on_answer(void *arg, const Kvorum__PeerMessage *answer, struct kb_block *frame,
                       struct kb_view payload);
 
-/* ---- requests -------------------------------------------------------------------------------------- */
+/* ---- requests
+ * -------------------------------------------------------------------------------------- */
 
 static Kvorum__FetchPartition *fill_partition(struct kb_arena *arena, struct node_fetcher_entry *e)
 {
@@ -85,8 +88,8 @@ static Kvorum__FetchPartition *fill_partition(struct kb_arena *arena, struct nod
     return q;
 }
 
-static size_t fill_request(struct fetcher *f, struct kb_arena *arena, Kvorum__FetchPartition **items,
-                           uint64_t now_ms, uint64_t *ret_retry_ms)
+static size_t fill_request(struct fetcher *f, struct kb_arena *arena,
+                           Kvorum__FetchPartition **items, uint64_t now_ms, uint64_t *ret_retry_ms)
 {
     struct node_fetcher_entry *e = NULL;
     struct forgotten *g = NULL;
@@ -134,8 +137,8 @@ static void fetcher_send(struct fetcher *f)
         return;
     struct kb_arena arena;
     kb_arena_init(&arena, 8U << 20);
-    Kvorum__FetchPartition **items =
-        kb_arena_new_array(&arena, Kvorum__FetchPartition *, REQUEST_ITEMS_MAX);
+    Kvorum__FetchPartition **items = kb_arena_new_array(&arena, Kvorum__FetchPartition *,
+                                                        REQUEST_ITEMS_MAX);
     KB_ASSERT(items != NULL);
     size_t count = fill_request(f, &arena, items, now_ms, &retry_ms);
     if (count > 0 || (f->calls == 0 && !TAILQ_EMPTY(&f->entries))) {
@@ -164,7 +167,8 @@ static void on_send_timer(void *arg)
     fetcher_send(arg);
 }
 
-/* ---- durable reports (rule 2.3) ---------------------------------------------------------------------- */
+/* ---- durable reports (rule 2.3)
+ * ---------------------------------------------------------------------- */
 
 static void on_report_timer(void *arg)
 {
@@ -179,8 +183,8 @@ static void on_report_timer(void *arg)
     TAILQ_FOREACH(e, &f->entries, entries)
     total += e->report;
     kb_arena_init(&arena, 64U << 20);
-    Kvorum__DurableReport__Item **items =
-        kb_arena_new_array(&arena, Kvorum__DurableReport__Item *, total);
+    Kvorum__DurableReport__Item **items = kb_arena_new_array(&arena, Kvorum__DurableReport__Item *,
+                                                             total);
     TAILQ_FOREACH(e, &f->entries, entries)
     {
         struct rep_fetch_target t;
@@ -231,7 +235,8 @@ void node_fetcher_durable(struct node_partition *p)
         kb_timer_arm(e->fetcher->report_timer, 0);
 }
 
-/* ---- answers -------------------------------------------------------------------------------------------- */
+/* ---- answers
+ * -------------------------------------------------------------------------------------------- */
 
 static void entry_dirty(struct node_fetcher_entry *e, uint32_t delay_ms)
 {
@@ -390,7 +395,8 @@ static void on_answer(void *arg, const Kvorum__PeerMessage *answer, struct kb_bl
     fetcher_send(f);
 }
 
-/* ---- who is followed where ------------------------------------------------------------------------------------ */
+/* ---- who is followed where
+ * ------------------------------------------------------------------------------------ */
 
 static struct fetcher *fetcher_of(struct node *n, struct node_peer *peer)
 {

@@ -1,4 +1,5 @@
-/* This broker as the controller's client: registration, heartbeats, ISR proposals, reports, producer ids, stopping. */
+/* This broker as the controller's client: registration, heartbeats, ISR proposals, reports,
+ * producer ids, stopping. */
 #include "broker/node/node_internal.h"
 
 enum {
@@ -14,22 +15,22 @@ struct alter_call;
 
 struct node_lifecycle {
     struct node *node;
-    int32_t controller;        /* whom we registered with; -1 nobody */
+    int32_t controller; /* whom we registered with; -1 nobody */
     uint64_t controller_term;
     bool registering;
-    bool registered;           /* this controller has our registration and reports */
-    uint64_t register_ms;      /* not before */
-    uint64_t call_id;          /* of the newest register or heartbeat call; older answers are void */
+    bool registered;      /* this controller has our registration and reports */
+    uint64_t register_ms; /* not before */
+    uint64_t call_id;     /* of the newest register or heartbeat call; older answers are void */
     bool beating;
-    uint64_t beat_ms;          /* next heartbeat */
+    uint64_t beat_ms; /* next heartbeat */
     uint64_t beat_sent_ms;
-    uint64_t heard_ms;         /* last acknowledged heartbeat */
-    bool epoch_durable;        /* rule 8.4 */
+    uint64_t heard_ms;  /* last acknowledged heartbeat */
+    bool epoch_durable; /* rule 8.4 */
     bool epoch_writing;
     bool want_stop;
     uint64_t stop_deadline_ms;
     void (*stopped)(struct node *);
-    uint64_t exit_ms;          /* a disk failed: leave then */
+    uint64_t exit_ms;             /* a disk failed: leave then */
     struct kb_timer *flush_timer; /* proposals and reports of this round */
     struct kb_timer *beat_timer;
     LIST_HEAD(, alter_call) alters;
@@ -64,14 +65,15 @@ void node_lifecycle_start(struct node *n)
     n->lifecycle = y;
 }
 
-/* ---- registration ------------------------------------------------------------------------------------- */
+/* ---- registration
+ * ------------------------------------------------------------------------------------- */
 
 static Kvorum__PeerEndpoint *endpoint_new(struct kb_arena *a, const struct node_listener_config *l)
 {
     Kvorum__PeerEndpoint *e = kb_arena_new(a, Kvorum__PeerEndpoint);
     KB_ASSERT(e != NULL);
     kvorum__peer_endpoint__init(e);
-    e->listener = l->controller ? (char *)(uintptr_t)"" : l->name;
+    e->listener = l->controller ? (char *)(uintptr_t) "" : l->name;
     e->host = l->advertised_host;
     e->has_port = 1;
     e->port = l->advertised_port;
@@ -142,8 +144,7 @@ static void send_registration(struct node *n)
     q.directory_id.data = n->directory_id.bytes;
     q.directory_id.len = sizeof(n->directory_id.bytes);
     q.has_previous_broker_epoch = 1;
-    q.previous_broker_epoch =
-        n->previous_broker_epoch > 0 ? (uint64_t)n->previous_broker_epoch : 0;
+    q.previous_broker_epoch = n->previous_broker_epoch > 0 ? (uint64_t)n->previous_broker_epoch : 0;
     q.boot_id = n->config.boot_id;
     q.has_clean = 1;
     q.clean = n->clean_start;
@@ -224,7 +225,8 @@ void node_recovered(struct node *n)
     register_if_due(n);
 }
 
-/* ---- heartbeats ------------------------------------------------------------------------------------------ */
+/* ---- heartbeats
+ * ------------------------------------------------------------------------------------------ */
 
 static void stop_finish(struct node *n)
 {
@@ -333,7 +335,8 @@ static void on_beat_timer(void *arg)
     beat(y->node);
 }
 
-/* ---- what the committed image says of this broker --------------------------------------------------------- */
+/* ---- what the committed image says of this broker
+ * --------------------------------------------------------- */
 
 static void on_epoch_durable(void *arg, int result)
 {
@@ -367,7 +370,8 @@ void node_lifecycle_applied(struct node *n)
         node_set_state(n, b->fenced ? NODE_FENCED : NODE_RUNNING);
 }
 
-/* ---- ISR proposals -------------------------------------------------------------------------------------------- */
+/* ---- ISR proposals
+ * -------------------------------------------------------------------------------------------- */
 
 struct alter_item {
     struct kb_uuid topic_id;
@@ -449,9 +453,8 @@ static void on_altered(void *arg, const Kvorum__PeerMessage *answer, struct kb_b
     alter_free(c);
 }
 
-static Kvorum__AlterPartitionRequest__Item *alter_item_new(struct kb_arena *a,
-                                                           struct node_partition *p,
-                                                           const struct rep_proposal *proposal)
+static Kvorum__AlterPartitionRequest__Item *
+alter_item_new(struct kb_arena *a, struct node_partition *p, const struct rep_proposal *proposal)
 {
     Kvorum__AlterPartitionRequest__Item *w = kb_arena_new(a, Kvorum__AlterPartitionRequest__Item);
     KB_ASSERT(w != NULL);
@@ -519,7 +522,8 @@ static void flush_proposals(struct node *n)
     kb_arena_release(&arena);
 }
 
-/* ---- reports: a replica cannot go on ------------------------------------------------------------------------------ */
+/* ---- reports: a replica cannot go on
+ * ------------------------------------------------------------------------------ */
 
 static void on_reported(void *arg, const Kvorum__PeerMessage *answer, struct kb_block *frame,
                         struct kb_view payload)
@@ -635,7 +639,9 @@ void node_lifecycle_disk_failed(struct node *n, int error)
     beat(n);
 }
 
-/* ---- producer ids ------------------------------------------------------------------------------------------------ */
+/* ---- producer ids
+ * ------------------------------------------------------------------------------------------------
+ */
 
 struct ids_call {
     struct node *node;
@@ -687,7 +693,9 @@ void node_lifecycle_producer_ids(struct node *n, node_producer_ids_fn *fn, void 
         ids_finish(c, -1, 0);
 }
 
-/* ---- clock, stop ---------------------------------------------------------------------------------------------------- */
+/* ---- clock, stop
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 static void expire_alters(struct node *n, uint64_t now_ms)
 {

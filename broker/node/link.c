@@ -697,7 +697,8 @@ void node_links_stop(struct node *n)
     link_close(l);
 }
 
-/* Every call under way hears that there will be no answer; nothing is sent any more (node.freeing). */
+/* Every call under way hears that there will be no answer; nothing is sent any more (node.freeing).
+ */
 void node_links_fail_calls(struct node *n)
 {
     size_t cursor = 0;

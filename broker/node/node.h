@@ -74,7 +74,7 @@ struct node_config {
     char *log_dir;
     char *cluster_id; /* configured; NULL = made at founding */
     char *version;    /* for people */
-    char *boot_id; /* changes when the machine restarts; NULL = unknown */
+    char *boot_id;    /* changes when the machine restarts; NULL = unknown */
     bool observer;    /* process.roles=broker */
     bool found_without_absent_voters;
     struct node_listener_config *listeners;

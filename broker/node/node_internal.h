@@ -75,7 +75,7 @@ struct node_link {
     uint64_t peer_broker_epoch;
     struct kb_uuid peer_directory;
     uint64_t number;
-    uint64_t serial;          /* never used twice in this process life */
+    uint64_t serial; /* never used twice in this process life */
     uint64_t opened_ms;
     uint64_t heard_ms; /* last frame */
     uint64_t next_request_id;
@@ -110,7 +110,7 @@ struct node_peer {
     struct kb_uuid directory;
     bool has_directory;
     struct kb_timer *grace;
-    void *fetcher; /* fetcher.c: what we follow there */
+    void *fetcher;         /* fetcher.c: what we follow there */
     uint64_t lost_ms;      /* a link to it closed and nothing is decided yet (10.5); 0 = no */
     uint64_t data_open_ms; /* our data link was last seen open; 0 = never */
 };
@@ -180,12 +180,13 @@ void node_links_take_ping(struct node *n, const struct node_message *msg);
 /* ---- identity.c: founding and joining (rule 11) -------------------------------------------------
  */
 
-/* founding_text: the founding file's content, NULL when there is none. -KB_ECORRUPT when it is damaged. */
+/* founding_text: the founding file's content, NULL when there is none. -KB_ECORRUPT when it is
+ * damaged. */
 int node_identity_start(struct node *n, const char *founding_text);
-/* The Raft core may be made: we have founded, belong to a cluster, or met one. When that comes true later,
- * node_quorum_begin() is called from here. */
+/* The Raft core may be made: we have founded, belong to a cluster, or met one. When that comes true
+ * later, node_quorum_begin() is called from here. */
 bool node_identity_ready(const struct node *n);
-void node_identity_check(struct node *n); /* found at once when nobody else is needed */
+void node_identity_check(struct node *n);         /* found at once when nobody else is needed */
 bool node_identity_founded(const struct node *n); /* a founding voter list is persisted */
 void node_identity_hello(struct node *n, struct node_peer *p, const Kvorum__PeerHello *h);
 /* The cluster id was replayed: adopt it durably. */
@@ -223,9 +224,9 @@ struct node_partition {
     char *topic;
     int32_t index;
     enum node_partition_state state;
-    struct log *log; /* NULL while opening */
-    struct rep *rep; /* NULL while opening */
-    bool assigned; /* this broker is a replica by the committed image */
+    struct log *log;          /* NULL while opening */
+    struct rep *rep;          /* NULL while opening */
+    bool assigned;            /* this broker is a replica by the committed image */
     enum log_state log_state; /* what recovery found */
     int64_t reported_end;     /* found end and epoch */
     int32_t reported_epoch;
@@ -247,10 +248,10 @@ struct node_partition {
     int8_t compression; /* of the topic, as last looked up; -1 = producer's */
     bool running;       /* effects are being carried out */
     TAILQ_HEAD(, node_pending_fx) pending_fx;
-    bool propose;           /* rep_proposal is to be sent */
-    enum rep_report report; /* standing report to the controller */
-    uint64_t report_ms;     /* not before */
-    bool hand_over;         /* the disk is full: ask for another leader once */
+    bool propose;                             /* rep_proposal is to be sent */
+    enum rep_report report;                   /* standing report to the controller */
+    uint64_t report_ms;                       /* not before */
+    bool hand_over;                           /* the disk is full: ask for another leader once */
     TAILQ_HEAD(, node_append_op) retry_waits; /* appends that wait for space, in order */
     TAILQ_HEAD(, node_delete_op) delete_waits;
     LIST_HEAD(, follow) follows; /* replicate.c: links that follow this partition */
@@ -348,13 +349,15 @@ struct node_read_op {
     bool pending_;
 };
 void node_read(struct node_read_op *op);
-/* The caller goes away: done will not run any more. Records not taken over are the caller's still. */
+/* The caller goes away: done will not run any more. Records not taken over are the caller's still.
+ */
 void node_read_cancel(struct node_read_op *op);
 
-/* DeleteRecords of one partition (rule 10.3). done runs exactly once, maybe before node_delete_records returns. */
+/* DeleteRecords of one partition (rule 10.3). done runs exactly once, maybe before
+ * node_delete_records returns. */
 struct node_delete_op {
     struct node_partition *partition;
-    int64_t offset;       /* -1 = the high watermark */
+    int64_t offset; /* -1 = the high watermark */
     uint32_t timeout_ms;
     void (*done)(struct node_delete_op *op);
     enum kw_error error;
@@ -433,13 +436,14 @@ void node_quorum_barrier(struct node *n, node_committed_fn *fn, void *arg);
 /* fn runs when index is applied here, or with -KB_ETIMEDOUT. */
 void node_quorum_wait_applied(struct node *n, uint64_t index, uint64_t timeout_ms,
                               node_committed_fn *fn, void *arg);
-/* General form: term 0 = only the index counts; else fn gets -KB_ECLOSED when the leadership of term ends first. */
-void node_quorum_wait(struct node *n, uint64_t index, uint64_t term, uint64_t deadline_ms, node_committed_fn *fn,
-                      void *arg);
+/* General form: term 0 = only the index counts; else fn gets -KB_ECLOSED when the leadership of
+ * term ends first. */
+void node_quorum_wait(struct node *n, uint64_t index, uint64_t term, uint64_t deadline_ms,
+                      node_committed_fn *fn, void *arg);
 /* Forget the waits with this arg. */
 void node_quorum_forget(struct node *n, const void *arg);
 void node_quorum_fail_waits(struct node *n); /* node_free: everybody who waits hears -KB_ECLOSED */
-void node_quorum_transfer(struct node *n); /* hand Raft leadership to any voter; best effort */
+void node_quorum_transfer(struct node *n);   /* hand Raft leadership to any voter; best effort */
 const struct raft_core *node_quorum_core(const struct node *n); /* NULL before it takes part */
 uint64_t node_quorum_term(const struct node *n);
 void node_quorum_peer_accepting(struct node *n, struct node_peer *peer);
@@ -460,17 +464,20 @@ void node_controller_link(struct node *n,
                           struct node_peer *peer); /* its control link opened, closed, died */
 void node_controller_tick(struct node *n, uint64_t now_ms, uint64_t gap_ms);
 void node_controller_free(struct node *n);
-/* Take a handler's result (released in any case), append its records as one batch, and when that is committed and applied
- * (without records: when all before is) call fn with result 0, or -KB_ECLOSED when leadership was lost first. Negative at
- * once: nothing was appended and fn is not called. */
+/* Take a handler's result (released in any case), append its records as one batch, and when that is
+ * committed and applied (without records: when all before is) call fn with result 0, or -KB_ECLOSED
+ * when leadership was lost first. Negative at once: nothing was appended and fn is not called. */
 typedef void node_command_fn(void *arg, int result, uint64_t index);
-int node_controller_submit(struct node *n, struct meta_result *result, node_command_fn *fn, void *arg);
+int node_controller_submit(struct node *n, struct meta_result *result, node_command_fn *fn,
+                           void *arg);
 struct meta_controller *node_controller_get(struct node *n); /* NULL out of office */
 void node_controller_heard(struct node *n, struct node_peer *p);
-void node_reply_send(struct node *n, const struct node_reply *to, Kvorum__PeerMessage *m, struct kb_chain *payload);
-/* Call the active controller, which may be this node. -KB_ECLOSED or -KB_ELIMIT: fn is not called. */
-int node_controller_call(struct node *n, Kvorum__PeerMessage *m, struct kb_chain *payload, node_answer_fn *fn,
-                         void *arg);
+void node_reply_send(struct node *n, const struct node_reply *to, Kvorum__PeerMessage *m,
+                     struct kb_chain *payload);
+/* Call the active controller, which may be this node. -KB_ECLOSED or -KB_ELIMIT: fn is not called.
+ */
+int node_controller_call(struct node *n, Kvorum__PeerMessage *m, struct kb_chain *payload,
+                         node_answer_fn *fn, void *arg);
 
 /* ---- lifecycle.c: this broker as the controller's client
  * ------------------------------------------ */
@@ -480,7 +487,8 @@ void node_lifecycle_free(struct node *n);
 void node_recovered(struct node *n); /* all logs are open: registration may go out */
 void node_lifecycle_applied(struct node *n);
 void node_lifecycle_leader(struct node *n); /* Raft leader or its office changed */
-uint64_t node_lifecycle_heard_ms(const struct node *n); /* last acknowledged heartbeat, when it was sent */
+uint64_t
+node_lifecycle_heard_ms(const struct node *n); /* last acknowledged heartbeat, when it was sent */
 void node_lifecycle_repropose(struct node *n);
 void node_lifecycle_link(
     struct node *n, struct node_peer *peer); /* a control link opened or closed, leader changed */
@@ -565,22 +573,25 @@ void node_groups_topic_deleted(struct node *n, const char *topic, const struct k
 /* Questions this room asks the image. */
 void node_static_configs_init(struct node *n);
 void node_default_log_config(struct node *n, struct log_config *ret);
-void node_topic_log_config(struct node *n, const struct kb_uuid *topic_id, struct meta_log_config *ret);
+void node_topic_log_config(struct node *n, const struct kb_uuid *topic_id,
+                           struct meta_log_config *ret);
 void node_partition_log_config(struct node_partition *p, struct log_config *ret);
 void node_partition_batch_rules(struct node_partition *p, struct kw_batch_rules *ret);
 bool node_image_has_topic(struct node *n, const struct kb_uuid *topic_id);
 bool node_image_assigns(struct node *n, const struct kb_uuid *topic_id, int32_t index);
-typedef void node_assigned_fn(void *arg, const char *topic, const struct kb_uuid *topic_id, int32_t index);
+typedef void node_assigned_fn(void *arg, const char *topic, const struct kb_uuid *topic_id,
+                              int32_t index);
 void node_image_each_assigned(struct node *n, node_assigned_fn *fn, void *arg);
 /* Fill ret and replicas[REP_REPLICAS_MAX] from the image; false when it has no such partition. */
-bool node_image_partition(struct node *n, const struct kb_uuid *topic_id, int32_t index, struct rep_image *ret,
-                          struct rep_image_replica *replicas);
+bool node_image_partition(struct node *n, const struct kb_uuid *topic_id, int32_t index,
+                          struct rep_image *ret, struct rep_image_replica *replicas);
 void node_founding_records(struct node *n, struct meta_records *ret);
 
 /* Called by quorum.c for each committed batch in order, after the image has replayed it. */
 void node_applied(struct node *n, const struct meta_delta *delta);
 
-/* ---- hold.c: answers that wait for the controller's decision (rule 10.5) ---------------------- */
+/* ---- hold.c: answers that wait for the controller's decision (rule 10.5) ----------------------
+ */
 
 struct node_hold_table;
 /* fn runs once when the image moved or the deadline passed; it may register again. */
@@ -602,7 +613,8 @@ void node_holds_free(struct node *n);
 
 /* ---- load.c: the bytes of a chain in one piece ----------------------------------------------- */
 
-/* File ranges are read without blocking the loop. done runs once, maybe before node_load_start returns. */
+/* File ranges are read without blocking the loop. done runs once, maybe before node_load_start
+ * returns. */
 struct node_load {
     void (*done)(struct node_load *load, int result);
     void *user;
@@ -616,7 +628,8 @@ struct node_load {
 };
 /* Takes the chain. */
 void node_load_start(struct node *n, struct node_load *load, struct kb_chain *chain);
-/* Free what it holds. Legal in done; not while a read is under way unless env delivers nothing any more. */
+/* Free what it holds. Legal in done; not while a read is under way unless env delivers nothing any
+ * more. */
 void node_load_release(struct node_load *load);
 
 /* ---- node
@@ -693,7 +706,7 @@ struct node {
     bool close_failed;
     struct meta_config_entry *static_configs; /* borrows from config */
     size_t static_configs_count;
-    bool freeing;                  /* node_free runs: nothing is sent any more */
+    bool freeing; /* node_free runs: nothing is sent any more */
     uint64_t link_serial;
 
     struct node_quorum *quorum;

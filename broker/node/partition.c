@@ -1,10 +1,12 @@
-/* The replicas of this broker: their logs are opened, made and removed as the committed image says, and the effects of
- * each replica's state machine are carried out here, in order, one set at a time. */
+/* The replicas of this broker: their logs are opened, made and removed as the committed image says,
+ * and the effects of each replica's state machine are carried out here, in order, one set at a
+ * time. */
 #include <stdio.h>
 
 #include "broker/node/node_internal.h"
 
-/* ---- finding, making, freeing ------------------------------------------------------------------------ */
+/* ---- finding, making, freeing
+ * ------------------------------------------------------------------------ */
 
 static struct node_partition_key key_of(const struct kb_uuid *topic_id, int32_t index)
 {
@@ -103,12 +105,14 @@ void node_partitions_free(struct node *n)
 {
     struct node_partition *p = NULL;
     struct node_partition *next = NULL;
-    HASH_ITER(hh, n->partitions, p, next) {
+    HASH_ITER(hh, n->partitions, p, next)
+    {
         partition_free(p);
     }
 }
 
-/* ---- opening what the directory holds ------------------------------------------------------------------- */
+/* ---- opening what the directory holds
+ * ------------------------------------------------------------------- */
 
 static struct log_options log_options_for(struct node_partition *p, const struct log_config *config)
 {
@@ -221,10 +225,11 @@ void node_partitions_start(struct node *n, const struct log_dir_found *found)
     recovery_done(n);
 }
 
-/* ---- making logs ------------------------------------------------------------------------------------------ */
+/* ---- making logs
+ * ------------------------------------------------------------------------------------------ */
 
-/* New logs count as durable only after the directory has recorded up to which Raft index it made them (8.2): one such
- * record serves all that are waiting. */
+/* New logs count as durable only after the directory has recorded up to which Raft index it made
+ * them (8.2): one such record serves all that are waiting. */
 static void creations_recorded(void *arg, int result)
 {
     struct node *n = arg;
@@ -233,7 +238,8 @@ static void creations_recorded(void *arg, int result)
     n->creations_writing = false;
     if (result < 0)
         return;
-    HASH_ITER(hh, n->partitions, p, next) {
+    HASH_ITER(hh, n->partitions, p, next)
+    {
         if (p->state == NODE_PARTITION_CREATED && p->creation_round <= n->creations_round)
             partition_opened(p);
     }
@@ -302,7 +308,8 @@ static void partition_create(struct node_partition *p, int64_t first_offset)
     p->log = log_create(n->env, &options, on_created, p);
 }
 
-/* ---- removing logs ------------------------------------------------------------------------------------------ */
+/* ---- removing logs
+ * ------------------------------------------------------------------------------------------ */
 
 static void on_gone(void *arg, int result)
 {
@@ -326,7 +333,8 @@ static void on_closed_to_leave(struct log *log, void *user, int result)
     partition_free(p);
 }
 
-/* The topic is gone (delete), or the directory holds a log that no known topic owns (set aside, 8.5). */
+/* The topic is gone (delete), or the directory holds a log that no known topic owns (set
+ * aside, 8.5). */
 static void partition_leave(struct node_partition *p, bool set_aside)
 {
     struct node *n = p->node;
@@ -357,7 +365,8 @@ static void partition_leave(struct node_partition *p, bool set_aside)
     partition_free(p);
 }
 
-/* ---- the committed image ---------------------------------------------------------------------------------------- */
+/* ---- the committed image
+ * ---------------------------------------------------------------------------------------- */
 
 /* Make or update one partition that the image assigns to this broker. */
 static void partition_assigned(struct node *n, const char *topic, const struct kb_uuid *topic_id,
@@ -394,7 +403,8 @@ void node_partitions_refresh_all(struct node *n)
     struct assign_walk walk = {.n = n};
     if (n->broker_epoch == 0)
         return;
-    HASH_ITER(hh, n->partitions, p, next) {
+    HASH_ITER(hh, n->partitions, p, next)
+    {
         bool known = node_image_has_topic(n, &p->topic_id);
         if (!node_image_assigns(n, &p->topic_id, p->index))
             partition_leave(p, !known && !p->assigned);
@@ -437,8 +447,8 @@ void node_partition_create_again(struct node_partition *p, int64_t first_offset)
     partition_create(p, first_offset);
 }
 
-void node_partitions_report(struct node *n, struct kb_arena *arena, Kvorum__PeerLogReport ***ret_items,
-                            size_t *ret_count)
+void node_partitions_report(struct node *n, struct kb_arena *arena,
+                            Kvorum__PeerLogReport ***ret_items, size_t *ret_count)
 {
     size_t total = HASH_COUNT(n->partitions);
     struct node_partition *p = NULL;

@@ -1,4 +1,5 @@
-/* Appends of clients and of this broker's own coordinators: checks, the append, and who waits for what. */
+/* Appends of clients and of this broker's own coordinators: checks, the append, and who waits for
+ * what. */
 #include "broker/node/node_internal.h"
 
 static void finish(struct node_append_op *op, enum kw_error error)
@@ -17,7 +18,8 @@ static void finish_waiting(struct node_partition *p, struct node_append_op *op, 
     finish(op, error);
 }
 
-/* ---- checks ---------------------------------------------------------------------------------------- */
+/* ---- checks
+ * ---------------------------------------------------------------------------------------- */
 
 static enum kw_error check_role(struct node_partition *p, int16_t acks, uint64_t now_ms)
 {
@@ -54,7 +56,8 @@ static enum kw_error verdict_error(enum log_producers_verdict v)
     return KW_UNKNOWN_SERVER_ERROR;
 }
 
-/* ---- waiting ------------------------------------------------------------------------------------------- */
+/* ---- waiting
+ * ------------------------------------------------------------------------------------------- */
 
 static void wait_or_finish(struct node_partition *p, struct node_append_op *op)
 {
@@ -83,8 +86,8 @@ void node_produce_check(struct node_partition *p)
     struct node_append_op *next = NULL;
     TAILQ_FOREACH_SAFE(op, &p->produce_waits, waits_, next)
     {
-        enum rep_append_done d =
-            rep_append_done(p->rep, op->leader_epoch_, op->last_offset, op->acks);
+        enum rep_append_done d = rep_append_done(p->rep, op->leader_epoch_, op->last_offset,
+                                                 op->acks);
         if (d == REP_APPEND_DONE)
             finish_waiting(p, op, KW_NONE);
         else if (d == REP_APPEND_EPOCH_ENDED)
@@ -119,9 +122,11 @@ void node_produce_expire(struct node_partition *p, uint64_t now_ms)
     }
 }
 
-/* ---- the append -------------------------------------------------------------------------------------------- */
+/* ---- the append
+ * -------------------------------------------------------------------------------------------- */
 
-/* Batch bytes are in op->block_, checked. False: the log was busy and the operation waits for space. */
+/* Batch bytes are in op->block_, checked. False: the log was busy and the operation waits for
+ * space. */
 static bool append_now(struct node_partition *p, struct node_append_op *op)
 {
     struct log_appended appended;
@@ -156,7 +161,8 @@ static bool append_now(struct node_partition *p, struct node_append_op *op)
     return true;
 }
 
-/* Sequence check just before the append: earlier batches of the same producer may have waited for space. */
+/* Sequence check just before the append: earlier batches of the same producer may have waited for
+ * space. */
 static bool check_sequence(struct node_partition *p, struct node_append_op *op)
 {
     struct log_producer_batch b;
@@ -168,8 +174,7 @@ static bool check_sequence(struct node_partition *p, struct node_append_op *op)
     }
     if (b.producer_id < 0)
         return true;
-    enum log_producers_verdict v =
-        log_producers_check(log_producers(p->log), &b, NULL, &original);
+    enum log_producers_verdict v = log_producers_check(log_producers(p->log), &b, NULL, &original);
     if (v == LOG_PRODUCERS_OK)
         return true;
     if (v != LOG_PRODUCERS_DUPLICATE) {
@@ -213,7 +218,8 @@ void node_produce_retry(struct node_partition *p)
     }
 }
 
-/* What LogValidator checks, and the changes a topic asks for. *ret_owned is a rewritten batch or NULL. */
+/* What LogValidator checks, and the changes a topic asks for. *ret_owned is a rewritten batch or
+ * NULL. */
 static enum kw_error check_batch(struct node_partition *p, struct node_append_op *op,
                                  struct kb_block **ret_owned)
 {

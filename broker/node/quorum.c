@@ -1,7 +1,8 @@
 /* The Raft driver: inputs into the core, effects out of it, in the order raft.h demands. */
 #include "broker/node/quorum.h"
 
-/* ---- the log's operations, in order -------------------------------------------------------------- */
+/* ---- the log's operations, in order
+ * -------------------------------------------------------------- */
 
 static struct quorum_op *op_add(struct node_quorum *q, enum quorum_op_kind kind)
 {
@@ -86,7 +87,8 @@ void quorum_ops_run(struct node_quorum *q)
     }
 }
 
-/* ---- sending entries -------------------------------------------------------------------------------- */
+/* ---- sending entries
+ * -------------------------------------------------------------------------------- */
 
 static void send_report(struct node_quorum *q, uint64_t send_id, uint64_t last)
 {
@@ -171,7 +173,8 @@ static void send_start(struct node_quorum *q, const struct raft_send *fx)
     TAILQ_INSERT_TAIL(&q->sends, s, entries);
 }
 
-/* ---- effects ------------------------------------------------------------------------------------------ */
+/* ---- effects
+ * ------------------------------------------------------------------------------------------ */
 
 static void run_role(struct node_quorum *q, const struct raft_effects *fx)
 {
@@ -260,7 +263,8 @@ static void run_effects(struct node_quorum *q, const struct raft_effects *fx,
         quorum_take_chunk(q, &snapshot_message, msg->payload);
 }
 
-/* A new leader's first entry: the founding records when the log has none at all, else a no-op (rule 11.2). */
+/* A new leader's first entry: the founding records when the log has none at all, else a no-op
+ * (rule 11.2). */
 static void open_office(struct node_quorum *q)
 {
     struct node *n = q->node;
@@ -330,7 +334,8 @@ static void on_timer(void *arg)
     quorum_step(arg, &in, NULL, NULL);
 }
 
-/* ---- messages of peers ------------------------------------------------------------------------------------ */
+/* ---- messages of peers
+ * ------------------------------------------------------------------------------------ */
 
 void quorum_pass_voters(struct node_quorum *q, const uint8_t *data, size_t size)
 {
@@ -399,7 +404,9 @@ void node_quorum_message(struct node *n, const struct node_message *msg)
     (void)kb_free(entries);
 }
 
-/* ---- links --------------------------------------------------------------------------------------------------- */
+/* ---- links
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 static void link_input(struct node_quorum *q, struct quorum_link *l)
 {
@@ -477,7 +484,8 @@ void node_quorum_peer_dead(struct node *n, struct node_peer *p)
     link_input(n->quorum, l);
 }
 
-/* ---- the log's reports ----------------------------------------------------------------------------------------- */
+/* ---- the log's reports
+ * ----------------------------------------------------------------------------------------- */
 
 static void on_written(struct log *log, void *user, uint32_t generation, int64_t offset)
 {
@@ -498,7 +506,8 @@ static void on_durable(struct log *log, void *user, uint32_t generation, int64_t
         return;
     struct raft_input in = {
         .kind = RAFT_IN_LOG_DURABLE,
-        .position = {.index = (uint64_t)offset - 1, .term = (uint64_t)log_epoch_at(log, offset - 1)},
+        .position = {.index = (uint64_t)offset - 1,
+                     .term = (uint64_t)log_epoch_at(log, offset - 1)},
         .generation = q->log_generation,
     };
     quorum_step(q, &in, NULL, NULL);
@@ -528,7 +537,9 @@ static const struct log_handler log_handler = {
     .on_failed = on_failed,
 };
 
-/* ---- start -------------------------------------------------------------------------------------------------------- */
+/* ---- start
+ * --------------------------------------------------------------------------------------------------------
+ */
 
 void node_quorum_found(struct node *n, const struct log_dir_found *found)
 {
@@ -694,7 +705,8 @@ void quorum_loaded(struct node_quorum *q, int result, const char *what)
         return;
     }
     int64_t start = log_start_offset(q->log);
-    if (q->snapshot.index + 1 > (uint64_t)start && q->snapshot.index < (uint64_t)log_end_offset(q->log))
+    if (q->snapshot.index + 1 > (uint64_t)start &&
+        q->snapshot.index < (uint64_t)log_end_offset(q->log))
         start = (int64_t)q->snapshot.index + 1;
     q->scan.offset = start;
     if (q->snapshot.index >= (uint64_t)log_end_offset(q->log) && q->snapshot.index > 0) {
@@ -793,7 +805,9 @@ void node_quorum_begin(struct node *n)
     }
 }
 
-/* ---- leading --------------------------------------------------------------------------------------------------------- */
+/* ---- leading
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 int64_t node_quorum_propose(struct node *n, const struct meta_records *records,
                             node_committed_fn *fn, void *arg)
@@ -850,8 +864,8 @@ int64_t node_quorum_propose(struct node *n, const struct meta_records *records,
 void node_quorum_barrier(struct node *n, node_committed_fn *fn, void *arg)
 {
     struct node_quorum *q = n->quorum;
-    node_quorum_wait(n, q->proposed > q->applied ? q->proposed : q->applied, q->term, UINT64_MAX, fn,
-                     arg);
+    node_quorum_wait(n, q->proposed > q->applied ? q->proposed : q->applied, q->term, UINT64_MAX,
+                     fn, arg);
 }
 
 void node_quorum_wait_applied(struct node *n, uint64_t index, uint64_t timeout_ms,
@@ -885,7 +899,9 @@ uint64_t node_quorum_term(const struct node *n)
     return n->quorum != NULL ? n->quorum->term : 0;
 }
 
-/* ---- clock, stop ------------------------------------------------------------------------------------------------------ */
+/* ---- clock, stop
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 void node_quorum_tick(struct node *n, uint64_t now_ms, uint64_t gap_ms)
 {

@@ -1,8 +1,8 @@
 #ifndef NODE_QUORUM_H
 #define NODE_QUORUM_H
 
-/* Private to quorum*.c: the Raft driver's state. The core decides; the driver owns the log's bytes, the vote file,
- * snapshots, and carries effects out in the order raft.h demands. */
+/* Private to quorum*.c: the Raft driver's state. The core decides; the driver owns the log's bytes,
+ * the vote file, snapshots, and carries effects out in the order raft.h demands. */
 
 #include "broker/node/node_internal.h"
 
@@ -19,8 +19,8 @@ struct quorum_op {
     struct kb_block *block;
     size_t position;
     size_t size;
-    uint64_t term;       /* own appends */
-    uint64_t index;      /* truncate: keep up to here; reset: begin behind it; own append: first index */
+    uint64_t term;  /* own appends */
+    uint64_t index; /* truncate: keep up to here; reset: begin behind it; own append: first index */
     uint64_t generation; /* of the core, once this is done */
     TAILQ_ENTRY(quorum_op) entries;
 };
@@ -61,9 +61,9 @@ struct quorum_job {
     struct kb_job job;
     struct node_quorum *quorum;
     char *path;
-    char *path_remove;        /* older snapshot to drop, or NULL */
+    char *path_remove; /* older snapshot to drop, or NULL */
     struct kb_buf bytes;
-    uint64_t sequence;        /* of a vote */
+    uint64_t sequence;             /* of a vote */
     struct raft_position position; /* of a snapshot */
     bool installing;
     /* Found by the start job. */
@@ -117,9 +117,9 @@ struct node_quorum {
     uint64_t link_counter;
 
     TAILQ_HEAD(, quorum_op) ops;
-    bool op_running;            /* a truncation or reset is under way in the log */
-    uint64_t generation;        /* of the core */
-    uint64_t log_generation;    /* of the core, that the log has reached */
+    bool op_running;         /* a truncation or reset is under way in the log */
+    uint64_t generation;     /* of the core */
+    uint64_t log_generation; /* of the core, that the log has reached */
     TAILQ_HEAD(, quorum_send) sends;
     TAILQ_HEAD(, quorum_chunk) chunks;
     TAILQ_HEAD(, quorum_job) jobs;
@@ -128,7 +128,7 @@ struct node_quorum {
     /* Applying. */
     uint64_t applied;
     uint64_t commit;
-    bool applying;          /* a read or load is under way */
+    bool applying; /* a read or load is under way */
     bool apply_reading;
     struct log_read apply_read;
     struct meta_delta delta;
@@ -143,7 +143,7 @@ struct node_quorum {
     uint64_t proposed; /* leader: last index proposed */
     struct kb_timer *timer;
     bool settling;
-    uint64_t office_term;   /* the term in which we began to lead */
+    uint64_t office_term; /* the term in which we began to lead */
     bool must_open_office;
     uint64_t confirmed_round;
     bool stall_told;
@@ -163,8 +163,7 @@ void quorum_send_message(struct node_quorum *q, const struct raft_message *m,
                          struct kb_chain *payload);
 int quorum_message_read(const Kvorum__RaftMessage *w, struct raft_message *ret);
 /* quorum_file.c: vote file and snapshots */
-void quorum_save_hard(struct node_quorum *q, const struct raft_hard_state *hard,
-                      uint64_t sequence);
+void quorum_save_hard(struct node_quorum *q, const struct raft_hard_state *hard, uint64_t sequence);
 void quorum_load(struct node_quorum *q); /* the start's job; then quorum_loaded */
 void quorum_loaded(struct node_quorum *q, int result, const char *what);
 void quorum_snapshot_if_due(struct node_quorum *q);

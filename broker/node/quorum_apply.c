@@ -1,9 +1,11 @@
-/* From commit to image: committed batches are read from the log, replayed, and told to the rest of the node. */
+/* From commit to image: committed batches are read from the log, replayed, and told to the rest of
+ * the node. */
 #include "broker/node/quorum.h"
 
 enum { RECORD_BYTES_MAX = 16 << 20 };
 
-/* ---- waiting for an index ------------------------------------------------------------------------------- */
+/* ---- waiting for an index
+ * ------------------------------------------------------------------------------- */
 
 void node_quorum_wait(struct node *n, uint64_t index, uint64_t term, uint64_t deadline_ms,
                       node_committed_fn *fn, void *arg)
@@ -90,7 +92,8 @@ void node_quorum_fail_waits(struct node *n)
     quorum_waits_fail(n->quorum, false, -KB_ECLOSED);
 }
 
-/* ---- voters records ---------------------------------------------------------------------------------------- */
+/* ---- voters records
+ * ---------------------------------------------------------------------------------------- */
 
 static bool voters_of(const Kc__VotersRecord *r, uint64_t index, struct raft_voters *ret)
 {
@@ -132,7 +135,9 @@ bool quorum_find_voters(const struct kw_batch *b, struct raft_voters *ret)
     return found;
 }
 
-/* ---- replay --------------------------------------------------------------------------------------------------- */
+/* ---- replay
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 static int replay_batch(struct node_quorum *q, const struct kw_batch *b)
 {

@@ -8,7 +8,8 @@
 #define VOTE_FILE "quorum-state"
 #define SNAPSHOT_SUFFIX ".checkpoint"
 
-static struct quorum_job *job_new(struct node_quorum *q, int (*run)(struct kb_job *, struct kb_fs *),
+static struct quorum_job *job_new(struct node_quorum *q,
+                                  int (*run)(struct kb_job *, struct kb_fs *),
                                   void (*done)(struct kb_job *, int))
 {
     struct quorum_job *j = kb_new(struct quorum_job);
@@ -31,7 +32,8 @@ static void job_free(struct quorum_job *j)
     (void)kb_free(j);
 }
 
-/* ---- the vote: "kvorum vote 1", term, vote id and directory, commit index, barred, CRC of all before it ---- */
+/* ---- the vote: "kvorum vote 1", term, vote id and directory, commit index, barred, CRC of all
+ * before it ---- */
 
 static void vote_format(const struct raft_hard_state *h, struct kb_buf *ret)
 {
@@ -112,7 +114,8 @@ void quorum_save_hard(struct node_quorum *q, const struct raft_hard_state *hard,
     kb_lane_job(q->node->env, KB_LANE_RAFT, &j->job);
 }
 
-/* ---- the start -------------------------------------------------------------------------------------------- */
+/* ---- the start
+ * -------------------------------------------------------------------------------------------- */
 
 /* Snapshot names sort by index: %020llu-%010llu.checkpoint. */
 static int find_snapshot(void *arg, const char *name, enum kb_fs_type type)
@@ -157,10 +160,9 @@ static int load_snapshot(struct node_quorum *q, struct quorum_job *j)
     v.count = meta_image_voters(image, &voters);
     for (size_t i = 0; i < v.count && i < RAFT_VOTERS_MAX; i++)
         v.nodes[i] = (struct raft_node){.id = voters[i].id, .directory = voters[i].directory};
-    quorum_set_snapshot(q,
-                        (struct raft_position){.index = v.index,
-                                               .term = meta_image_last_term(image)},
-                        kb_asprintf("%s/%s", j->path, j->snapshot_name), j->snapshot.size);
+    quorum_set_snapshot(
+        q, (struct raft_position){.index = v.index, .term = meta_image_last_term(image)},
+        kb_asprintf("%s/%s", j->path, j->snapshot_name), j->snapshot.size);
     kb_array_reserve(q->voters, q->voters_count, q->voters_capacity);
     q->voters[q->voters_count++] = v;
     q->voters_index = v.index;
@@ -190,7 +192,8 @@ void quorum_load(struct node_quorum *q)
     kb_lane_job(q->node->env, KB_LANE_RAFT, &j->job);
 }
 
-/* ---- snapshots --------------------------------------------------------------------------------------------- */
+/* ---- snapshots
+ * --------------------------------------------------------------------------------------------- */
 
 void quorum_set_snapshot(struct node_quorum *q, struct raft_position position, char *path,
                          uint64_t size)
@@ -286,8 +289,8 @@ static void snapshot_write(struct node_quorum *q, struct raft_position position,
 void quorum_snapshot_if_due(struct node_quorum *q)
 {
     struct kb_buf bytes = {0};
-    if (q->snapshotting || q->stopping || q->bytes_since_snapshot < q->node->config.snapshot_bytes ||
-        q->applied <= q->snapshot.index)
+    if (q->snapshotting || q->stopping ||
+        q->bytes_since_snapshot < q->node->config.snapshot_bytes || q->applied <= q->snapshot.index)
         return;
     q->bytes_since_snapshot = 0;
     meta_snapshot_write(q->node->image, &bytes);
@@ -297,7 +300,8 @@ void quorum_snapshot_if_due(struct node_quorum *q)
                    &bytes, false);
 }
 
-/* ---- receiving one -------------------------------------------------------------------------------------------- */
+/* ---- receiving one
+ * -------------------------------------------------------------------------------------------- */
 
 static void chunk_failed(struct node_quorum *q, struct raft_position position)
 {
@@ -338,7 +342,9 @@ void quorum_take_chunk(struct node_quorum *q, const struct raft_message *m, stru
     snapshot_write(q, m->snapshot, &q->incoming, true);
 }
 
-/* ---- sending one ------------------------------------------------------------------------------------------------ */
+/* ---- sending one
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static void chunk_report(struct node_quorum *q, uint64_t send_id)
 {
@@ -356,7 +362,8 @@ static void chunk_free(struct quorum_chunk *c)
 
 static void on_chunk_read(struct kb_read *r, int64_t result)
 {
-    struct quorum_chunk *c = (struct quorum_chunk *)((char *)r - offsetof(struct quorum_chunk, read));
+    struct quorum_chunk *c =
+        (struct quorum_chunk *)((char *)r - offsetof(struct quorum_chunk, read));
     struct node_quorum *q = c->quorum;
     uint64_t send_id = c->send_id;
     if (result == (int64_t)r->size) {
@@ -379,8 +386,8 @@ void quorum_send_chunk(struct node_quorum *q, const struct raft_snapshot_send *s
         c->header.snapshot = q->snapshot;
         c->header.position = 0;
     }
-    uint64_t left =
-        q->snapshot_size > c->header.position ? q->snapshot_size - c->header.position : 0;
+    uint64_t left = q->snapshot_size > c->header.position ? q->snapshot_size - c->header.position
+                                                          : 0;
     uint64_t size = left < NODE_SNAPSHOT_CHUNK_BYTES ? left : NODE_SNAPSHOT_CHUNK_BYTES;
     c->header.done = size == left;
     c->block = kb_block_new((size_t)size);

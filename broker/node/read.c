@@ -130,7 +130,8 @@ enum kw_error node_partition_check_leader(struct node_partition *p, int32_t curr
     return read_error(rep_check_epoch(p->rep, current_leader_epoch, false));
 }
 
-/* ---- parked fetches ------------------------------------------------------------------------------------ */
+/* ---- parked fetches
+ * ------------------------------------------------------------------------------------ */
 
 void node_fetch_wait_add(struct node_partition *p, struct node_fetch_wait *w)
 {
@@ -157,7 +158,8 @@ void node_partition_wake(struct node_partition *p)
     }
 }
 
-/* ---- DeleteRecords (rule 10.3) ----------------------------------------------------------------------------- */
+/* ---- DeleteRecords (rule 10.3)
+ * ----------------------------------------------------------------------------- */
 
 static void delete_finish(struct node_delete_op *op, enum kw_error error)
 {

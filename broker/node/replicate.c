@@ -1,8 +1,10 @@
-/* The leader's side of replication: long polls of followers, one per data link, and their durable reports.
+/* The leader's side of replication: long polls of followers, one per data link, and their durable
+ * reports.
  *
- * A link remembers what its follower asked of each partition; a request names only what is new or has moved. A poll is
- * answered when a partition has written bytes behind the follower's position, when a high watermark it knows moved,
- * when a partition must be told something (diverging, error), or when its time is up. */
+ * A link remembers what its follower asked of each partition; a request names only what is new or
+ * has moved. A poll is answered when a partition has written bytes behind the follower's position,
+ * when a high watermark it knows moved, when a partition must be told something (diverging, error),
+ * or when its time is up. */
 #include "broker/node/node_internal.h"
 
 enum { ITEMS_MAX = 4096 }; /* partitions in one answer */
@@ -16,9 +18,9 @@ struct follow {
     struct rep_fetch fetch;
     int64_t sent_hw; /* the follower was told these */
     int64_t sent_start;
-    int64_t position;     /* up to here has been sent */
-    bool fresh;           /* a request that was not judged yet */
-    bool ready;           /* in the ready list */
+    int64_t position; /* up to here has been sent */
+    bool fresh;       /* a request that was not judged yet */
+    bool ready;       /* in the ready list */
     bool reading;
     struct log_read read;
     TAILQ_ENTRY(follow) ready_entries;
@@ -31,8 +33,8 @@ struct session {
     struct node_link *link;
     struct follow *follows; /* uthash by key */
     TAILQ_HEAD(ready_head, follow) ready;
-    uint64_t request_id;    /* the poll in work or parked; 0 = none */
-    uint64_t next_id;       /* a second one: the follower has news; the first is answered at once */
+    uint64_t request_id; /* the poll in work or parked; 0 = none */
+    uint64_t next_id;    /* a second one: the follower has news; the first is answered at once */
     uint64_t deadline_ms;
     uint32_t next_wait_ms;
     size_t max_bytes;
@@ -85,7 +87,8 @@ static void follow_free(struct follow *f)
     (void)kb_free(f);
 }
 
-/* ---- building an answer ----------------------------------------------------------------------------- */
+/* ---- building an answer
+ * ----------------------------------------------------------------------------- */
 
 static Kvorum__FetchResponse__Item *add_item(struct session *s, const struct follow *f)
 {
@@ -207,8 +210,8 @@ static void judge(struct follow *f)
         add_error(s, f, KW_NOT_LEADER_OR_FOLLOWER);
         return;
     }
-    enum rep_fetch_result r =
-        rep_follower_fetch(p->rep, &f->fetch, node_now(p->node), &answer, &fx);
+    enum rep_fetch_result r = rep_follower_fetch(p->rep, &f->fetch, node_now(p->node), &answer,
+                                                 &fx);
     f->fresh = false;
     switch (r) {
     case REP_FETCH_OK:
@@ -272,7 +275,8 @@ static void send_answer(struct session *s)
     }
 }
 
-/* Something is ready and a poll is parked: judge all that is ready, then answer once the reads are in. */
+/* Something is ready and a poll is parked: judge all that is ready, then answer once the reads are
+ * in. */
 static void session_answer(struct session *s)
 {
     struct follow *f = NULL;
@@ -306,7 +310,8 @@ static void on_timer(void *arg)
     session_answer(arg);
 }
 
-/* ---- requests --------------------------------------------------------------------------------------------- */
+/* ---- requests
+ * --------------------------------------------------------------------------------------------- */
 
 static struct session *session_of(struct node_link *l)
 {
@@ -452,7 +457,9 @@ void node_replicate_wake(struct node_partition *p)
     }
 }
 
-/* ---- ends --------------------------------------------------------------------------------------------------- */
+/* ---- ends
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 void node_replicate_forget(struct node_partition *p)
 {
@@ -483,7 +490,8 @@ void node_replicate_link_free(struct node_link *l)
     struct follow *next = NULL;
     if (s == NULL)
         return;
-    HASH_ITER(hh, s->follows, f, next) {
+    HASH_ITER(hh, s->follows, f, next)
+    {
         follow_free(f);
     }
     (void)kb_timer_free(s->timer);

@@ -1,4 +1,5 @@
-/* What logs need from time to time: retention, compaction one log at a time, expiry of idle producers. */
+/* What logs need from time to time: retention, compaction one log at a time, expiry of idle
+ * producers. */
 #include "broker/node/node_internal.h"
 #include "replication/log/compact.h"
 
@@ -20,7 +21,7 @@ struct cleaner {
     struct log_producer_last *producers;
     struct log_compact_input input;
     struct log_compact_result result;
-    size_t group;    /* being swapped in */
+    size_t group; /* being swapped in */
     int64_t *bases;
     bool abandoned;
 };
@@ -75,7 +76,8 @@ static void retain(struct node_partition *p, int64_t wall_ms)
         node_partition_start_moved(p);
 }
 
-/* ---- compaction ---------------------------------------------------------------------------------------- */
+/* ---- compaction
+ * ---------------------------------------------------------------------------------------- */
 
 static void cleaner_free(struct cleaner *c)
 {
@@ -103,12 +105,12 @@ static void cleaner_end(struct cleaner *c, bool complete)
     struct node_partition *p = node_partition_find(n, &c->topic_id, c->index);
     if (complete && p != NULL && p->dir_log != NULL) {
         log_dir_mark_set(n->dir, p->dir_log, LOG_DIR_CLEANER, c->result.first_dirty);
-        kb_log_info("cleaner",
-                    "event=compacted tp=%s-%d read=%llu kept=%llu bytes_read=%llu bytes_written=%llu",
-                    p->topic, p->index, (unsigned long long)c->result.records_read,
-                    (unsigned long long)c->result.records_kept,
-                    (unsigned long long)c->result.bytes_read,
-                    (unsigned long long)c->result.bytes_written);
+        kb_log_info(
+            "cleaner",
+            "event=compacted tp=%s-%d read=%llu kept=%llu bytes_read=%llu bytes_written=%llu",
+            p->topic, p->index, (unsigned long long)c->result.records_read,
+            (unsigned long long)c->result.records_kept, (unsigned long long)c->result.bytes_read,
+            (unsigned long long)c->result.bytes_written);
     }
     n->retention->cleaner = NULL;
     cleaner_free(c);
@@ -162,9 +164,8 @@ static void compact_config(struct node *n, const struct meta_log_config *m,
     *ret = (struct log_compact_config){
         .delete_retention_ms = (uint64_t)m->delete_retention_ms,
         .min_compaction_lag_ms = (uint64_t)m->min_compaction_lag_ms,
-        .max_compaction_lag_ms = m->max_compaction_lag_ms == INT64_MAX
-                                     ? UINT64_MAX
-                                     : (uint64_t)m->max_compaction_lag_ms,
+        .max_compaction_lag_ms =
+            m->max_compaction_lag_ms == INT64_MAX ? UINT64_MAX : (uint64_t)m->max_compaction_lag_ms,
         .min_cleanable_ratio = m->min_cleanable_dirty_ratio,
         .segment_bytes = (uint64_t)m->segment_bytes,
         .index_interval_bytes = (uint32_t)m->index_interval_bytes,
@@ -271,7 +272,8 @@ static void compact_if_due(struct node *n, int64_t wall_ms)
         compact_start(n, &best, wall_ms);
 }
 
-/* ---- the clock -------------------------------------------------------------------------------------------- */
+/* ---- the clock
+ * -------------------------------------------------------------------------------------------- */
 
 void node_retention_tick(struct node *n, uint64_t now_ms)
 {
