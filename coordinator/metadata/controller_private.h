@@ -172,13 +172,6 @@ bool meta_elect_unclean(struct meta_change *ch, struct meta_plan *plan);
 /* Deadline of the partitions that wait for members (rule 4.5). */
 uint64_t meta_waits_deadline(const struct meta_controller *c);
 
-/* ---- placement.c --------------------------------------------------------------------------------
- */
-
-/* Choose replicas for `partitions` new partitions with rf replicas each: ret has partitions * rf
- * ids, preferred leader first. 0, or -KB_ELIMIT: fewer than rf brokers, or none is live. */
-int meta_place(struct meta_controller *c, size_t partitions, size_t rf, int32_t *ret);
-
 /* ---- strings
  * ------------------------------------------------------------------------------------- */
 

@@ -10,7 +10,7 @@
  * arena; strings borrow from the image, so encode before the next apply. 0 or -KB_ENOMEM.
  *
  * Left to the caller: which topics are asked for and allowed, auto-creation, waiting for a leader
- * whose link closed (rule 10.5, `unnamed_leader`), throttling, authorized operations. */
+ * whose link closed (rule 10.5), throttling, authorized operations. */
 
 struct meta_query {
     const struct meta_image *image;
