@@ -5,13 +5,13 @@
 #include <malloc.h>
 #include <openssl/rand.h>
 #include <signal.h>
-#include <stdio.h>
 #include <sys/resource.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "broker/server/internal.h"
+#include "broker/server/log_sink.h"
 #include "proto/base/assert.h"
 #include "proto/base/err.h"
 #include "proto/base/log.h"
@@ -224,8 +224,7 @@ static void env_exit(struct kb_env *ke, int status, const char *reason)
         e->options.exit_fn(e->options.exit_arg, status, reason);
         return;
     }
-    (void)fflush(stderr);
-    (void)fflush(stdout);
+    srv_log_flush();
     _exit(status);
 }
 
@@ -342,24 +341,50 @@ int srv_env_new(const struct srv_env_options *options, struct srv_env **ret)
     return 0;
 }
 
-static bool is_own_read(const struct srv_post *post)
+/* A result nobody will hear of: give back what the request held. */
+static void forget_post(const struct srv_post *post)
 {
-    return post->fn == srv_worker_read_done && srv_conn_owns_read(post->ptr);
+    if (post->fn == srv_worker_read_done) {
+        struct kb_read *r = post->ptr;
+        struct kb_file *file = r->file;
+        if (srv_conn_owns_read(r))
+            r->done(r, post->result);
+        (void)kb_file_unref(file);
+    } else if (post->fn == write_written) {
+        kb_chain_release(&((struct kb_write *)post->ptr)->chain);
+    } else if (post->fn == write_finished || post->fn == write_durable) {
+        struct kb_write *w = post->ptr;
+        kb_chain_release(&w->chain);
+        (void)kb_file_unref(w->file);
+    }
+}
+
+void srv_env_halt(struct srv_env *e)
+{
+    struct srv_conn *c = NULL;
+    if (e->halted)
+        return;
+    e->halted = true;
+    for (int i = 0; i < KB_LANE_COUNT_; i++)
+        srv_lane_stop(&e->lanes[i]);
+    srv_workers_stop(&e->jobs);
+    srv_workers_stop(&e->readers);
+    TAILQ_FOREACH(c, &e->conns, all)
+    {
+        srv_conn_forget_output(c);
+    }
+    srv_mailbox_drain(&e->mailbox, forget_post);
 }
 
 struct srv_env *srv_env_free(struct srv_env *e)
 {
     if (e == NULL)
         return NULL;
+    srv_env_halt(e);
     while (!LIST_EMPTY(&e->listeners))
         srv_listener_close((struct kb_listener *)LIST_FIRST(&e->listeners));
     srv_conns_free_all(e);
-    for (int i = 0; i < KB_LANE_COUNT_; i++)
-        srv_lane_stop(&e->lanes[i]);
-    srv_workers_stop(&e->jobs);
-    srv_workers_stop(&e->readers);
     e->resolver = srv_resolver_free(e->resolver);
-    srv_mailbox_drain(&e->mailbox, is_own_read);
     srv_mailbox_release(&e->mailbox);
     for (int i = 0; i < KB_LANE_COUNT_; i++)
         srv_lane_release(&e->lanes[i]);
@@ -383,6 +408,26 @@ struct kb_env *srv_env_base(struct srv_env *e)
 struct event_base *srv_env_loop(struct srv_env *e)
 {
     return e->loop;
+}
+
+struct resolving {
+    srv_env_resolved_fn *fn;
+    void *arg;
+};
+
+static void on_resolved(void *arg, int result, const struct srv_addresses *addresses)
+{
+    struct resolving *r = arg;
+    (void)addresses;
+    r->fn(r->arg, result);
+    (void)kb_free(r);
+}
+
+void srv_env_resolve(struct srv_env *e, const char *host, srv_env_resolved_fn *fn, void *arg)
+{
+    struct resolving *r = kb_new(struct resolving);
+    *r = (struct resolving){fn, arg};
+    (void)srv_resolve(e->resolver, host, on_resolved, r);
 }
 
 /* ---- rounds ---- */

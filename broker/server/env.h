@@ -27,14 +27,21 @@ struct srv_env_options {
 /* 0, or negative when descriptors, threads or memory are missing; nothing is left behind then.
  * options may be NULL. Ignores SIGPIPE for the whole process. */
 int srv_env_new(const struct srv_env_options *options, struct srv_env **ret);
-/* Stops the threads after what they were given and frees everything. Connections and listeners that
- * are still there go without callbacks, and so do results not yet delivered: run srv_env_quiesce
- * before. NULL accepted; returns NULL. */
+/* No callback comes any more: the threads end after what they were given, results not yet delivered
+ * are forgotten, chains of unfinished kb_writes are released. The node can then be freed
+ * (kb_timer_free, kb_conn_close, kb_file_unref and the like still work), and after it the env. */
+void srv_env_halt(struct srv_env *e);
+/* Halts, then frees everything, connections and listeners that are still there included. NULL
+ * accepted; returns NULL. */
 struct srv_env *srv_env_free(struct srv_env *e);
 
 struct kb_env *srv_env_base(struct srv_env *e);
-/* For signal events and the like of the process around the broker. */
+/* For events of the process around the broker, such as signals. */
 struct event_base *srv_env_loop(struct srv_env *e);
+/* Look a host name up and call back on the loop: 0, -KB_EUNREACHABLE when it has no address,
+ * or -KB_ECLOSED when the env is freed first. */
+typedef void srv_env_resolved_fn(void *arg, int result);
+void srv_env_resolve(struct srv_env *e, const char *host, srv_env_resolved_fn *fn, void *arg);
 
 /* Run events until srv_env_stop. */
 void srv_env_run(struct srv_env *e);

@@ -24,6 +24,7 @@ struct srv_env {
     struct srv_env_options options;
     struct event_base *loop;
     bool stopping;
+    bool halted;
     struct srv_timers timers;
     struct srv_mailbox mailbox;
     struct srv_files files;

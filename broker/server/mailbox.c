@@ -56,12 +56,10 @@ void srv_mailbox_release(struct srv_mailbox *m)
     (void)pthread_mutex_destroy(&m->lock);
 }
 
-void srv_mailbox_drain(struct srv_mailbox *m, bool (*filter)(const struct srv_post *post))
+void srv_mailbox_drain(struct srv_mailbox *m, void (*fn)(const struct srv_post *post))
 {
-    for (size_t i = 0; i < m->count; i++) {
-        if (filter(&m->posts[i]))
-            m->posts[i].fn(m->env, m->posts[i].ptr, m->posts[i].result);
-    }
+    for (size_t i = 0; i < m->count; i++)
+        fn(&m->posts[i]);
     m->count = 0;
 }
 

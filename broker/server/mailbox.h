@@ -30,8 +30,8 @@ struct srv_mailbox {
 /* 0 or negative; the mailbox may be released in either case. */
 int srv_mailbox_init(struct srv_mailbox *m, struct event_base *loop, void *env);
 void srv_mailbox_release(struct srv_mailbox *m);
-/* Deliver only what filter accepts and forget the rest; for the end, without threads. */
-void srv_mailbox_drain(struct srv_mailbox *m, bool (*filter)(const struct srv_post *post));
+/* Hand every waiting post to fn instead of delivering it; for the end, without threads. */
+void srv_mailbox_drain(struct srv_mailbox *m, void (*fn)(const struct srv_post *post));
 /* From any thread. */
 void srv_mailbox_post(struct srv_mailbox *m, const struct srv_post *posts, size_t count);
 

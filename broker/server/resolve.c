@@ -204,6 +204,7 @@ struct srv_resolver *srv_resolver_free(struct srv_resolver *r)
         struct srv_lookup *l = NULL;
         while ((l = LIST_FIRST(&n->waiting)) != NULL) {
             LIST_REMOVE(l, siblings);
+            l->fn(l->arg, -KB_ECLOSED, &n->addresses);
             (void)kb_free(l);
         }
         if (n->query != NULL) {

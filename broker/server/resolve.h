@@ -24,7 +24,7 @@ struct srv_lookup;
 typedef void srv_resolve_fn(void *arg, int result, const struct srv_addresses *addresses);
 
 struct srv_resolver *srv_resolver_new(struct srv_mailbox *mailbox);
-/* Lookups under way are given up; their callbacks do not come. NULL accepted; returns NULL. */
+/* Lookups under way are given up: their callbacks get -KB_ECLOSED. NULL accepted; returns NULL. */
 struct srv_resolver *srv_resolver_free(struct srv_resolver *r);
 
 /* An answer without asking anybody: a numeric address, or a name in the cache. */
