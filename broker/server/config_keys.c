@@ -65,7 +65,7 @@ static const struct srv_key keys[] = {
      "default of retention.bytes"},
     {"log.retention.check.interval.ms", SRV_KEY_LONG, "300000", "300000", 1, INT64_MAX, NULL,
      "how often retention is checked"},
-    {"log.cleanup.policy", SRV_KEY_LIST, "delete", "delete", 0, 0, NULL,
+    {"log.cleanup.policy", SRV_KEY_LIST, "delete", "delete", 0, 0, "compact|delete",
      "default of cleanup.policy"},
     {"log.index.size.max.bytes", SRV_KEY_INT, "10485760", "10485760", 4, INT32_MAX, NULL,
      "default of segment.index.bytes"},

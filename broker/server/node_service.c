@@ -117,7 +117,7 @@ static void copy_numbers(const struct srv_config *c, struct node_config *n)
         (uint32_t)(srv_config_int(c, "leader.imbalance.check.interval.seconds") * 1000);
     n->offsets_topic_partitions = (int32_t)srv_config_int(c, "offsets.topic.num.partitions");
     n->offsets_topic_replication_factor = i32_if_set(c, "offsets.topic.replication.factor");
-    n->offsets_retention_ms_minutes = u32(c, "offsets.retention.minutes");
+    n->offsets_retention_minutes = u32(c, "offsets.retention.minutes");
     n->offset_metadata_bytes_max = u32(c, "offset.metadata.max.bytes");
     n->group_initial_delay_ms = u32(c, "group.initial.rebalance.delay.ms");
     n->group_session_min_ms = u32(c, "group.min.session.timeout.ms");
