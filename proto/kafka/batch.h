@@ -157,8 +157,8 @@ struct kw_batch_verdict {
     int64_t max_timestamp;      /* over the records, or now_ms with append_time */
 };
 /* Is data exactly one batch that a producer may append? Everything Kafka's ProduceRequest and
- * LogValidator check. Compressed batches are decoded once as a stream. A batch that is sent again
- * as it was accepted gives the same verdict. 0; -KB_ENOMEM when a decoder could not be made. */
+ * LogValidator check. Compressed batches are decoded once as a stream. 0, also when the batch is
+ * refused; -KB_ENOMEM when a decoder could not be made. */
 int kw_batch_check(const void *data, size_t size, const struct kw_batch_rules *rules,
                    struct kw_batch_verdict *ret);
 /* Bring an accepted batch into the form that is stored: timestamp type and max timestamp. */

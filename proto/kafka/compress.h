@@ -23,7 +23,8 @@ const char *kw_codec_name(int codec);
 int kw_codec_parse(const char *name);
 
 /* Decodes borrowed bytes piece by piece. Own memory is a few buffers of fixed size, for snappy one
- * block of at most output_bytes_max. Not thread-safe. */
+ * block of at most output_bytes_max, for zstd the window its frame asks for (at most 128 MB, of
+ * which only what is really decoded gets touched). Not thread-safe. */
 struct kw_decoder;
 /* 0; -KB_EUNSUPPORTED for an unknown codec; -KB_ENOMEM. KW_CODEC_NONE copies. */
 int kw_decoder_new(int codec, const void *data, size_t size, uint64_t output_bytes_max,

@@ -65,7 +65,7 @@ uint8_t kw_source_byte(struct kw_source *s)
     return *s->next++;
 }
 
-void kw_source_skip(struct kw_source *s, uint64_t size)
+void kw_source_skip_slow(struct kw_source *s, uint64_t size)
 {
     while (size > 0) {
         if (!kw_source_more(s)) {
@@ -80,8 +80,7 @@ void kw_source_skip(struct kw_source *s, uint64_t size)
     }
 }
 
-/* Up to bits_max bits, seven a byte; like kw_get_varint, but across decoded pieces. */
-static uint64_t base128(struct kw_source *s, unsigned bits_max)
+uint64_t kw_source_base128(struct kw_source *s, unsigned bits_max)
 {
     uint64_t v = 0;
     for (unsigned shift = 0; shift < bits_max; shift += 7) {
@@ -95,16 +94,4 @@ static uint64_t base128(struct kw_source *s, unsigned bits_max)
     }
     fail(s, -KB_EINVAL);
     return 0;
-}
-
-int32_t kw_source_varint(struct kw_source *s)
-{
-    uint32_t v = (uint32_t)base128(s, 32);
-    return (int32_t)((v >> 1) ^ (0U - (v & 1)));
-}
-
-int64_t kw_source_varlong(struct kw_source *s)
-{
-    uint64_t v = base128(s, 64);
-    return (int64_t)((v >> 1) ^ (UINT64_C(0) - (v & 1)));
 }

@@ -23,9 +23,34 @@ void kw_source_close(struct kw_source *s);
 /* At least one byte at hand? Decodes more if needed. False at the end or after an error. */
 bool kw_source_more(struct kw_source *s);
 uint8_t kw_source_byte(struct kw_source *s);
-void kw_source_skip(struct kw_source *s, uint64_t size);
-int32_t kw_source_varint(struct kw_source *s);
-int64_t kw_source_varlong(struct kw_source *s);
+void kw_source_skip_slow(struct kw_source *s, uint64_t size);
+/* Up to bits_max bits, seven a byte; not zigzag. */
+uint64_t kw_source_base128(struct kw_source *s, unsigned bits_max);
+
+/* The common cases of one byte and of bytes at hand are inline: they run for each record. */
+static inline void kw_source_skip(struct kw_source *s, uint64_t size)
+{
+    if ((uint64_t)(s->end - s->next) >= size)
+        s->next += size;
+    else
+        kw_source_skip_slow(s, size);
+}
+static inline uint64_t kw_source_unsigned(struct kw_source *s, unsigned bits_max)
+{
+    if (s->next != s->end && *s->next < 0x80)
+        return *s->next++;
+    return kw_source_base128(s, bits_max);
+}
+static inline int32_t kw_source_varint(struct kw_source *s)
+{
+    uint32_t v = (uint32_t)kw_source_unsigned(s, 32);
+    return (int32_t)((v >> 1) ^ (0U - (v & 1)));
+}
+static inline int64_t kw_source_varlong(struct kw_source *s)
+{
+    uint64_t v = kw_source_unsigned(s, 64);
+    return (int64_t)((v >> 1) ^ (UINT64_C(0) - (v & 1)));
+}
 /* Bytes given out so far. */
 static inline uint64_t kw_source_position(const struct kw_source *s)
 {
