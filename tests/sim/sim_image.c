@@ -120,8 +120,10 @@ static uint64_t torn_size(const struct sim_inode *i, struct kb_prng *prng)
         return i->durable.size;
     case 1:
         return i->now.size;
-    default:
-        return min_u64(high, (low + kb_prng_below(prng, high - low + 1)) / SECTOR * SECTOR);
+    default: {
+        uint64_t size = (low + kb_prng_below(prng, high - low + 1)) / SECTOR * SECTOR;
+        return size < low ? low : size; /* a synced size does not fall */
+    }
     }
 }
 

@@ -154,6 +154,11 @@ struct kb_block *lw_make_batch(int records, size_t value_size, int64_t timestamp
     struct kb_block *block = NULL;
     uint8_t *value = calloc(1, value_size + 1);
     kw_batch_builder_init(&b);
+    if (timestamp % 3 != 0) { /* the log takes any sequence: checking is the leader's */
+        b.producer_id = 100 + timestamp % 3;
+        b.producer_epoch = 0;
+        b.base_sequence = (int32_t)(timestamp % 100000);
+    }
     for (int i = 0; i < records; i++) {
         memset(value, 'a' + (int)((timestamp + i) % 26), value_size);
         struct kw_bytes v = {value, (int32_t)value_size};
