@@ -419,7 +419,11 @@ int log_recovery_run(struct kb_fs *fs, struct log_recovery *rc)
     struct leftovers left = {fs, rc->dir};
     enum log_cut_kind kind = LOG_CUT_NONE;
     int64_t offset = -1;
-    r = kb_fs_list(fs, rc->dir, leftover_entry, &left);
+    /* 8.1 holds for names too: what a dying process removed or made may be undone by a power cut,
+     * after this life has built on it. */
+    r = rc->clean ? 0 : kb_fs_sync_dir(fs, rc->dir);
+    if (r == 0)
+        r = kb_fs_list(fs, rc->dir, leftover_entry, &left);
     if (r == 0)
         r = read_metadata(fs, rc);
     if (r == 0)
