@@ -68,6 +68,9 @@ struct node *node_free(struct node *n)
         node_produce_fail_all(p, REP_FAIL_EPOCH_ENDED);
     node_clients_free(n);
     node_holds_free(n);
+    if (n->free_fetch_sessions != NULL)
+        n->free_fetch_sessions(n);
+    (void)kb_free(n->creations);
     node_retention_free(n);
     node_groups_free(n);
     node_fetcher_free(n);

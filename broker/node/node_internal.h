@@ -305,6 +305,7 @@ struct node_append_op {
     int16_t acks; /* -1, 0, 1 */
     uint32_t timeout_ms;
     bool internal; /* written by this broker itself (groups): batch is trusted */
+    bool zstd_allowed; /* Produce v7 and up */
     void (*done)(struct node_append_op *op);
     /* Results. */
     enum kw_error error;
@@ -642,6 +643,8 @@ struct node_control;
 struct node_lifecycle;
 struct node_client_table;
 struct node_group_table;
+struct api_creations;
+struct api_fetch_sessions;
 struct node_retention;
 
 /* Counters for status and metrics. */
@@ -715,6 +718,9 @@ struct node {
     struct node_client_table *clients;
     struct node_group_table *groups;
     struct node_hold_table *holds;
+    struct api_creations *creations;           /* broker/api's: topics being created on demand */
+    struct api_fetch_sessions *fetch_sessions; /* broker/api's */
+    void (*free_fetch_sessions)(struct node *n);
     struct node_retention *retention;
     struct node_counters counters;
 

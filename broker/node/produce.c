@@ -218,21 +218,44 @@ void node_produce_retry(struct node_partition *p)
     }
 }
 
-/* What LogValidator checks, and the changes a topic asks for. *ret_owned is a rewritten batch or
- * NULL. */
+/* The topic stores with another codec than the producer used: a rewritten batch. */
+static enum kw_error recode(struct node_partition *p, const struct kw_batch_verdict *verdict,
+                            const struct kw_batch_rules *rules, struct kb_block **ret_owned)
+{
+    int r = kw_batch_recode(&verdict->batch, p->compression, rules->output_bytes_max, ret_owned);
+    if (r < 0)
+        return KW_CORRUPT_MESSAGE;
+    if ((*ret_owned)->size > rules->batch_bytes_max) {
+        *ret_owned = kb_block_unref(*ret_owned);
+        return KW_MESSAGE_TOO_LARGE;
+    }
+    return KW_NONE;
+}
+
+/* What LogValidator checks, and the changes a topic asks for. *ret_owned is a rewritten batch or NULL. */
 static enum kw_error check_batch(struct node_partition *p, struct node_append_op *op,
                                  struct kb_block **ret_owned)
 {
     struct kw_batch_rules rules;
     struct kw_batch_verdict verdict;
+    uint8_t *data = op->block->data + op->position;
     node_partition_batch_rules(p, &rules);
-    int r = kw_batch_check(op->block->data + op->position, op->size, &rules, &verdict);
-    (void)r;
-    *ret_owned = NULL;
+    rules.zstd_allowed = op->zstd_allowed;
+    if (kw_batch_check(data, op->size, &rules, &verdict) < 0)
+        return KW_UNKNOWN_SERVER_ERROR;
     op->bad_record = verdict.bad_record;
     op->error_text = verdict.text;
     op->log_append_time_ms = verdict.log_append_time_ms;
-    return verdict.error;
+    if (verdict.error != KW_NONE)
+        return verdict.error;
+    if (kw_batch_is(&verdict.batch, KW_BATCH_TRANSACTIONAL)) {
+        op->error_text = "transactions are not supported";
+        return KW_INVALID_TXN_STATE;
+    }
+    kw_batch_settle(data, op->size, &rules, &verdict);
+    if (p->compression >= 0 && p->compression != kw_batch_codec(&verdict.batch))
+        return recode(p, &verdict, &rules, ret_owned);
+    return KW_NONE;
 }
 
 void node_append(struct node_append_op *op)

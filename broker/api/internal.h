@@ -1,0 +1,79 @@
+#ifndef API_INTERNAL_H
+#define API_INTERNAL_H
+
+/* What the files of this room share. */
+
+#include "broker/node/node_internal.h"
+
+/* Handlers, one per API. Each owns the request until it answers, rejects or ends it. */
+void api_api_versions(struct node_request *rq);
+void api_metadata(struct node_request *rq);
+void api_produce(struct node_request *rq);
+void api_fetch(struct node_request *rq);
+void api_list_offsets(struct node_request *rq);
+void api_offset_for_leader_epoch(struct node_request *rq);
+void api_init_producer_id(struct node_request *rq);
+void api_delete_records(struct node_request *rq);
+void api_create_topics(struct node_request *rq);
+void api_delete_topics(struct node_request *rq);
+void api_create_partitions(struct node_request *rq);
+void api_alter_configs(struct node_request *rq);
+void api_incremental_alter_configs(struct node_request *rq);
+void api_elect_leaders(struct node_request *rq);
+void api_describe_configs(struct node_request *rq);
+void api_describe_cluster(struct node_request *rq);
+void api_describe_quorum(struct node_request *rq);
+void api_describe_topic_partitions(struct node_request *rq);
+void api_find_coordinator(struct node_request *rq);
+void api_join_group(struct node_request *rq);
+void api_sync_group(struct node_request *rq);
+void api_heartbeat(struct node_request *rq);
+void api_leave_group(struct node_request *rq);
+void api_offset_commit(struct node_request *rq);
+void api_offset_fetch(struct node_request *rq);
+void api_offset_delete(struct node_request *rq);
+void api_describe_groups(struct node_request *rq);
+void api_list_groups(struct node_request *rq);
+void api_delete_groups(struct node_request *rq);
+void api_status(struct node_request *rq);
+
+/* Decode the body into *message with READ, or reject the request and return from the caller. */
+#define API_DECODE(rq, READ, message)                                                              \
+    do {                                                                                           \
+        struct kw_reader rd_;                                                                      \
+        kw_reader_init(&rd_, (rq)->body.data, (rq)->body.size);                                    \
+        int r_ = READ(&rd_, (rq)->header.api_version, &(rq)->arena, (message));                    \
+        if (r_ == 0)                                                                               \
+            r_ = kw_reader_finish(&rd_);                                                           \
+        if (r_ < 0) {                                                                              \
+            node_request_reject((rq), "malformed body");                                           \
+            return;                                                                                \
+        }                                                                                          \
+    } while (0)
+
+/* A writer of type node_body_write_fn for a response struct. */
+#define API_WRITER(name, WRITE, type)                                                              \
+    static void name(struct kw_writer *w, int16_t version, const void *body)                       \
+    {                                                                                              \
+        WRITE(w, version, (const struct type *)body);                                              \
+    }
+
+/* A topic of the committed image by name or (when name is null) by id; NULL = unknown. */
+const struct meta_topic *api_topic(struct node_request *rq, struct kw_str name,
+                                   const struct kb_uuid *id);
+/* NUL-terminated copy in the request's arena; NULL when the arena refuses. */
+char *api_text(struct node_request *rq, struct kw_str s);
+struct kw_str api_str(const char *s); /* borrows; "" for NULL */
+
+/* The client endpoint of a broker on the request's listener; NULL when it has none or is unknown.
+ */
+const struct meta_endpoint *api_broker_endpoint(struct node_request *rq, int32_t broker_id);
+
+/* Ask the active controller to create a topic with the cluster's defaults (or the internal ones).
+ * At most one request per name is under way; nothing is reported: the image will show the topic. */
+void api_auto_create(struct node *n, const char *topic);
+
+/* Elements of a response array in the request's arena; rejects nothing: NULL on refusal. */
+#define api_new_array(rq, type, count) kb_arena_new_array(&(rq)->arena, type, (size_t)(count))
+
+#endif

@@ -1,0 +1,212 @@
+/* Metadata: from the committed image. Unknown topics may be created; a leader whose link closed is
+ * not named until the controller has decided (rule 10.5). */
+#include "broker/api/internal.h"
+
+enum {
+    CREATE_WAIT_MS = 1000, /* an auto-created topic is waited for this long */
+    IMAGE_WAIT_MS = 5000,  /* a node that has not joined yet */
+};
+
+struct metadata_op {
+    struct node_hold hold;
+    struct node_request *rq;
+    struct kw_metadata_request req;
+    uint64_t started_ms;
+    bool all;
+};
+
+API_WRITER(write_response, kw_metadata_response_write, kw_metadata_response)
+
+static void cancel(struct node_request *rq)
+{
+    struct metadata_op *op = rq->op;
+    node_hold_remove(&op->hold);
+    node_request_free(rq);
+}
+
+/* The latest time until which some leader of this topic must not be named; 0 = answer. */
+static uint64_t held_until(struct node *n, const struct meta_topic *t)
+{
+    uint64_t until = 0;
+    for (size_t i = 0; i < t->partitions_count; i++) {
+        uint64_t u = 0;
+        if (t->partitions[i]->leader >= 0 && node_leader_held(n, t->partitions[i]->leader, &u) &&
+            u > until)
+            until = u;
+    }
+    return until;
+}
+
+static bool may_create(const struct metadata_op *op, const char *name)
+{
+    struct node *n = op->rq->node;
+    return !op->all && n->config.auto_create_topics && op->req.allow_auto_topic_creation &&
+           meta_topic_name_check(name, strlen(name), NULL) == 0;
+}
+
+/* When all that is asked for can be answered: 0; else the time to look again at the latest. */
+static uint64_t wait_until(struct metadata_op *op)
+{
+    struct node *n = op->rq->node;
+    uint64_t now_ms = node_now(n);
+    uint64_t until = 0;
+    if (meta_image_brokers_count(n->image) == 0)
+        return now_ms < op->started_ms + IMAGE_WAIT_MS ? op->started_ms + IMAGE_WAIT_MS : 0;
+    if (op->all) {
+        for (size_t i = 0; i < meta_image_topics_count(n->image); i++) {
+            uint64_t u = held_until(n, meta_image_topic_at(n->image, i));
+            until = u > until ? u : until;
+        }
+        return until;
+    }
+    for (int32_t i = 0; i < op->req.topics_count; i++) {
+        const struct kw_metadata_request_topic *q = &op->req.topics[i];
+        const struct meta_topic *t = api_topic(op->rq, q->name, &q->topic_id);
+        uint64_t u = 0;
+        if (t != NULL) {
+            u = held_until(n, t);
+        } else if (q->name.data != NULL && now_ms < op->started_ms + CREATE_WAIT_MS) {
+            char *name = api_text(op->rq, q->name);
+            if (name != NULL && may_create(op, name)) {
+                api_auto_create(n, name);
+                u = op->started_ms + CREATE_WAIT_MS;
+            }
+        }
+        until = u > until ? u : until;
+    }
+    return until;
+}
+
+/* Rule 10.5: a dead leader is -1 with LEADER_NOT_AVAILABLE. */
+static void hide_dead_leaders(struct node *n, struct kw_metadata_response_topic *t)
+{
+    for (int32_t i = 0; i < t->partitions_count; i++) {
+        struct kw_metadata_response_partition *p = &t->partitions[i];
+        if (p->leader_id < 0 || !node_leader_dead(n, p->leader_id))
+            continue;
+        p->leader_id = -1;
+        p->error_code = KW_LEADER_NOT_AVAILABLE;
+    }
+}
+
+static int fill_topic(struct metadata_op *op, const struct meta_query *q,
+                      const struct meta_topic *topic, struct kw_metadata_response_topic *ret)
+{
+    kw_metadata_response_topic_init(ret);
+    int r = meta_query_metadata_topic(q, topic, op->rq->header.api_version, ret);
+    if (r == 0)
+        hide_dead_leaders(op->rq->node, ret);
+    return r;
+}
+
+static void fill_unknown(struct metadata_op *op, const struct kw_metadata_request_topic *q,
+                         struct kw_metadata_response_topic *ret)
+{
+    kw_metadata_response_topic_init(ret);
+    ret->name = q->name;
+    ret->topic_id = q->topic_id;
+    if (q->name.data == NULL) {
+        ret->error_code = KW_UNKNOWN_TOPIC_ID;
+        if (op->rq->header.api_version < 12)
+            ret->name = KW_STR("");
+        return;
+    }
+    ret->error_code = meta_topic_name_check(q->name.data, (size_t)q->name.size, NULL) == 0
+                          ? KW_UNKNOWN_TOPIC_OR_PARTITION
+                          : KW_INVALID_TOPIC_EXCEPTION;
+}
+
+static int fill_topics(struct metadata_op *op, const struct meta_query *q,
+                       struct kw_metadata_response *resp)
+{
+    struct node *n = op->rq->node;
+    size_t count = op->all ? meta_image_topics_count(n->image) : (size_t)op->req.topics_count;
+    resp->topics = api_new_array(op->rq, struct kw_metadata_response_topic, count);
+    if (resp->topics == NULL)
+        return -KB_ENOMEM;
+    for (size_t i = 0; i < count; i++) {
+        struct kw_metadata_response_topic *t = &resp->topics[resp->topics_count++];
+        const struct kw_metadata_request_topic *asked = op->all ? NULL : &op->req.topics[i];
+        const struct meta_topic *topic = op->all ? meta_image_topic_at(n->image, i)
+                                                 : api_topic(op->rq, asked->name, &asked->topic_id);
+        if (topic == NULL)
+            fill_unknown(op, asked, t);
+        else if (fill_topic(op, q, topic, t) < 0)
+            return -KB_ENOMEM;
+    }
+    return 0;
+}
+
+/* Any live broker may be named: each forwards what only the controller can do. Ourselves, if we are
+ * live. */
+static int32_t controller_id(struct node_request *rq, const struct kw_metadata_response *resp)
+{
+    int32_t leader = node_quorum_leader_id(rq->node);
+    for (int32_t i = 0; i < resp->brokers_count; i++) {
+        if (resp->brokers[i].node_id == leader)
+            return leader;
+    }
+    return resp->brokers_count > 0 ? resp->brokers[0].node_id : -1;
+}
+
+static void answer(struct metadata_op *op)
+{
+    struct node_request *rq = op->rq;
+    struct node *n = rq->node;
+    struct kw_metadata_response resp;
+    struct meta_query q = {
+        .image = n->image,
+        .arena = &rq->arena,
+        .listener = rq->listener_name,
+        .dead_leader = -1,
+    };
+    kw_metadata_response_init(&resp);
+    if (meta_query_metadata_brokers(&q, &resp) < 0 || fill_topics(op, &q, &resp) < 0) {
+        node_request_reject(rq, "its answer needs too much memory");
+        return;
+    }
+    resp.cluster_id = kw_str_of(n->cluster_id);
+    resp.controller_id = controller_id(rq, &resp);
+    node_request_reply(rq, write_response, &resp);
+}
+
+static void try_answer(struct metadata_op *op)
+{
+    uint64_t until = wait_until(op);
+    if (until == 0 || op->rq->node->state == NODE_STOPPING) {
+        answer(op);
+        return;
+    }
+    op->hold.deadline_ms = until;
+    node_hold_add(op->rq->node, &op->hold);
+}
+
+static void on_hold(struct node_hold *h)
+{
+    try_answer((struct metadata_op *)h);
+}
+
+void api_metadata(struct node_request *rq)
+{
+    struct metadata_op *op = kb_arena_new(&rq->arena, struct metadata_op);
+    if (op == NULL) {
+        node_request_reject(rq, "out of memory");
+        return;
+    }
+    API_DECODE(rq, kw_metadata_request_read, &op->req);
+    for (int32_t i = 0; i < op->req.topics_count; i++) {
+        bool has_id = !kb_uuid_is_zero(&op->req.topics[i].topic_id);
+        if (rq->header.api_version < 12 && (op->req.topics[i].name.data == NULL || has_id)) {
+            node_request_reject(rq, "topic ids need version 12");
+            return;
+        }
+    }
+    op->rq = rq;
+    op->hold.fn = on_hold;
+    op->started_ms = node_now(rq->node);
+    op->all = op->req.topics_count < 0 ||
+              (rq->header.api_version == 0 && op->req.topics_count == 0);
+    rq->op = op;
+    rq->cancel = cancel;
+    try_answer(op);
+}

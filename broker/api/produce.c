@@ -1,0 +1,242 @@
+/* Produce: one batch per partition, appended by the node; answered when every partition is. */
+#include "broker/api/internal.h"
+
+struct produce_op;
+
+struct produce_item {
+    struct node_append_op append;
+    struct produce_op *op;
+    struct kw_produce_response_partition *answer;
+    bool pending;
+};
+
+struct produce_op {
+    struct node_request *rq;
+    int16_t acks;
+    struct kw_produce_response resp;
+    struct produce_item *items;
+    size_t count;
+    size_t pending;
+    bool failed;
+    bool started; /* all appends were asked for */
+    bool leader_moved;
+};
+
+API_WRITER(write_response, kw_produce_response_write, kw_produce_response)
+
+static void add_endpoints(struct node_request *rq, struct kw_produce_response *resp)
+{
+    size_t count = meta_image_brokers_count(rq->node->image);
+    resp->node_endpoints = api_new_array(rq, struct kw_produce_response_node_endpoint, count);
+    for (size_t i = 0; resp->node_endpoints != NULL && i < count; i++) {
+        const struct meta_broker *b = meta_image_broker_at(rq->node->image, i);
+        const struct meta_endpoint *e = api_broker_endpoint(rq, b->id);
+        if (e == NULL || b->fenced)
+            continue;
+        struct kw_produce_response_node_endpoint *w =
+            &resp->node_endpoints[resp->node_endpoints_count++];
+        w->node_id = b->id;
+        w->host = kw_str_of(e->host);
+        w->port = e->port;
+        w->rack = kw_str_of(b->rack);
+    }
+}
+
+static void finish(struct produce_op *op)
+{
+    struct node_request *rq = op->rq;
+    if (rq == NULL || op->pending > 0 || !op->started)
+        return;
+    rq->op = NULL;
+    rq->cancel = NULL;
+    if (op->acks == 0) {
+        if (op->failed)
+            node_request_reject(rq, "a batch sent with acks=0 was refused");
+        else
+            node_request_done(rq);
+        return;
+    }
+    if (op->leader_moved && rq->header.api_version >= 10)
+        add_endpoints(rq, &op->resp);
+    node_request_reply(rq, write_response, &op->resp);
+}
+
+static void set_error(struct produce_op *op, struct kw_produce_response_partition *a,
+                      enum kw_error error)
+{
+    a->error_code = (int16_t)error;
+    a->base_offset = -1;
+    if (error != KW_NONE)
+        op->failed = true;
+}
+
+/* v10 and up: where the leader is now, if we know a newer one. */
+static void add_leader(struct produce_item *it)
+{
+    struct node_partition *p = it->append.partition;
+    const struct meta_partition *m = meta_image_partition(p->node->image, &p->topic_id, p->index);
+    if (m == NULL || m->leader < 0 || node_leader_dead(p->node, m->leader))
+        return;
+    it->answer->current_leader.leader_id = m->leader;
+    it->answer->current_leader.leader_epoch = m->leader_epoch;
+    it->op->leader_moved = true;
+}
+
+static void on_appended(struct node_append_op *append)
+{
+    struct produce_item *it = (struct produce_item *)append;
+    struct produce_op *op = it->op;
+    struct kw_produce_response_partition *a = it->answer;
+    it->pending = false;
+    op->pending--;
+    set_error(op, a, append->error);
+    if (append->error == KW_NONE) {
+        a->base_offset = append->base_offset;
+        a->log_append_time_ms = append->log_append_time_ms;
+        a->log_start_offset = append->log_start_offset;
+    } else {
+        a->error_message = kw_str_of(append->error_text);
+        if (append->error == KW_NOT_LEADER_OR_FOLLOWER)
+            add_leader(it);
+    }
+    if (append->bad_record >= 0 && append->error != KW_NONE && op->rq != NULL) {
+        a->record_errors = api_new_array(op->rq, struct kw_produce_response_record_error, 1);
+        if (a->record_errors != NULL) {
+            a->record_errors[0].batch_index = append->bad_record;
+            a->record_errors[0].batch_index_error_message = kw_str_of(append->error_text);
+            a->record_errors_count = 1;
+        }
+    }
+    finish(op);
+}
+
+/* The client went away: what was appended stays; nobody waits for it any more. */
+static void cancel(struct node_request *rq)
+{
+    struct produce_op *op = rq->op;
+    for (size_t i = 0; i < op->count; i++) {
+        if (op->items[i].pending)
+            node_append_cancel(&op->items[i].append);
+    }
+    op->rq = NULL;
+    node_request_free(rq);
+}
+
+/* ---- one partition
+ * ------------------------------------------------------------------------------------ */
+
+static enum kw_error find_partition(struct node_request *rq, struct kw_str name,
+                                    const struct kb_uuid *id, int32_t index,
+                                    struct node_partition **ret)
+{
+    struct node *n = rq->node;
+    bool by_id = rq->header.api_version >= 13;
+    const struct meta_topic *t = api_topic(rq, by_id ? kw_str_null() : name, id);
+    const struct meta_partition *m = meta_topic_partition(t, index);
+    if (t == NULL && by_id)
+        return KW_UNKNOWN_TOPIC_ID;
+    if (m == NULL)
+        return KW_UNKNOWN_TOPIC_OR_PARTITION;
+    if (meta_topic_name_internal(t->name) && !kw_str_is(rq->header.client_id, "__admin_client"))
+        return KW_INVALID_TOPIC_EXCEPTION;
+    *ret = node_partition_find(n, &t->id, index);
+    return *ret != NULL ? KW_NONE : KW_NOT_LEADER_OR_FOLLOWER;
+}
+
+static void start_item(struct produce_op *op, struct produce_item *it,
+                       const struct kw_produce_request *req, struct kw_str name,
+                       const struct kb_uuid *id, const struct kw_produce_request_partition *q)
+{
+    struct node_request *rq = op->rq;
+    struct node_partition *p = NULL;
+    enum kw_error error = KW_NONE;
+    it->op = op;
+    if (req->acks < -1 || req->acks > 1)
+        error = KW_INVALID_REQUIRED_ACKS;
+    else if (q->records.data == NULL || q->records.size == 0)
+        error = KW_INVALID_RECORD;
+    else
+        error = find_partition(rq, name, id, q->index, &p);
+    it->append.partition = p;
+    if (error != KW_NONE) {
+        set_error(op, it->answer, error);
+        return;
+    }
+    it->append.block = rq->frame;
+    it->append.position = (size_t)(q->records.data - rq->frame->data);
+    it->append.size = (size_t)q->records.size;
+    it->append.acks = req->acks;
+    it->append.timeout_ms = req->timeout_ms > 0 ? (uint32_t)req->timeout_ms : 1;
+    it->append.zstd_allowed = rq->header.api_version >= 7;
+    it->append.done = on_appended;
+    it->pending = true;
+    op->pending++;
+    node_append(&it->append);
+}
+
+static size_t count_partitions(const struct kw_produce_request *req)
+{
+    size_t count = 0;
+    for (int32_t i = 0; i < req->topic_data_count; i++)
+        count += (size_t)req->topic_data[i].partition_data_count;
+    return count;
+}
+
+static bool prepare(struct produce_op *op, const struct kw_produce_request *req)
+{
+    struct node_request *rq = op->rq;
+    op->count = count_partitions(req);
+    op->items = api_new_array(rq, struct produce_item, op->count);
+    op->resp.responses = api_new_array(rq, struct kw_produce_response_topic, req->topic_data_count);
+    if (op->items == NULL || op->resp.responses == NULL)
+        return false;
+    op->resp.responses_count = req->topic_data_count;
+    for (int32_t i = 0; i < req->topic_data_count; i++) {
+        const struct kw_produce_request_topic *q = &req->topic_data[i];
+        struct kw_produce_response_topic *t = &op->resp.responses[i];
+        kw_produce_response_topic_init(t);
+        t->name = q->name;
+        t->topic_id = q->topic_id;
+        t->partition_responses = api_new_array(rq, struct kw_produce_response_partition,
+                                               q->partition_data_count);
+        if (t->partition_responses == NULL)
+            return false;
+        t->partition_responses_count = q->partition_data_count;
+        for (int32_t k = 0; k < q->partition_data_count; k++) {
+            kw_produce_response_partition_init(&t->partition_responses[k]);
+            t->partition_responses[k].index = q->partition_data[k].index;
+        }
+    }
+    return true;
+}
+
+void api_produce(struct node_request *rq)
+{
+    struct kw_produce_request *req = kb_arena_new(&rq->arena, struct kw_produce_request);
+    struct produce_op *op = kb_arena_new(&rq->arena, struct produce_op);
+    size_t next = 0;
+    if (req == NULL || op == NULL) {
+        node_request_reject(rq, "out of memory");
+        return;
+    }
+    API_DECODE(rq, kw_produce_request_read, req);
+    op->rq = rq;
+    op->acks = req->acks;
+    kw_produce_response_init(&op->resp);
+    if (!prepare(op, req)) {
+        node_request_reject(rq, "it needs too much memory");
+        return;
+    }
+    rq->op = op;
+    rq->cancel = cancel;
+    for (int32_t i = 0; i < req->topic_data_count; i++) {
+        const struct kw_produce_request_topic *q = &req->topic_data[i];
+        for (int32_t k = 0; k < q->partition_data_count; k++) {
+            struct produce_item *it = &op->items[next++];
+            it->answer = &op->resp.responses[i].partition_responses[k];
+            start_item(op, it, req, q->name, &q->topic_id, &q->partition_data[k]);
+        }
+    }
+    op->started = true;
+    finish(op);
+}
