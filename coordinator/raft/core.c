@@ -179,6 +179,8 @@ void raft_adopt_term(struct raft_core *c, uint64_t term)
     c->verified_index = 0;
     c->round_heard = 0;
     c->transferred = false;
+    if (!c->installing)
+        c->incoming = (struct raft_position){0, 0};
     raft_hard_changed(c);
     raft_set_role(c, c->voter ? RAFT_FOLLOWER : RAFT_OBSERVER, raft_nobody());
     if (c->election_at_ms == RAFT_NEVER)

@@ -324,9 +324,12 @@ int raft_on_snapshot_reply(struct raft_core *c, struct raft_peer *p, const struc
             p->send_void = true;
             p->next_index = m->snapshot.index + 1;
         }
-    } else if (p->installing && m->snapshot.index >= p->snapshot.index) {
-        p->snapshot = m->snapshot;
-        p->snapshot_position = m->position;
+    } else if (p->installing) {
+        /* It may speak of another leader's snapshot, or the driver sent a newer one than asked. */
+        bool known = m->snapshot.index == p->snapshot.index ||
+                     m->snapshot.index == c->log.base.index;
+        p->snapshot = known ? m->snapshot : c->log.base;
+        p->snapshot_position = known ? m->position : 0;
         p->chunk_out = false;
         p->progress_ms = c->now_ms;
     }

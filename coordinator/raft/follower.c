@@ -257,9 +257,9 @@ int raft_on_snapshot(struct raft_core *c, struct raft_peer *p, const struct raft
 
 void raft_snapshot_stored(struct raft_core *c, struct raft_position position, uint64_t offset)
 {
-    if (!position_equal(c->incoming, position) || !c->incoming_busy)
-        return;
     c->incoming_busy = false;
+    if (!position_equal(c->incoming, position))
+        return; /* another leader's */
     c->incoming_position = offset;
     snapshot_reply(c, position, false);
 }
@@ -274,6 +274,7 @@ static void incoming_over(struct raft_core *c)
 
 void raft_snapshot_failed(struct raft_core *c, struct raft_position position)
 {
+    c->incoming_busy = false;
     if (!position_equal(c->incoming, position))
         return;
     incoming_over(c);

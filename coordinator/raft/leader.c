@@ -111,6 +111,30 @@ static void clear_barred(struct raft_core *c)
     }
 }
 
+static bool may_lead(const struct raft_core *c, const struct raft_peer *p)
+{
+    return p->voter && !p->barred && p->floor_index == 0;
+}
+
+/* Tell the voter that has everything, and was heard last, to stand at once. */
+static bool hand_over(struct raft_core *c, struct raft_node to)
+{
+    const struct raft_peer *best = NULL;
+    for (size_t i = 0; i < c->n_peers; i++) {
+        const struct raft_peer *p = c->peers[i];
+        if (!may_lead(c, p) || p->link_state != RAFT_LINK_UP ||
+            p->match_index != c->log.last_index ||
+            (!raft_node_none(to) && !raft_node_equal(p->node, to)))
+            continue;
+        if (best == NULL || p->last_ack_ms > best->last_ack_ms)
+            best = p;
+    }
+    if (best == NULL)
+        return false;
+    raft_post(c, best, &(struct raft_message){.kind = RAFT_MSG_TIMEOUT_NOW, .term = c->hard.term});
+    return true;
+}
+
 void raft_leader_advance(struct raft_core *c)
 {
     advance_commit(c);
@@ -120,6 +144,7 @@ void raft_leader_advance(struct raft_core *c)
     clear_barred(c);
     if (!c->voter && raft_present_set(c)->index <= c->commit_index) {
         raft_feed_all(c); /* the commit index goes out first */
+        (void)hand_over(c, raft_nobody());
         raft_resign(c, "removed from the voter set");
     }
 }
@@ -223,11 +248,6 @@ enum raft_answer raft_propose(struct raft_core *c, const struct raft_input *in)
     return RAFT_OK;
 }
 
-static bool may_lead(const struct raft_core *c, const struct raft_peer *p)
-{
-    return p->voter && !p->barred && p->floor_index == 0;
-}
-
 enum raft_answer raft_transfer(struct raft_core *c, struct raft_node to)
 {
     if (c->role != RAFT_LEADER)
@@ -252,20 +272,6 @@ enum raft_answer raft_transfer(struct raft_core *c, struct raft_node to)
 /* Proposals are refused meanwhile; whoever has the whole log durable is told to stand (5.8). */
 void raft_transfer_drive(struct raft_core *c)
 {
-    const struct raft_peer *best = NULL;
-    if (!c->transferring || c->transfer_asked)
-        return;
-    for (size_t i = 0; i < c->n_peers; i++) {
-        const struct raft_peer *p = c->peers[i];
-        if (!may_lead(c, p) || p->link_state != RAFT_LINK_UP ||
-            p->match_index != c->log.last_index ||
-            (!raft_node_none(c->transfer_to) && !raft_node_equal(p->node, c->transfer_to)))
-            continue;
-        if (best == NULL || p->last_ack_ms > best->last_ack_ms)
-            best = p;
-    }
-    if (best == NULL)
-        return;
-    c->transfer_asked = true;
-    raft_post(c, best, &(struct raft_message){.kind = RAFT_MSG_TIMEOUT_NOW, .term = c->hard.term});
+    if (c->transferring && !c->transfer_asked)
+        c->transfer_asked = hand_over(c, c->transfer_to);
 }

@@ -65,6 +65,7 @@ void toy_release(struct toy *t)
         node_release(node);
         (void)kb_free(node->log.batches);
         (void)kb_free(node->disk.log.batches);
+        (void)kb_free(node->saved.log.batches);
         (void)kb_free(node->ops);
         (void)kb_free(node->queue);
         (void)kb_free(node->queue_voters);
@@ -281,7 +282,18 @@ static void apply_effects(struct toy *t, int n, const struct raft_effects *fx)
         toy_judge_applied(t, n, b);
         node->applied_index = b->entry.last;
     }
-    toy_say(t, "n%d applies up to %" PRIu64, n + 1, node->applied_index);
+}
+
+/* At the end of a millisecond, so that a story has one line for it. */
+static void tell_applied(struct toy *t)
+{
+    for (int n = 0; n < t->n_nodes; n++) {
+        struct toy_node *node = &t->nodes[n];
+        if (!node->alive || node->applied_index == node->applied_told)
+            continue;
+        node->applied_told = node->applied_index;
+        toy_say(t, "n%d applies up to %" PRIu64, n + 1, node->applied_index);
+    }
 }
 
 static void role_effects(struct toy *t, int n, const struct raft_effects *fx)
@@ -431,6 +443,7 @@ void toy_start(struct toy *t, int n)
     node->life++;
     recover(node);
     node->applied_index = node->snapshot.at.index;
+    node->applied_told = node->applied_index;
     node->digest = node->snapshot.digest;
     node->commit_seen = 0;
     node->role = RAFT_OBSERVER;
@@ -478,6 +491,32 @@ void toy_damage_log(struct toy *t, int n, size_t batches)
     node->log_state = RAFT_LOG_DAMAGED;
     t->lossy_disks = true;
     toy_say(t, "n%d's log is damaged behind %" PRIu64, n + 1, toy_log_last(&node->disk.log));
+}
+
+void toy_cut_log(struct toy *t, int n, size_t batches)
+{
+    toy_damage_log(t, n, batches);
+    t->nodes[n].log_state = RAFT_LOG_CUT;
+}
+
+static void disk_copy(struct toy_disk *to, const struct toy_disk *from)
+{
+    to->hard = from->hard;
+    to->snapshot = from->snapshot;
+    toy_log_copy(&to->log, &from->log);
+}
+
+void toy_save_disk(struct toy *t, int n)
+{
+    disk_copy(&t->nodes[n].saved, &t->nodes[n].disk);
+}
+
+void toy_restore_disk(struct toy *t, int n)
+{
+    KB_ASSERT(!t->nodes[n].alive);
+    disk_copy(&t->nodes[n].disk, &t->nodes[n].saved);
+    t->lossy_disks = true;
+    toy_say(t, "n%d's disk is rolled back to %" PRIu64, n + 1, toy_log_last(&t->nodes[n].disk.log));
 }
 
 void toy_damage_vote(struct toy *t, int n)
@@ -603,6 +642,8 @@ void toy_run_until(struct toy *t, uint64_t ms)
                 disk = its_disk;
             }
         }
+        if (at > t->now_ms)
+            tell_applied(t);
         if (at > ms)
             break;
         t->now_ms = max_u64(t->now_ms, at);

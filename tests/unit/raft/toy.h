@@ -71,7 +71,8 @@ struct toy_node {
     struct toy_log log; /* as written, synced or not */
     struct toy_disk disk;
     struct toy_snapshot snapshot;
-    struct toy_op *ops; /* one lane, in order */
+    struct toy_disk saved; /* a copy of the disk, to be rolled back to */
+    struct toy_op *ops;    /* one lane, in order */
     size_t n_ops;
     size_t ops_capacity;
     uint64_t disk_ms_min;
@@ -83,6 +84,7 @@ struct toy_node {
     struct raft_voters *queue_voters; /* one per queued input */
     size_t queue_voters_capacity;
     uint64_t applied_index;
+    uint64_t applied_told;
     uint64_t digest;
     uint64_t deadline_ms;
     uint64_t commit_seen;
@@ -182,7 +184,12 @@ void toy_open_link(struct toy *t, int a, int b);
 /* Harm a dead node's disk: its newest batches, or its vote, or everything. */
 void toy_damage_log(struct toy *t, int n, size_t batches);
 void toy_damage_vote(struct toy *t, int n);
+/* A torn tail above the durable mark: what recovery cut (8.2). */
+void toy_cut_log(struct toy *t, int n, size_t batches);
 void toy_wipe(struct toy *t, int n);
+/* Copy the disk, and put that copy in place of a dead node's disk: a rolled-back directory. */
+void toy_save_disk(struct toy *t, int n);
+void toy_restore_disk(struct toy *t, int n);
 
 /* Run to a time. */
 void toy_run_until(struct toy *t, uint64_t ms);

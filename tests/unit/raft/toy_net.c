@@ -2,6 +2,8 @@
  * and repeat; across them, and across pairs, anything may overtake anything. */
 #include "tests/unit/raft/toy.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "proto/base/assert.h"
@@ -62,6 +64,24 @@ static struct toy_mail *letter(const struct raft_message *m, struct toy_batch *b
     return mail;
 }
 
+static void describe(const struct raft_message *m, char *ret, size_t size)
+{
+    ret[0] = '\0';
+    if (m->kind == RAFT_MSG_APPEND && m->n_entries > 0)
+        (void)snprintf(ret, size, " %" PRIu64 "..%" PRIu64, m->entries[0].first,
+                       m->entries[m->n_entries - 1].last);
+    else if (m->kind == RAFT_MSG_APPEND)
+        (void)snprintf(ret, size, " prev=%" PRIu64 " commit=%" PRIu64 "%s%s", m->prev.index,
+                       m->commit_index, m->clear_index != 0 ? " clears" : "",
+                       m->floor_index != 0 ? " floor" : "");
+    else if (m->kind == RAFT_MSG_APPEND_REPLY)
+        (void)snprintf(ret, size, " match=%" PRIu64 " end=%" PRIu64 "%s", m->match_index,
+                       m->end_index, m->barred ? " barred" : "");
+    else if (m->kind == RAFT_MSG_SNAPSHOT || m->kind == RAFT_MSG_SNAPSHOT_REPLY)
+        (void)snprintf(ret, size, " %" PRIu64 " chunk=%" PRIu64 "%s", m->snapshot.index,
+                       m->position, m->done ? " done" : "");
+}
+
 void toy_send(struct toy *t, int from, const struct raft_message *m, bool bulk,
               struct toy_batch *batches, const struct toy_snapshot *snapshot)
 {
@@ -71,13 +91,12 @@ void toy_send(struct toy *t, int from, const struct raft_message *m, bool bulk,
     if (link->number == 0)
         return;
     bool lost = link->cut || kb_prng_below(&t->prng, 1000) < t->loss_per_mille;
+    char details[80];
+    describe(m, details, sizeof(details));
     if (t->tell_messages)
-        toy_say(t, "n%d -> n%d %s term=%llu%s", from + 1, to + 1, raft_message_kind_name(m->kind),
-                (unsigned long long)m->term,
-                lost          ? " (lost)"
-                : m->granted  ? " granted"
-                : m->rejected ? " rejected"
-                              : "");
+        toy_say(t, "n%d -> n%d %s term=%" PRIu64 "%s%s%s%s", from + 1, to + 1,
+                raft_message_kind_name(m->kind), m->term, details, m->granted ? " granted" : "",
+                m->rejected ? " rejected" : "", lost ? " (lost)" : "");
     if (lost)
         return;
     int copies = kb_prng_below(&t->prng, 1000) < t->twice_per_mille ? 2 : 1;
