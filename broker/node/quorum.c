@@ -151,15 +151,18 @@ static void send_try(struct quorum_send *s)
         send_finish(s, r);
 }
 
+/* A send that finishes steps the core, which may start and finish others: look afresh each time. */
 static void sends_retry(struct node_quorum *q)
 {
     struct quorum_send *s = NULL;
-    struct quorum_send *next = NULL;
-    TAILQ_FOREACH_SAFE(s, &q->sends, entries, next)
-    {
-        if (!s->reading && (int64_t)s->from_index < log_written_offset(q->log))
-            send_try(s);
-    }
+    do {
+        TAILQ_FOREACH (s, &q->sends, entries) {
+            if (!s->reading && (int64_t)s->from_index < log_written_offset(q->log)) {
+                send_try(s);
+                break;
+            }
+        }
+    } while (s != NULL);
 }
 
 static void send_start(struct node_quorum *q, const struct raft_send *fx)
