@@ -70,9 +70,8 @@ static void fence(struct meta_controller *c, uint64_t now_ms, struct meta_result
         plan.dead = dead;
         plan.dead_count = count;
         bool whole = meta_walk(&plan, -1, visit_members, NULL);
-        /* A batch that is full is continued by the next tick; the brokers' state comes last. So is
-         * one the log refused: only a walk that found nothing settles it. */
-        c->recheck_all = !whole || result->records.count > 0;
+        /* A batch that is full is continued by the next tick; the brokers' state comes last. */
+        c->recheck_all = !whole;
         for (size_t i = 0; whole && i < count; i++) {
             const struct meta_broker *b = meta_image_broker(c->image, dead[i]);
             struct meta_session *s = meta_session_get(c, b->id);
@@ -128,8 +127,7 @@ static void visit_waits(struct meta_plan *plan)
         struct meta_change ch;
         meta_change_begin(&ch, p);
         meta_elect(&ch, plan);
-        if (meta_change_emit(&ch, plan))
-            c->waits[kept++] = w; /* replay takes it out */
+        (void)meta_change_emit(&ch, plan);
     }
     c->waits_count = kept;
 }
@@ -170,8 +168,8 @@ static void balance(struct meta_controller *c, uint64_t now_ms, struct meta_resu
     c->balance_ms = META_NEVER;
     struct meta_plan plan = meta_plan_make(c, now_ms, result);
     bool whole = meta_walk(&plan, -1, visit_preferred, NULL);
-    if (!whole || result->records.count > 0)
-        c->balance_ms = now_ms; /* until a walk finds nothing */
+    if (!whole || result->records.count >= META_BALANCE_BATCH)
+        c->balance_ms = now_ms;
 }
 
 /* ---- the whole ----------------------------------------------------------------------------------
@@ -204,8 +202,7 @@ void meta_controller_tick(struct meta_controller *c, uint64_t now_ms, struct met
         return;
     struct meta_plan plan = meta_plan_make(c, now_ms, result);
     if (c->recheck_stall) {
-        bool whole = meta_walk(&plan, -1, visit_stalled, NULL);
-        c->recheck_stall = !whole || result->records.count > 0;
+        c->recheck_stall = !meta_walk(&plan, -1, visit_stalled, NULL);
         if (result->records.count > 0)
             return;
     }

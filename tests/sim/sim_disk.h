@@ -70,6 +70,8 @@ void sim_disk_restore(struct sim_disk *d, const struct sim_disk_copy *copy);
 struct sim_disk_copy *sim_disk_copy_free(struct sim_disk_copy *copy);
 
 uint64_t sim_disk_used_bytes(const struct sim_disk *d);
-uint64_t sim_disk_sync_count(const struct sim_disk *d); /* kb_fs_sync and lane syncs so far */
+/* Syncs of files and directories so far: what is durable changes with nothing else but power cuts.
+ */
+uint64_t sim_disk_sync_count(const struct sim_disk *d);
 
 #endif

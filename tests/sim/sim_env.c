@@ -266,6 +266,8 @@ struct sim_env *sim_env_free(struct sim_env *e)
     while (!LIST_EMPTY(&e->files))
         sim_file_release(&LIST_FIRST(&e->files)->base);
     e->host->env = NULL;
+    if (e->world->last_env == e)
+        e->world->last_env = NULL;
     (void)kb_free(e->exit_reason);
     free(e);
     return NULL;

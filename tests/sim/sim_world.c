@@ -239,6 +239,7 @@ bool sim_world_step(struct sim_world *w)
         return true;
     }
     w->events++;
+    w->last_env = e;
     sim_trace(w, ev->kind, e, ev->at_us);
     ev->fn(ev->arg);
     if (w->step_fn != NULL)
@@ -285,6 +286,11 @@ bool sim_world_run_idle(struct sim_world *w, uint64_t limit_ms)
     while (step_before(w, end_us))
         ;
     return w->heap_count == 0;
+}
+
+struct sim_env *sim_world_last_env(const struct sim_world *w)
+{
+    return w->last_env;
 }
 
 void sim_world_on_step(struct sim_world *w, sim_call_fn *fn, void *arg)

@@ -64,6 +64,8 @@ bool sim_world_run_idle(struct sim_world *w, uint64_t limit_ms);
 /* Call fn once, delay_us from now, outside any process. */
 typedef void sim_call_fn(void *arg);
 void sim_world_after(struct sim_world *w, uint64_t delay_us, sim_call_fn *fn, void *arg);
+/* The process whose event was delivered last; NULL when it was the world's, or is freed. */
+struct sim_env *sim_world_last_env(const struct sim_world *w);
 /* Called after every delivered event (checkers); NULL = none. */
 void sim_world_on_step(struct sim_world *w, sim_call_fn *fn, void *arg);
 

@@ -1,0 +1,301 @@
+#include "tests/sim/sim_cluster.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/base/assert.h"
+#include "proto/base/mem.h"
+#include "tests/sim/sim_disk.h"
+#include "tests/sim/sim_probe.h"
+#include "tests/sim/sim_raft_check.h"
+
+#define LOG_DIR "/data"
+#define METADATA_DIR LOG_DIR "/__cluster_metadata-0"
+#define CONTROLLER_PORT 9093
+
+struct member {
+    struct sim_cluster *cluster;
+    uint32_t index;
+    struct sim_host *host;
+    struct sim_env *env; /* NULL while down */
+    struct node *node;
+    uint32_t boots;
+    bool exit_allowed;
+    uint64_t syncs; /* of its disk, when the votes were last looked at */
+};
+
+struct sim_cluster {
+    struct sim_world *world;
+    struct sim_cluster_options options;
+    struct member members[SIM_CLUSTER_NODES_MAX];
+    struct sim_raft_check *raft;
+    struct sim_replica_check *replicas;
+    struct sim_cluster_counts counts;
+};
+
+/* ---- nodes ---- */
+
+static struct node_listener_config listener(const char *name, const char *host, uint16_t port,
+                                            bool controller)
+{
+    return (struct node_listener_config){.name = kb_strdup(name),
+                                         .host = kb_strdup(""),
+                                         .port = port,
+                                         .advertised_host = kb_strdup(host),
+                                         .advertised_port = port,
+                                         .controller = controller};
+}
+
+static void configure(const struct member *m, struct node_config *c)
+{
+    const struct sim_cluster *cluster = m->cluster;
+    const char *name = sim_host_name(m->host);
+    node_config_init(c);
+    c->node_id = (int32_t)m->index + 1;
+    c->log_dir = kb_strdup(LOG_DIR);
+    c->version = kb_strdup("sim");
+    c->boot_id = kb_asprintf("boot-%u-%u", m->index, m->boots);
+    c->reserve_bytes = 16 << 10;
+    c->snapshot_bytes = 8 << 10; /* snapshots happen in every run */
+    c->auto_create_topics = false;
+    c->offsets_topic_partitions = 1;
+    c->memory_max_bytes = 64 << 20;
+    c->listeners = kb_new_array(struct node_listener_config, 2);
+    c->listeners[0] = listener("PLAINTEXT", name, SIM_CLUSTER_PORT, false);
+    c->listeners[1] = listener("CONTROLLER", name, CONTROLLER_PORT, true);
+    c->listeners_count = 2;
+    c->voters = kb_new_array(struct node_voter_config, cluster->options.nodes);
+    c->voters_count = cluster->options.nodes;
+    for (uint32_t i = 0; i < cluster->options.nodes; i++)
+        c->voters[i] = (struct node_voter_config){
+            .id = (int32_t)i + 1, .host = kb_asprintf("node%u", i + 1), .port = CONTROLLER_PORT};
+    c->apis = cluster->options.apis;
+    c->apis_count = cluster->options.apis_count;
+}
+
+static void on_started(void *arg, int result, const char *reason)
+{
+    struct member *m = arg;
+    sim_check(m->cluster->options.checks, SIM_CHECK_RUN, result == 0 || m->exit_allowed,
+              "%s cannot start: %s", sim_host_name(m->host), reason != NULL ? reason : "?");
+}
+
+void sim_cluster_start(struct sim_cluster *c, uint32_t i)
+{
+    struct member *m = &c->members[i];
+    struct node_config config;
+    if (m->env != NULL)
+        return;
+    c->counts.starts++;
+    sim_world_note(c->world, "start %s", sim_host_name(m->host));
+    m->env = sim_host_start(m->host);
+    configure(m, &config);
+    m->node = node_new(sim_env_kb(m->env), &config);
+    node_config_release(&config);
+    node_start(m->node, on_started, m);
+}
+
+static void member_free(struct member *m)
+{
+    if (m->env == NULL)
+        return;
+    m->node = node_free(m->node);
+    sim_check(m->cluster->options.checks, SIM_CHECK_RUN, sim_env_leaks(m->env) == 0,
+              "%s leaves %zu timers, files or listeners behind", sim_host_name(m->host),
+              sim_env_leaks(m->env));
+    m->env = sim_env_free(m->env);
+}
+
+static void on_down(void *arg, struct sim_env *env)
+{
+    struct sim_cluster *c = arg;
+    for (uint32_t i = 0; i < c->options.nodes; i++) {
+        struct member *m = &c->members[i];
+        if (m->env != env)
+            continue;
+        if (sim_env_exit_status(env) >= 0) {
+            c->counts.exits++;
+            sim_check(c->options.checks, SIM_CHECK_RUN, m->exit_allowed, "%s exits by itself: %s",
+                      sim_host_name(m->host), sim_env_exit_reason(env));
+        }
+        member_free(m);
+        return;
+    }
+}
+
+void sim_cluster_kill(struct sim_cluster *c, uint32_t i, bool power)
+{
+    struct member *m = &c->members[i];
+    if (m->env == NULL)
+        return;
+    sim_world_note(c->world, "%s %s", power ? "power cut" : "kill", sim_host_name(m->host));
+    if (power) {
+        c->counts.power_cuts++;
+        m->boots++;
+        sim_env_power_cut(m->env);
+    } else {
+        c->counts.kills++;
+        sim_env_kill(m->env);
+    }
+}
+
+void sim_cluster_allow_exit(struct sim_cluster *c, uint32_t i, bool allowed)
+{
+    c->members[i].exit_allowed = allowed;
+}
+
+/* ---- watching ---- */
+
+static void on_step(void *arg)
+{
+    struct sim_cluster *c = arg;
+    struct sim_env *env = sim_world_last_env(c->world);
+    for (uint32_t i = 0; i < c->options.nodes; i++) {
+        struct member *m = &c->members[i];
+        struct sim_raft_view view;
+        if (m->env == NULL || m->env != env)
+            continue;
+        uint64_t syncs = sim_disk_sync_count(sim_host_disk(m->host));
+        if (syncs != m->syncs) {
+            m->syncs = syncs;
+            sim_raft_check_votes(c->raft, i);
+        }
+        if (!sim_env_is_down(env) && sim_probe_raft(m->node, &view)) {
+            view.life = sim_env_life(env);
+            sim_raft_check_step(c->raft, i, &view);
+        }
+        return;
+    }
+}
+
+static void dir_of(void *arg, uint32_t partition, char *text)
+{
+    struct sim_cluster *c = arg;
+    uint32_t topic = 0;
+    int32_t index = 0;
+    sim_topics_split(c->options.topics, partition, &topic, &index);
+    (void)snprintf(text, 128, LOG_DIR "/%s-%d", c->options.topics->topic[topic].name, index);
+}
+
+void sim_cluster_compare(struct sim_cluster *c)
+{
+    for (uint32_t p = 0; p < sim_topics_partitions(c->options.topics); p++) {
+        int64_t high_watermarks[SIM_CLUSTER_NODES_MAX];
+        uint32_t topic = 0;
+        int32_t index = 0;
+        sim_topics_split(c->options.topics, p, &topic, &index);
+        for (uint32_t i = 0; i < c->options.nodes; i++)
+            high_watermarks[i] =
+                c->members[i].node != NULL && c->members[i].env != NULL
+                    ? sim_probe_high_watermark(c->members[i].node,
+                                               c->options.topics->topic[topic].name, index)
+                    : -1;
+        sim_replica_check_compare(c->replicas, p, high_watermarks);
+    }
+}
+
+bool sim_cluster_is_running(const struct sim_cluster *c, uint32_t i)
+{
+    const struct member *m = &c->members[i];
+    return m->env != NULL && !sim_env_is_down(m->env) && node_state(m->node) == NODE_RUNNING;
+}
+
+int32_t sim_cluster_controller(const struct sim_cluster *c)
+{
+    int32_t found = -1;
+    uint64_t term = 0;
+    for (uint32_t i = 0; i < c->options.nodes; i++) {
+        struct sim_raft_view view;
+        const struct member *m = &c->members[i];
+        if (m->env == NULL || sim_env_is_down(m->env) || !sim_probe_raft(m->node, &view))
+            continue;
+        if (view.leader && view.term >= term) {
+            term = view.term;
+            found = (int32_t)i;
+        }
+    }
+    return found;
+}
+
+/* ---- life ---- */
+
+struct sim_cluster *sim_cluster_new(struct sim_world *w, const struct sim_cluster_options *options)
+{
+    struct sim_cluster *c = kb_new(struct sim_cluster);
+    struct sim_raft_options ro = {.checks = options->checks,
+                                  .voter_count = options->nodes,
+                                  .first_id = 1,
+                                  .log_dir = METADATA_DIR,
+                                  .vote_of = sim_probe_vote};
+    struct sim_replica_options po = {.checks = options->checks,
+                                     .disk_count = options->nodes,
+                                     .partitions = sim_topics_partitions(options->topics),
+                                     .dir_of = dir_of,
+                                     .arg = c,
+                                     .min_insync = options->nodes >= 3 ? 2 : 1};
+    KB_ASSERT(options->nodes <= SIM_CLUSTER_NODES_MAX);
+    c->world = w;
+    c->options = *options;
+    for (uint32_t i = 0; i < options->nodes; i++) {
+        struct member *m = &c->members[i];
+        char name[16];
+        (void)snprintf(name, sizeof(name), "node%u", i + 1);
+        m->cluster = c;
+        m->index = i;
+        m->host = sim_world_add_host(w, name);
+        ro.disks[i] = po.disks[i] = sim_host_disk(m->host);
+    }
+    c->raft = sim_raft_check_new(&ro);
+    c->replicas = sim_replica_check_new(&po);
+    sim_world_on_down(w, on_down, c);
+    sim_world_on_step(w, on_step, c);
+    for (uint32_t i = 0; i < options->nodes; i++)
+        sim_cluster_start(c, i);
+    return c;
+}
+
+struct sim_cluster *sim_cluster_free(struct sim_cluster *c)
+{
+    if (c == NULL)
+        return NULL;
+    sim_world_on_down(c->world, NULL, NULL);
+    sim_world_on_step(c->world, NULL, NULL);
+    for (uint32_t i = 0; i < c->options.nodes; i++) {
+        if (c->members[i].env != NULL)
+            sim_env_kill(c->members[i].env);
+        member_free(&c->members[i]);
+    }
+    c->raft = sim_raft_check_free(c->raft);
+    c->replicas = sim_replica_check_free(c->replicas);
+    free(c);
+    return NULL;
+}
+
+uint32_t sim_cluster_nodes(const struct sim_cluster *c)
+{
+    return c->options.nodes;
+}
+
+struct sim_host *sim_cluster_host(const struct sim_cluster *c, uint32_t i)
+{
+    return c->members[i].host;
+}
+
+struct sim_env *sim_cluster_env(const struct sim_cluster *c, uint32_t i)
+{
+    return c->members[i].env;
+}
+
+struct sim_replica_check *sim_cluster_replicas(struct sim_cluster *c)
+{
+    return c->replicas;
+}
+
+struct sim_cluster_counts sim_cluster_counts(const struct sim_cluster *c)
+{
+    struct sim_cluster_counts counts = c->counts;
+    counts.leader_terms = sim_raft_check_leaders(c->raft);
+    counts.committed = sim_raft_check_committed(c->raft);
+    return counts;
+}

@@ -1,0 +1,54 @@
+#ifndef SIM_CLUSTER_H
+#define SIM_CLUSTER_H
+
+#include "broker/node/node.h"
+#include "tests/sim/sim_checks.h"
+#include "tests/sim/sim_client.h"
+#include "tests/sim/sim_env.h"
+#include "tests/sim/sim_replica_check.h"
+
+/* Whole brokers in a simulated world: hosts node1.. with one node each, started, ended and started
+ * again on the same disks, and watched by the checkers of quorum and replicas after every event. */
+struct sim_cluster;
+
+#define SIM_CLUSTER_NODES_MAX 5
+#define SIM_CLUSTER_PORT 9092
+
+struct sim_cluster_options {
+    struct sim_checks *checks;       /* borrowed */
+    const struct sim_topics *topics; /* borrowed; what the clients work on */
+    uint32_t nodes;
+    const struct node_api *apis; /* borrowed */
+    size_t apis_count;
+};
+/* Makes the hosts and starts all nodes. */
+struct sim_cluster *sim_cluster_new(struct sim_world *w, const struct sim_cluster_options *options);
+/* Ends and frees every node. NULL accepted; returns NULL. */
+struct sim_cluster *sim_cluster_free(struct sim_cluster *c);
+
+uint32_t sim_cluster_nodes(const struct sim_cluster *c);
+struct sim_host *sim_cluster_host(const struct sim_cluster *c, uint32_t i);
+/* The running process; NULL while it is down. */
+struct sim_env *sim_cluster_env(const struct sim_cluster *c, uint32_t i);
+/* Start it if it is down. */
+void sim_cluster_start(struct sim_cluster *c, uint32_t i);
+/* kill -9, or the host's power; nothing when it is down already. */
+void sim_cluster_kill(struct sim_cluster *c, uint32_t i, bool power);
+/* A fault was injected after which the process may end itself (a failed sync): not a failure. */
+void sim_cluster_allow_exit(struct sim_cluster *c, uint32_t i, bool allowed);
+/* The node says it is unfenced and running. */
+bool sim_cluster_is_running(const struct sim_cluster *c, uint32_t i);
+/* Node that leads the metadata quorum by its own belief; -1 none. */
+int32_t sim_cluster_controller(const struct sim_cluster *c);
+
+/* Compare the replicas below their high watermarks now (P3). */
+void sim_cluster_compare(struct sim_cluster *c);
+struct sim_replica_check *sim_cluster_replicas(struct sim_cluster *c);
+
+struct sim_cluster_counts {
+    uint64_t starts, kills, power_cuts, exits;
+    uint64_t leader_terms, committed;
+};
+struct sim_cluster_counts sim_cluster_counts(const struct sim_cluster *c);
+
+#endif

@@ -1,0 +1,16 @@
+#ifndef SIM_PROBE_H
+#define SIM_PROBE_H
+
+#include "broker/node/node.h"
+#include "tests/sim/sim_raft_check.h"
+
+/* Looks inside a node; the only file of the simulator that knows its insides. */
+
+/* What the node's Raft core believes (life is left out); false before it has one. */
+bool sim_probe_raft(const struct node *n, struct sim_raft_view *ret);
+/* The replica's high watermark; -1 when the node has no such open replica. */
+int64_t sim_probe_high_watermark(const struct node *n, const char *topic, int32_t partition);
+/* The durable vote on a node's disk: 1, or 0 when there is none (readable). */
+int sim_probe_vote(struct sim_disk *disk, uint64_t *ret_term, int32_t *ret_voted_for);
+
+#endif
