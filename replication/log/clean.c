@@ -146,7 +146,7 @@ static void clean_front(struct log *log, size_t count)
     int64_t base = log->segments[0]->base_offset;
     if (log->start < base)
         log->start = base;
-    log_epochs_truncate_start(&log->epochs, log->start);
+    log_epochs_truncate_start(&log->epochs, base);
     log_job_lane(log, &c->j, clean_run, clean_finish, clean_release);
 }
 
@@ -176,7 +176,6 @@ void log_set_start_offset(struct log *log, int64_t offset)
     if (offset <= log->start)
         return;
     log->start = offset;
-    log_epochs_truncate_start(&log->epochs, offset);
     (void)log_clean_below_start(log);
 }
 

@@ -52,7 +52,9 @@ static int cut_file(struct kb_fs *fs, struct cut_job *c)
 {
     char *path = log_segment_path(c->dir, c->base_offset, ".log");
     struct kb_fd *fd = NULL;
-    int r = kb_fs_open(fs, path, KB_FS_WRITE, &fd);
+    /* Of a damaged log the file itself may be gone; it is empty from here then. */
+    int flags = c->check_crc ? KB_FS_WRITE | KB_FS_CREATE : KB_FS_WRITE;
+    int r = kb_fs_open(fs, path, flags, &fd);
     free(path);
     log_rebuild_init(&c->rebuild, c->base_offset, c->rebuild.index.interval_bytes);
     c->rebuild.scan.stop_offset = c->offset;

@@ -67,21 +67,25 @@ int32_t log_epochs_at(const struct log_epochs *e, int64_t offset)
 }
 
 struct log_epoch_end log_epochs_end_offset(const struct log_epochs *e, int32_t epoch,
-                                           int64_t log_end)
+                                           int64_t log_start, int64_t log_end)
 {
     struct log_epoch_end none = {-1, -1};
+    size_t first = 0; /* older ones lie below the log start: they are not known any more */
+    while (first + 1 < e->count && e->entries[first + 1].start_offset <= log_start)
+        first++;
     if (epoch < 0 || e->count == 0)
         return none;
     size_t i = e->count; /* entries[i - 1] is the largest epoch <= asked */
-    while (i > 0 && e->entries[i - 1].epoch > epoch)
+    while (i > first && e->entries[i - 1].epoch > epoch)
         i--;
     if (i == e->count) {
         if (e->entries[i - 1].epoch == epoch)
             return (struct log_epoch_end){epoch, log_end};
         return none; /* newer than all */
     }
-    int32_t found = i == 0 ? epoch : e->entries[i - 1].epoch;
-    return (struct log_epoch_end){found, e->entries[i].start_offset};
+    int64_t start = e->entries[i].start_offset;
+    return (struct log_epoch_end){i == first ? epoch : e->entries[i - 1].epoch,
+                                  start < log_start ? log_start : start};
 }
 
 void log_epochs_format(const struct log_epochs *e, struct kb_buf *ret)

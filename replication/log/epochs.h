@@ -31,10 +31,11 @@ int32_t log_epochs_last(const struct log_epochs *e); /* -1: none */
 /* Epoch in force at offset; -1: before the first entry. */
 int32_t log_epochs_at(const struct log_epochs *e, int64_t offset);
 
-/* log_epoch_end_offset of log.h. */
+/* log_epoch_end_offset of log.h. Entries are kept as long as their batches are in the files, so
+ * that epochs never seem to fall in a file; what lies below log_start does not count here. */
 struct log_epoch_end;
 struct log_epoch_end log_epochs_end_offset(const struct log_epochs *e, int32_t epoch,
-                                           int64_t log_end);
+                                           int64_t log_start, int64_t log_end);
 
 /* Kafka's leader-epoch-checkpoint: "0\n" count "\n" then "epoch start\n" each. */
 void log_epochs_format(const struct log_epochs *e, struct kb_buf *ret);

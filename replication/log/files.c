@@ -47,19 +47,30 @@ static int unlink_if_there(struct kb_fs *fs, const char *dir, int64_t base, cons
     return r == -KB_ENOENT ? 0 : r;
 }
 
-int log_segments_unlink_from(struct kb_fs *fs, const char *dir, int64_t from)
+static int unlink_all(struct kb_fs *fs, const char *dir, int64_t from, const char *listed,
+                      const char *const *suffixes, size_t suffix_count)
 {
-    static const char *const suffixes[] = {".log", ".index", ".timeindex", ".txnindex",
-                                           ".snapshot"};
     struct log_bases bases = {0};
-    int r = log_bases_list(fs, dir, ".log", &bases);
+    int r = log_bases_list(fs, dir, listed, &bases);
     for (size_t i = bases.count; r == 0 && i > 0 && bases.bases[i - 1] >= from; i--) {
-        for (size_t k = 0; r == 0 && k < sizeof(suffixes) / sizeof(suffixes[0]); k++)
+        for (size_t k = 0; r == 0 && k < suffix_count; k++)
             r = unlink_if_there(fs, dir, bases.bases[i - 1], suffixes[k]);
         if (r == 0)
             r = kb_fs_sync_dir(fs, dir);
     }
     log_bases_release(&bases);
+    return r;
+}
+
+int log_segments_unlink_from(struct kb_fs *fs, const char *dir, int64_t from)
+{
+    static const char *const swaps[] = {".log.swap", ".index.swap", ".timeindex.swap"};
+    static const char *const suffixes[] = {".log", ".index", ".timeindex", ".txnindex",
+                                           ".snapshot"};
+    /* A damaged swap is the only one that can be there. */
+    int r = unlink_all(fs, dir, from, ".log.swap", swaps, sizeof(swaps) / sizeof(swaps[0]));
+    if (r == 0)
+        r = unlink_all(fs, dir, from, ".log", suffixes, sizeof(suffixes) / sizeof(suffixes[0]));
     return r;
 }
 

@@ -456,6 +456,7 @@ struct log_segment_info log_segment_info(const struct log *log, size_t index)
         .base_offset = s->base_offset,
         .next_offset = active ? log->end : log->segments[index + 1]->base_offset,
         .size_bytes = s->size_bytes,
+        .first_timestamp = s->first_timestamp,
         .max_timestamp = s->max_timestamp,
         .active = active,
     };
@@ -470,7 +471,7 @@ void log_epoch_assign(struct log *log, int32_t epoch)
 
 struct log_epoch_end log_epoch_end_offset(const struct log *log, int32_t epoch)
 {
-    return log_epochs_end_offset(&log->epochs, epoch, log->end);
+    return log_epochs_end_offset(&log->epochs, epoch, log->start, log->end);
 }
 
 int32_t log_last_epoch(const struct log *log)

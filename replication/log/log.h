@@ -265,7 +265,8 @@ struct log_segment_info {
     int64_t base_offset;
     int64_t next_offset; /* base of the next segment, or log end */
     uint64_t size_bytes;
-    int64_t max_timestamp; /* -1: none */
+    int64_t first_timestamp; /* of the first batch; -1: none, or not known */
+    int64_t max_timestamp;   /* -1: none */
     bool active;
 };
 size_t log_segment_count(const struct log *log);

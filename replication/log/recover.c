@@ -7,6 +7,7 @@
 
 #include "proto/base/assert.h"
 #include "proto/base/err.h"
+#include "replication/log/compact.h"
 
 /* Order of work: leftovers → what the small files say → closed segments, oldest first → the newest
  * one → judgement. A first try trusts indexes and the clean marker (`trust`); whatever contradicts
@@ -111,8 +112,7 @@ static int leftover_entry(void *arg, const char *name, enum kb_fs_type type)
 {
     struct leftovers *l = arg;
     const char *dot = strrchr(name, '.');
-    if (type != KB_FS_FILE || dot == NULL ||
-        (strcmp(dot, ".deleted") != 0 && strcmp(dot, ".tmp") != 0))
+    if (type != KB_FS_FILE || dot == NULL || strcmp(dot, ".tmp") != 0)
         return 0;
     char *path = kb_asprintf("%s/%s", l->dir, name);
     int r = kb_fs_unlink(l->fs, path);
@@ -374,22 +374,45 @@ static void judge(struct log_recovery *rc, const struct recover_try *t)
         f->start_offset = rc->start_offset;
     if (f->start_offset > f->end_offset)
         f->start_offset = f->end_offset;
-    log_epochs_truncate_start(&rc->epochs, f->start_offset);
+    log_epochs_truncate_start(&rc->epochs, rc->segments[0].base_offset);
     f->last_epoch = log_epochs_last(&rc->epochs);
+}
+
+/* A committed compaction whose file is damaged: what it stands for is lost from its base on. */
+static int swap_damaged(struct kb_fs *fs, struct log_recovery *rc)
+{
+    struct log_bases swaps = {0};
+    int r = log_bases_list(fs, rc->dir, ".log.swap", &swaps);
+    int64_t base = swaps.count != 0 ? swaps.bases[0] : 0;
+    log_bases_release(&swaps);
+    rc->segment_count = 0;
+    kb_array_reserve(rc->segments, rc->segment_count, rc->segment_capacity);
+    rc->segments[rc->segment_count++] =
+        (struct log_segment_facts){.base_offset = base, .max_timestamp = -1, .first_timestamp = -1};
+    log_index_init(&rc->index, rc->index_interval_bytes);
+    if (rc->producers != NULL)
+        log_producers_reset(rc->producers, base);
+    rc->found.state = LOG_DAMAGED;
+    rc->found.start_offset = rc->found.end_offset = rc->found.damaged_from = base;
+    return r;
 }
 
 static int recover_segments(struct kb_fs *fs, struct log_recovery *rc)
 {
     struct log_bases bases = {0};
     struct recover_try t = {.fs = fs, .rc = rc, .bases = &bases, .trust = rc->clean};
-    int r = log_bases_list(fs, rc->dir, ".log", &bases);
+    t.mark = rc->durable_mark;
+    if (rc->cut_limit >= 0 && rc->cut_limit < t.mark)
+        t.mark = rc->cut_limit;
+    int r = log_compact_recover(fs, rc->dir);
+    if (r == -KB_ECORRUPT)
+        return swap_damaged(fs, rc);
+    if (r == 0)
+        r = log_bases_list(fs, rc->dir, ".log", &bases);
     if (r == 0 && bases.count == 0) {
         rc->found.state = LOG_MISSING;
         goto out;
     }
-    t.mark = rc->durable_mark;
-    if (rc->cut_limit >= 0 && rc->cut_limit < t.mark)
-        t.mark = rc->cut_limit;
     if (r == 0)
         r = recover_once(&t);
     if (r == RECOVER_AGAIN) {
