@@ -130,13 +130,6 @@ static int16_t alter_one(struct meta_plan *plan, const struct meta_partition *p,
             ch.unsynced = false;
             ch.touched = true;
         }
-        /* A stopping leader that was alone hands over as soon as somebody else is in. */
-        const struct meta_broker *leader = meta_image_broker(plan->c->image, p->leader);
-        if (leader->stopping && ch.isr_count > 1) {
-            plan->avoiding = p->leader;
-            meta_elect(&ch, plan);
-            plan->avoiding = -1;
-        }
     }
     bool moved = ch.leader != p->leader;
     if (meta_change_emit(&ch, plan)) {
