@@ -135,6 +135,7 @@ void node_controller_elected(struct node *n)
     size_t count = 0;
     meta_controller_config_default(&config);
     config.node_id = n->config.node_id;
+    config.incarnation = n->incarnation;
     config.session_timeout_ms = n->config.times.broker_session;
     config.link_grace_ms = n->config.times.link_grace;
     config.takeover_scan_ms = n->config.times.takeover_scan;

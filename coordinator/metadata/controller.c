@@ -50,6 +50,7 @@ struct meta_controller *meta_controller_new(const struct meta_image *committed,
     c->unbalanced = true;
     c->balance_ms = META_NEVER;
     take_evidence(c, now_ms, evidence, count);
+    meta_controller_link(c, now_ms, config->node_id, META_LINK_UP, config->incarnation);
     return c;
 }
 

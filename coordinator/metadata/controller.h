@@ -28,7 +28,8 @@
 struct meta_controller;
 
 struct meta_controller_config {
-    int32_t node_id;
+    int32_t node_id;             /* the own node: its link is always up */
+    uint64_t incarnation;        /* of the own process, not 0 */
     uint32_t session_timeout_ms; /* 1,500 */
     uint32_t link_grace_ms;      /* 150 */
     uint32_t takeover_scan_ms;   /* 300 */

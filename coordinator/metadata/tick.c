@@ -70,8 +70,9 @@ static void fence(struct meta_controller *c, uint64_t now_ms, struct meta_result
         plan.dead = dead;
         plan.dead_count = count;
         bool whole = meta_walk(&plan, -1, visit_members, NULL);
-        /* A batch that is full is continued by the next tick; the brokers' state comes last. */
-        c->recheck_all = !whole;
+        /* A batch that is full is continued by the next tick; the brokers' state comes last. So is
+         * one the log refused: only a walk that found nothing settles it. */
+        c->recheck_all = !whole || result->records.count > 0;
         for (size_t i = 0; whole && i < count; i++) {
             const struct meta_broker *b = meta_image_broker(c->image, dead[i]);
             struct meta_session *s = meta_session_get(c, b->id);
@@ -127,7 +128,8 @@ static void visit_waits(struct meta_plan *plan)
         struct meta_change ch;
         meta_change_begin(&ch, p);
         meta_elect(&ch, plan);
-        (void)meta_change_emit(&ch, plan);
+        if (meta_change_emit(&ch, plan))
+            c->waits[kept++] = w; /* replay takes it out */
     }
     c->waits_count = kept;
 }
@@ -168,8 +170,8 @@ static void balance(struct meta_controller *c, uint64_t now_ms, struct meta_resu
     c->balance_ms = META_NEVER;
     struct meta_plan plan = meta_plan_make(c, now_ms, result);
     bool whole = meta_walk(&plan, -1, visit_preferred, NULL);
-    if (!whole || result->records.count >= META_BALANCE_BATCH)
-        c->balance_ms = now_ms;
+    if (!whole || result->records.count > 0)
+        c->balance_ms = now_ms; /* until a walk finds nothing */
 }
 
 /* ---- the whole ----------------------------------------------------------------------------------
@@ -202,7 +204,8 @@ void meta_controller_tick(struct meta_controller *c, uint64_t now_ms, struct met
         return;
     struct meta_plan plan = meta_plan_make(c, now_ms, result);
     if (c->recheck_stall) {
-        c->recheck_stall = !meta_walk(&plan, -1, visit_stalled, NULL);
+        bool whole = meta_walk(&plan, -1, visit_stalled, NULL);
+        c->recheck_stall = !whole || result->records.count > 0;
         if (result->records.count > 0)
             return;
     }
