@@ -37,6 +37,9 @@ void api_list_groups(struct node_request *rq);
 void api_delete_groups(struct node_request *rq);
 void api_status(struct node_request *rq);
 
+/* Answers an admin command that found no controller in time. */
+void api_admin_fail(struct node_request *rq, int error, const char *text);
+
 /* Decode the body into *message with READ, or reject the request and return from the caller. */
 #define API_DECODE(rq, READ, message)                                                              \
     do {                                                                                           \

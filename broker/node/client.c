@@ -7,7 +7,7 @@
 enum {
     SEND_HIGH_BYTES = 1 << 20,
     REQUEST_ARENA_BYTES = 64 << 20,
-    FORWARD_TIMEOUT_MS = 30000,
+    FORWARD_TIMEOUT_MS = 10000,
     FORWARD_RETRY_MS = 50,
     FORWARDS_MAX = 1000,
 };
@@ -127,6 +127,15 @@ void node_request_reject(struct node_request *rq, const char *why)
         kb_conn_close(c->conn);
 }
 
+static const struct node_api *find_api(const struct node *n, int16_t key)
+{
+    for (size_t i = 0; i < n->config.apis_count; i++) {
+        if (n->config.apis[i].key == key)
+            return &n->config.apis[i];
+    }
+    return NULL;
+}
+
 /* ---- forwarding to the controller
  * ------------------------------------------------------------------------ */
 
@@ -166,7 +175,16 @@ static void forward_deliver(void *arg, int result)
     }
     f->rq = NULL;
     forward_free(f);
-    if (rq != NULL)
+    if (rq == NULL)
+        return;
+    rq->op = NULL;
+    rq->cancel = NULL;
+    const struct node_api *api = find_api(rq->node, rq->header.api_key);
+    if (api->fail != NULL && !rq->node->freeing)
+        api->fail(rq, KW_REQUEST_TIMED_OUT,
+                  "metadata changes are stopped: no majority of the controllers is up. Partitions "
+                  "that have a leader still serve");
+    else
         node_request_reject(rq, "no controller answered in time");
 }
 
@@ -204,7 +222,7 @@ static void forward_try(struct forward *f)
     Kvorum__PeerMessage m = KVORUM__PEER_MESSAGE__INIT;
     Kvorum__ForwardRequest q = KVORUM__FORWARD_REQUEST__INIT;
     struct kb_chain payload = {0};
-    if (node_quorum_is_leader(n)) {
+    if (node_quorum_is_leader(n) && node_controller_get(n) != NULL) {
         struct node_request *rq = f->rq;
         f->rq = NULL;
         forward_free(f);
@@ -268,13 +286,18 @@ static void forward_start(struct node_request *rq)
  * --------------------------------------------------------------------------------------------------
  */
 
-static const struct node_api *find_api(const struct node *n, int16_t key)
+void node_request_retry_later(struct node_request *rq)
 {
-    for (size_t i = 0; i < n->config.apis_count; i++) {
-        if (n->config.apis[i].key == key)
-            return &n->config.apis[i];
+    struct node_forwarded_answer *f = rq->forward_;
+    rq->op = NULL;
+    rq->cancel = NULL;
+    if (f == NULL) {
+        forward_start(rq);
+        return;
     }
-    return NULL;
+    f->fn(f->arg, NULL, 0); /* it was forwarded to us: the sender looks for the leader */
+    rq->forward_ = kb_free(f);
+    node_request_free(rq);
 }
 
 void node_request_dispatch(struct node_request *rq)
@@ -292,14 +315,7 @@ void node_request_dispatch(struct node_request *rq)
         return;
     }
     if (api->forward && !node_quorum_is_leader(n)) {
-        if (rq->forward_ != NULL) { /* it was forwarded to us, and we are out of office */
-            struct node_forwarded_answer *f = rq->forward_;
-            f->fn(f->arg, NULL, 0);
-            rq->forward_ = kb_free(f);
-            node_request_free(rq);
-            return;
-        }
-        forward_start(rq);
+        node_request_retry_later(rq);
         return;
     }
     api->handle(rq);

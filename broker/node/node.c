@@ -70,6 +70,8 @@ struct node *node_free(struct node *n)
     node_holds_free(n);
     if (n->free_fetch_sessions != NULL)
         n->free_fetch_sessions(n);
+    if (n->free_producer_ids != NULL)
+        n->free_producer_ids(n);
     (void)kb_free(n->creations);
     node_retention_free(n);
     node_groups_free(n);

@@ -66,6 +66,8 @@ struct node_api {
     int16_t version_max;
     bool forward; /* runs at the active controller; other brokers pass it on */
     void (*handle)(struct node_request *rq);
+    /* Answer with this Kafka error: no controller in time. NULL: the connection is closed. */
+    void (*fail)(struct node_request *rq, int error, const char *text);
 };
 
 struct node_config {

@@ -304,7 +304,7 @@ struct node_append_op {
     size_t size;
     int16_t acks; /* -1, 0, 1 */
     uint32_t timeout_ms;
-    bool internal; /* written by this broker itself (groups): batch is trusted */
+    bool internal;     /* written by this broker itself (groups): batch is trusted */
     bool zstd_allowed; /* Produce v7 and up */
     void (*done)(struct node_append_op *op);
     /* Results. */
@@ -534,6 +534,9 @@ void node_request_reply(struct node_request *rq, node_body_write_fn *write, cons
 void node_request_done(struct node_request *rq);
 /* Look the API up and run it (client.c). */
 void node_request_dispatch(struct node_request *rq);
+/* The active controller cannot take it now, or lost its office: send it on, or back to where it
+ * came from. */
+void node_request_retry_later(struct node_request *rq);
 /* Malformed or not allowed: close the connection, free the request; counted and logged
  * (rate-limited). */
 void node_request_reject(struct node_request *rq, const char *why);
@@ -644,6 +647,7 @@ struct node_lifecycle;
 struct node_client_table;
 struct node_group_table;
 struct api_creations;
+struct api_producer_ids;
 struct api_fetch_sessions;
 struct node_retention;
 
@@ -721,6 +725,8 @@ struct node {
     struct api_creations *creations;           /* broker/api's: topics being created on demand */
     struct api_fetch_sessions *fetch_sessions; /* broker/api's */
     void (*free_fetch_sessions)(struct node *n);
+    struct api_producer_ids *producer_ids; /* broker/api's */
+    void (*free_producer_ids)(struct node *n);
     struct node_retention *retention;
     struct node_counters counters;
 

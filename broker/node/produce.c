@@ -232,7 +232,8 @@ static enum kw_error recode(struct node_partition *p, const struct kw_batch_verd
     return KW_NONE;
 }
 
-/* What LogValidator checks, and the changes a topic asks for. *ret_owned is a rewritten batch or NULL. */
+/* What LogValidator checks, and the changes a topic asks for. *ret_owned is a rewritten batch or
+ * NULL. */
 static enum kw_error check_batch(struct node_partition *p, struct node_append_op *op,
                                  struct kb_block **ret_owned)
 {

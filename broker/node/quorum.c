@@ -156,7 +156,8 @@ static void sends_retry(struct node_quorum *q)
 {
     struct quorum_send *s = NULL;
     do {
-        TAILQ_FOREACH (s, &q->sends, entries) {
+        TAILQ_FOREACH(s, &q->sends, entries)
+        {
             if (!s->reading && (int64_t)s->from_index < log_written_offset(q->log)) {
                 send_try(s);
                 break;
