@@ -102,9 +102,10 @@ static bool read_number(const char **p, const char *end, char stop, int64_t max,
     const char *s = *p;
     const char *first = s;
     for (; s < end && *s >= '0' && *s <= '9'; s++) {
-        if (v > (max - (*s - '0')) / 10)
+        int digit = *s - '0';
+        if (digit > max || v > (max - digit) / 10)
             return false;
-        v = v * 10 + (*s - '0');
+        v = v * 10 + digit;
     }
     if (s == first || s == end || *s != stop)
         return false;

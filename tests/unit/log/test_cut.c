@@ -1,0 +1,427 @@
+/* Truncation and reset: what is visible at once, what a reader in flight gets, what the log is
+ * afterwards; producers and epochs follow. Then retention, the start offset and lookups by time. */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/base/err.h"
+#include "proto/base/prng.h"
+#include "replication/log/producers.h"
+#include "tests/unit/log/log_world.h"
+#include "tests/unit/unit.h"
+
+static void fill(struct lw *l, int batches, int64_t timestamp)
+{
+    int32_t epoch = log_last_epoch(l->log) + 1;
+    for (int i = 0; i < batches; i++)
+        ck_assert_int_eq(lw_append(l, epoch + i / 8, 1 + i % 3, 60, timestamp + i * 10), 0);
+    lw_settle(l);
+}
+
+static void start(struct lw *l, uint32_t segment_bytes)
+{
+    lw_init(l, 11);
+    l->options.config.segment_bytes = segment_bytes;
+    l->options.config.index_interval_bytes = 200;
+    l->options.config.file_delete_delay_ms = 1000;
+    lw_create(l, 0);
+}
+
+static int cut(struct lw *l, int64_t offset)
+{
+    l->done = false;
+    log_truncate_to(l->log, offset, lw_on_done, l);
+    ck_assert(!l->done);
+    return lw_wait_done(l);
+}
+
+START_TEST(truncate__is_visible_at_once_and_durable_when_done)
+{
+    struct lw l;
+    start(&l, 1500);
+    fill(&l, 40, 1000);
+    uint32_t generation = log_generation(l.log);
+    int64_t to = l.batches[17].base_offset;
+    log_truncate_to(l.log, to, lw_on_done, &l);
+    ck_assert_uint_eq(log_generation(l.log), generation + 1);
+    ck_assert_int_eq(log_end_offset(l.log), to);
+    ck_assert_int_eq(log_durable_offset(l.log), to);
+    ck_assert_int_eq(lw_append_once(&l, 99, 1, 10, 1), LOG_APPEND_BUSY);
+    struct log_read r;
+    ck_assert_int_eq(lw_read(&l, &r, to + 1, to + 9, 100, true), LOG_READ_OUT_OF_RANGE);
+    ck_assert_int_eq(lw_wait_done(&l), 0);
+    ck_assert_uint_gt(l.space_events, 0);
+    lw_model_cut(&l, to);
+    lw_check_all(&l);
+    ck_assert_int_eq(log_last_epoch(l.log), l.batches[l.batch_count - 1].epoch);
+    fill(&l, 20, 5000);
+    lw_check_all(&l);
+    int64_t mark = log_durable_mark(l.log);
+    lw_power_cut(&l, SIM_CRASH_DROP);
+    lw_open(&l, false, mark);
+    lw_check_all(&l);
+    lw_release(&l);
+}
+END_TEST
+
+START_TEST(truncate__at_every_batch)
+{
+    for (size_t i = 0; i < 24; i++) {
+        struct lw l;
+        start(&l, 800);
+        fill(&l, 24, 1000);
+        int64_t to = l.batches[i].base_offset;
+        ck_assert_int_eq(cut(&l, to), 0);
+        lw_model_cut(&l, to);
+        ck_assert_int_eq(log_end_offset(l.log), to);
+        lw_check_all(&l);
+        ck_assert_int_eq(log_producers_end_offset(log_producers(l.log)), to);
+        fill(&l, 5, 2000);
+        lw_check_all(&l);
+        lw_close(&l);
+        lw_open(&l, true, 0);
+        ck_assert_int_eq(l.found.state, LOG_WHOLE);
+        lw_check_all(&l);
+        lw_release(&l);
+    }
+}
+END_TEST
+
+START_TEST(truncate__inside_a_batch_drops_all_of_it)
+{
+    struct lw l;
+    start(&l, 100000);
+    ck_assert_int_eq(lw_append(&l, 1, 3, 10, 1000), 0);
+    ck_assert_int_eq(lw_append(&l, 1, 5, 10, 1000), 0);
+    lw_settle(&l);
+    ck_assert_int_eq(cut(&l, 5), 0);
+    ck_assert_int_eq(log_end_offset(l.log), 3);
+    lw_model_cut(&l, 5);
+    lw_check_all(&l);
+    lw_release(&l);
+}
+END_TEST
+
+START_TEST(truncate__pending_writes_report_nothing)
+{
+    struct lw l;
+    start(&l, 100000);
+    fill(&l, 5, 1000);
+    int64_t to = log_end_offset(l.log);
+    lw_run(&l, 50);
+    ck_assert_int_eq(lw_append(&l, 9, 2, 10, 1000), 0);
+    ck_assert_int_eq(lw_append_once(&l, 9, 2, 10, 1000), 0);
+    ck_assert_int_eq(cut(&l, to), 0);
+    ck_assert_int_eq(log_written_offset(l.log), to);
+    ck_assert_int_eq(log_durable_offset(l.log), to);
+    lw_model_cut(&l, to);
+    lw_check_all(&l);
+    lw_release(&l);
+}
+END_TEST
+
+static void note_result(struct log_read *r, int result)
+{
+    *(int *)r->user = result;
+}
+
+START_TEST(truncate__a_read_under_way_sees_the_new_log)
+{
+    struct lw l;
+    start(&l, 1000);
+    fill(&l, 30, 1000);
+    int result = 99;
+    struct log_read r = {.offset = 3,
+                         .bound_offset = log_end_offset(l.log),
+                         .max_bytes = 100000,
+                         .min_one = true,
+                         .done = note_result,
+                         .user = &result};
+    ck_assert_int_eq(log_read(l.log, &r), LOG_READ_PENDING); /* a closed segment: a job */
+    int64_t to = l.batches[1].base_offset;
+    ck_assert_int_eq(cut(&l, to), 0);
+    lw_run(&l, 100);
+    ck_assert_int_eq(result, LOG_READ_OUT_OF_RANGE);
+    struct log_read c = r;
+    c.offset = 0;
+    fill(&l, 30, 2000);
+    ck_assert_int_eq(log_read(l.log, &c),
+                     LOG_READ_OK); /* the first batch is where the file starts */
+    kb_chain_release(&c.records);
+    c.offset = 1;
+    ck_assert_int_eq(log_read(l.log, &c), LOG_READ_PENDING);
+    log_read_cancel(&c);
+    lw_run(&l, 100);
+    lw_release(&l);
+}
+END_TEST
+
+START_TEST(reset__begins_anew)
+{
+    struct lw l;
+    start(&l, 1000);
+    fill(&l, 30, 1000);
+    l.done = false;
+    log_reset(l.log, 500, lw_on_done, &l);
+    ck_assert_int_eq(log_start_offset(l.log), 500);
+    ck_assert_int_eq(log_end_offset(l.log), 500);
+    ck_assert_int_eq(lw_wait_done(&l), 0);
+    lw_model_cut(&l, 0);
+    ck_assert_int_eq(log_last_epoch(l.log), -1);
+    ck_assert_uint_eq(log_producers_count(log_producers(l.log)), 0);
+    fill(&l, 10, 2000);
+    ck_assert_int_eq(l.batches[0].base_offset, 500);
+    lw_check_all(&l);
+    lw_power_cut(&l, SIM_CRASH_DROP);
+    lw_open(&l, false, 100000); /* a mark of before the reset */
+    ck_assert_int_eq(l.found.state, LOG_WHOLE);
+    ck_assert_int_eq(l.found.start_offset, 500);
+    lw_check_all(&l);
+    lw_release(&l);
+}
+END_TEST
+
+START_TEST(reset__a_crash_at_any_call_leaves_old_or_empty)
+{
+    for (uint64_t n = 1; n < 60; n++) {
+        struct lw l;
+        start(&l, 700);
+        fill(&l, 12, 1000);
+        int64_t end = log_end_offset(l.log);
+        sim_disk_set_crash_mode(sim_host_disk(l.host),
+                                n % 2 == 0 ? SIM_CRASH_DROP : SIM_CRASH_KEEP);
+        sim_env_crash_after(l.env, n, true);
+        l.done = false;
+        log_reset(l.log, 3, lw_on_done, &l);
+        lw_run(&l, 1000);
+        bool done = l.done;
+        if (!sim_env_is_down(l.env))
+            sim_env_power_cut(l.env);
+        lw_restart(&l);
+        lw_open(&l, false, end);
+        ck_assert_int_eq(l.open_result, 0);
+        ck_assert_int_eq(l.found.state, LOG_WHOLE);
+        if (l.found.end_offset == end) {
+            ck_assert(!done);
+            lw_check_all(&l);
+        } else {
+            ck_assert_int_eq(l.found.start_offset, 3);
+            ck_assert_int_eq(l.found.end_offset, 3);
+        }
+        lw_release(&l);
+    }
+}
+END_TEST
+
+/* ---- retention ---- */
+
+struct counting {
+    const char *suffix;
+    size_t count;
+};
+
+static int count_entry(void *arg, const char *name, enum kb_fs_type type)
+{
+    struct counting *c = arg;
+    size_t n = strlen(name);
+    size_t s = strlen(c->suffix);
+    c->count += n >= s && strcmp(name + n - s, c->suffix) == 0;
+    return 0;
+}
+
+static size_t files(struct lw *l, const char *suffix)
+{
+    struct counting c = {suffix, 0};
+    ck_assert_int_eq(sim_disk_list(sim_host_disk(l->host), LW_DIR, false, count_entry, &c), 0);
+    return c.count;
+}
+
+/* The model without what is gone. */
+static void model_start(struct lw *l)
+{
+    size_t gone = 0;
+    while (gone < l->batch_count && l->batches[gone].last_offset < log_start_offset(l->log))
+        gone++;
+    if (gone == 0)
+        return;
+    memmove(l->batches, l->batches + gone, (l->batch_count - gone) * sizeof(*l->batches));
+    l->batch_count -= gone;
+}
+
+START_TEST(retention__by_size)
+{
+    struct lw l;
+    start(&l, 1000);
+    fill(&l, 60, 1000);
+    size_t segments = log_segment_count(l.log);
+    struct log_config c = l.options.config;
+    c.retention_bytes = 3000;
+    c.retention_ms = -1;
+    log_set_config(l.log, &c);
+    int64_t bound = log_segment_info(l.log, 3).base_offset;
+    ck_assert_int_eq(log_clean_by_retention(l.log, 0, bound), 3); /* not past the bound */
+    int gone = log_clean_by_retention(l.log, 0, log_end_offset(l.log));
+    ck_assert_uint_eq(log_segment_count(l.log) + 3 + (size_t)gone, segments);
+    ck_assert_uint_ge(log_size_bytes(l.log), 3000);
+    ck_assert_uint_lt(log_size_bytes(l.log), 4000);
+    ck_assert_int_eq(log_start_offset(l.log), log_segment_info(l.log, 0).base_offset);
+    lw_run(&l, 200);
+    ck_assert_uint_eq(files(&l, ".log"), log_segment_count(l.log));
+    ck_assert_uint_gt(files(&l, ".log.deleted"), 0);
+    lw_run(&l, 3000);
+    ck_assert_uint_eq(files(&l, ".deleted"), 0);
+    model_start(&l);
+    lw_check_all(&l);
+    struct log_read r;
+    ck_assert_int_eq(lw_read(&l, &r, 0, 10, 100, true), LOG_READ_OUT_OF_RANGE);
+    lw_kill(&l);
+    lw_open(&l, false, 0);
+    ck_assert_int_eq(l.found.state, LOG_WHOLE);
+    lw_check_all(&l);
+    lw_release(&l);
+}
+END_TEST
+
+START_TEST(retention__by_time_rolls_the_active_segment)
+{
+    struct lw l;
+    start(&l, 1000);
+    fill(&l, 40, 1000);
+    struct log_config c = l.options.config;
+    c.retention_ms = 500;
+    log_set_config(l.log, &c);
+    int64_t end = log_end_offset(l.log);
+    ck_assert_int_eq(log_clean_by_retention(l.log, 1400, end), 0);
+    int gone = log_clean_by_retention(l.log, 1700, end);
+    ck_assert_int_gt(gone, 1);
+    ck_assert_uint_gt(log_segment_count(l.log), 1);
+    for (int i = 0; i < 10; i++) {
+        (void)log_clean_by_retention(l.log, 100000, end);
+        lw_run(&l, 50);
+    }
+    ck_assert_uint_eq(log_segment_count(l.log), 1);
+    ck_assert_int_eq(log_start_offset(l.log), end);
+    ck_assert_int_eq(log_end_offset(l.log), end);
+    fill(&l, 2, 200000);
+    model_start(&l);
+    lw_check_all(&l);
+    lw_release(&l);
+}
+END_TEST
+
+START_TEST(start_offset__removes_whole_segments_below)
+{
+    struct lw l;
+    start(&l, 1000);
+    fill(&l, 40, 1000);
+    int64_t inside = log_segment_info(l.log, 2).base_offset + 1;
+    log_set_start_offset(l.log, inside);
+    ck_assert_int_eq(log_start_offset(l.log), inside);
+    ck_assert_int_lt(log_segment_info(l.log, 0).base_offset, inside);
+    log_set_start_offset(l.log, 2);
+    ck_assert_int_eq(log_start_offset(l.log), inside);
+    model_start(&l);
+    lw_check_all(&l);
+    int64_t end = log_end_offset(l.log);
+    lw_close(&l);
+    l.options.start_offset = inside;
+    lw_open(&l, true, end);
+    ck_assert_int_eq(l.found.start_offset, inside);
+    lw_check_all(&l);
+    lw_release(&l);
+}
+END_TEST
+
+/* ---- time ---- */
+
+struct asking {
+    bool done;
+    int result;
+};
+
+static void time_done(struct log_time_query *q, int result)
+{
+    struct asking *a = q->user;
+    a->done = true;
+    a->result = result;
+}
+
+static struct log_time_offset ask(struct lw *l, int64_t timestamp, int64_t bound)
+{
+    struct asking a = {false, 0};
+    struct log_time_query q = {
+        .timestamp = timestamp, .bound_offset = bound, .done = time_done, .user = &a};
+    log_offset_for_time(l->log, &q);
+    ck_assert(!a.done);
+    ck_assert(sim_world_run_until_flag(l->world, &a.done, 10000));
+    ck_assert_int_eq(a.result, 0);
+    return q.found;
+}
+
+/* Records of the model: batch timestamps rise by 1 per record up to max_timestamp. */
+static struct log_time_offset plain_time(struct lw *l, int64_t timestamp, int64_t bound)
+{
+    struct log_time_offset best = {-1, -1, -1};
+    for (size_t i = 0; i < l->batch_count; i++) {
+        const struct lw_batch *b = &l->batches[i];
+        for (int64_t o = b->base_offset; o <= b->last_offset && o < bound; o++) {
+            int64_t t = b->max_timestamp - (b->last_offset - o);
+            if (o < log_start_offset(l->log))
+                continue;
+            if (timestamp == LOG_TIME_MAX ? t > best.timestamp : t >= timestamp) {
+                best = (struct log_time_offset){t, o, b->epoch};
+                if (timestamp != LOG_TIME_MAX)
+                    return best;
+            }
+        }
+    }
+    return best;
+}
+
+static void check_time(struct lw *l, int64_t timestamp, int64_t bound)
+{
+    struct log_time_offset a = ask(l, timestamp, bound);
+    struct log_time_offset b = plain_time(l, timestamp, bound);
+    ck_assert_int_eq(a.offset, b.offset);
+    ck_assert_int_eq(a.timestamp, b.timestamp);
+    ck_assert_int_eq(a.leader_epoch, b.leader_epoch);
+}
+
+START_TEST(offset_for_time__agrees_with_a_plain_search)
+{
+    struct lw l;
+    start(&l, 1200);
+    struct kb_prng p;
+    kb_prng_init(&p, 4);
+    check_time(&l, 5, 100);
+    check_time(&l, LOG_TIME_MAX, 100);
+    int64_t timestamp = 1000;
+    for (int i = 0; i < 60; i++) {
+        timestamp += (int64_t)kb_prng_below(&p, 40) - 12; /* producers' clocks go back, too */
+        ck_assert_int_eq(lw_append(&l, i / 20, 1 + i % 4, 50, timestamp), 0);
+    }
+    lw_settle(&l);
+    for (int round = 0; round < 2; round++) {
+        int64_t end = log_end_offset(l.log);
+        for (int64_t t = 950; t < timestamp + 60; t += 17)
+            check_time(&l, t, end);
+        for (int64_t bound = 0; bound <= end; bound += 5) {
+            check_time(&l, 1150, bound);
+            check_time(&l, LOG_TIME_MAX, bound);
+        }
+        if (round == 0) {
+            lw_kill(&l);
+            lw_open(&l, false, end);
+        }
+        log_set_start_offset(l.log, 20);
+    }
+    lw_release(&l);
+}
+END_TEST
+
+UNIT_MAIN("log_cut", truncate__is_visible_at_once_and_durable_when_done, truncate__at_every_batch,
+          truncate__inside_a_batch_drops_all_of_it, truncate__pending_writes_report_nothing,
+          truncate__a_read_under_way_sees_the_new_log, reset__begins_anew,
+          reset__a_crash_at_any_call_leaves_old_or_empty, retention__by_size,
+          retention__by_time_rolls_the_active_segment, start_offset__removes_whole_segments_below,
+          offset_for_time__agrees_with_a_plain_search)
