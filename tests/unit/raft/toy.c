@@ -99,6 +99,9 @@ static void op_to_image(struct toy *t, int n, const struct toy_op *op)
     case TOY_OP_HARD:
         toy_judge_hard(t, n, &op->hard);
         d->hard = op->hard;
+        /* Recovery finds the damage again until the bar it led to is on disk. */
+        t->nodes[n].vote_damaged = false;
+        t->nodes[n].log_state = RAFT_LOG_WHOLE;
         break;
     case TOY_OP_TRUNCATE:
         toy_log_truncate(&d->log, op->index);
@@ -448,8 +451,8 @@ void toy_start(struct toy *t, int n)
     node->commit_seen = 0;
     node->role = RAFT_OBSERVER;
     node->core = core_of(t, node);
-    node->log_state = RAFT_LOG_WHOLE;
-    node->vote_damaged = false;
+    if (node->log_state == RAFT_LOG_CUT)
+        node->log_state = RAFT_LOG_WHOLE;
     toy_say(t, "n%d starts with %" PRIu64 " entries' end, term=%" PRIu64, n + 1,
             toy_log_last(&node->log), node->disk.hard.term);
     (void)toy_step(t, n, (struct raft_input){.kind = RAFT_IN_TICK});
