@@ -391,9 +391,6 @@ void node_dispatch(struct node *n, const struct node_message *msg)
     case KVORUM__PEER_MESSAGE__BODY_DURABLE_REPORT:
         node_replicate_durable(n, msg);
         break;
-    case KVORUM__PEER_MESSAGE__BODY_LEADER_ROUND:
-        node_replicate_round(n, msg);
-        break;
     default:
         kb_log_rate_warn(&n->link_rate, node_now(n), "link",
                          "event=unexpected_message peer=%d body=%d", msg->peer->id,

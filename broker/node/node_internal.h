@@ -393,7 +393,6 @@ enum kw_error node_partition_check_leader(struct node_partition *p, int32_t curr
 
 void node_replicate_fetch(struct node *n, const struct node_message *msg);   /* FetchRequest */
 void node_replicate_durable(struct node *n, const struct node_message *msg); /* DurableReport */
-void node_replicate_round(struct node *n, const struct node_message *msg);   /* LeaderRound */
 void node_replicate_link_closed(struct node *n, struct node_link *l);
 void node_replicate_link_free(struct node_link *l);
 void node_replicate_forget(struct node_partition *p); /* role changed, or it leaves */
