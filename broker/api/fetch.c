@@ -68,9 +68,11 @@ static void fill_partition(struct fetch_item *it, struct kw_fetch_response_parti
     w->high_watermark = it->read.high_watermark;
     w->last_stable_offset = it->read.last_stable_offset;
     w->log_start_offset = it->read.log_start_offset;
-    w->diverging_epoch.epoch = it->read.diverging_epoch;
-    w->diverging_epoch.end_offset = it->read.diverging_end_offset;
-    if (it->moved) {
+    if (version >= 12) {
+        w->diverging_epoch.epoch = it->read.diverging_epoch;
+        w->diverging_epoch.end_offset = it->read.diverging_end_offset;
+    }
+    if (it->moved && version >= 12) {
         w->current_leader.leader_id = it->leader_id;
         w->current_leader.leader_epoch = it->leader_epoch;
     }

@@ -30,12 +30,23 @@ struct list_op {
 
 API_WRITER(write_response, kw_list_offsets_response_write, kw_list_offsets_response)
 
+/* Versions below 4 have no place for the epoch. */
+static void drop_epochs(struct kw_list_offsets_response *resp)
+{
+    for (int32_t i = 0; i < resp->topics_count; i++) {
+        for (int32_t k = 0; k < resp->topics[i].partitions_count; k++)
+            resp->topics[i].partitions[k].leader_epoch = -1;
+    }
+}
+
 static void finish(struct list_op *op)
 {
     if (op->pending > 0 || !op->started)
         return;
     op->rq->op = NULL;
     op->rq->cancel = NULL;
+    if (op->rq->header.api_version < 4)
+        drop_epochs(&op->resp);
     node_request_reply(op->rq, write_response, &op->resp);
 }
 

@@ -96,7 +96,7 @@ static void on_appended(struct node_append_op *append)
         a->log_start_offset = append->log_start_offset;
     } else {
         a->error_message = kw_str_of(append->error_text);
-        if (append->error == KW_NOT_LEADER_OR_FOLLOWER)
+        if (append->error == KW_NOT_LEADER_OR_FOLLOWER && op->rq->header.api_version >= 10)
             add_leader(it);
     }
     if (append->bad_record >= 0 && append->error != KW_NONE && op->rq != NULL) {

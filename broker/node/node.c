@@ -21,6 +21,20 @@ static const struct node_listener_config *find_controller_listener(const struct 
     return NULL;
 }
 
+/* Without configured voters a node is a cluster of its own. */
+static void default_voters(struct node *n)
+{
+    if (n->config.voters_count > 0 || n->config.observer || n->controller_listener == NULL)
+        return;
+    n->config.voters = kb_realloc(n->config.voters, sizeof(n->config.voters[0]));
+    n->config.voters[0] = (struct node_voter_config){
+        .id = n->config.node_id,
+        .host = kb_strdup(n->controller_listener->advertised_host),
+        .port = n->controller_listener->advertised_port,
+    };
+    n->config.voters_count = 1;
+}
+
 struct node *node_new(struct kb_env *env, const struct node_config *config)
 {
     struct node *n = kb_new(struct node);
@@ -31,6 +45,7 @@ struct node *node_new(struct kb_env *env, const struct node_config *config)
         (size_t)(n->config.memory_max_bytes / 100 * CLIENT_SHARE_PERCENT);
     n->data_budget.limit_bytes = (size_t)(n->config.memory_max_bytes / 100 * DATA_SHARE_PERCENT);
     n->controller_listener = find_controller_listener(n);
+    default_voters(n);
     node_static_configs_init(n);
     n->fenced = true;
     LIST_INIT(&n->accepted_links);

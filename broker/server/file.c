@@ -15,6 +15,7 @@ void srv_files_init(struct srv_files *fs, size_t open_max)
     (void)pthread_mutex_init(&fs->lock, NULL);
     (void)pthread_cond_init(&fs->opened, NULL);
     TAILQ_INIT(&fs->lru);
+    LIST_INIT(&fs->held);
 }
 
 /* Out of the cache, under the lock. Returns the descriptor to close, or -1 while it is pinned. */
@@ -37,6 +38,13 @@ void srv_files_release(struct srv_files *fs)
         int fd = detach(fs, TAILQ_FIRST(&fs->lru));
         KB_ASSERT(fd >= 0);
         (void)close(fd);
+    }
+    struct srv_held *h = NULL;
+    while ((h = LIST_FIRST(&fs->held)) != NULL) {
+        LIST_REMOVE(h, entries);
+        (void)close(h->fd);
+        (void)kb_free(h->path);
+        (void)kb_free(h);
     }
     (void)pthread_cond_destroy(&fs->opened);
     (void)pthread_mutex_destroy(&fs->lock);

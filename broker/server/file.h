@@ -31,12 +31,19 @@ struct srv_file {
     _Atomic bool failed; /* a write or sync failed: its later writes are refused */
 };
 
+/* A file this broker keeps locked (kb_fs_lock). */
+struct srv_held {
+    char *path;
+    int fd;
+    LIST_ENTRY(srv_held) entries;
+};
 struct srv_files {
     pthread_mutex_t lock;
     pthread_cond_t opened;
     struct srv_open_list lru; /* most recently used first */
     size_t open_count;
     size_t open_max;
+    LIST_HEAD(, srv_held) held; /* under lock */
 };
 void srv_files_init(struct srv_files *fs, size_t open_max);
 /* Closes what is cached; nothing may be pinned. */

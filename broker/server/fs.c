@@ -7,11 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "broker/server/file.h"
 #include "broker/server/timer.h"
 #include "proto/base/err.h"
 #include "proto/base/mem.h"
@@ -267,7 +269,63 @@ static uint64_t fs_now_ms(struct kb_fs *fs)
     return srv_now_us() / 1000;
 }
 
+/* ---- locks: flock on a descriptor of its own, so that two brokers of one process exclude each
+ * other too ---- */
+
+static struct srv_held *find_held(struct srv_files *files, const char *path)
+{
+    struct srv_held *h = NULL;
+    LIST_FOREACH(h, &files->held, entries)
+    {
+        if (strcmp(h->path, path) == 0)
+            return h;
+    }
+    return NULL;
+}
+
+static int lock_file(struct srv_files *files, const char *path)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return kb_err_from_errno(errno);
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        int r = errno == EWOULDBLOCK ? -KB_EBUSY : kb_err_from_errno(errno);
+        (void)close(fd);
+        return r;
+    }
+    struct srv_held *h = kb_new(struct srv_held);
+    h->path = kb_strdup(path);
+    h->fd = fd;
+    LIST_INSERT_HEAD(&files->held, h, entries);
+    return 0;
+}
+
+static int fs_lock(struct kb_fs *fs, const char *path)
+{
+    struct srv_files *files = ((struct srv_fs *)fs)->files;
+    (void)pthread_mutex_lock(&files->lock);
+    int r = find_held(files, path) != NULL ? 0 : lock_file(files, path);
+    (void)pthread_mutex_unlock(&files->lock);
+    return r;
+}
+
+static void fs_unlock(struct kb_fs *fs, const char *path)
+{
+    struct srv_files *files = ((struct srv_fs *)fs)->files;
+    (void)pthread_mutex_lock(&files->lock);
+    struct srv_held *h = find_held(files, path);
+    if (h != NULL) {
+        LIST_REMOVE(h, entries);
+        (void)close(h->fd);
+        (void)kb_free(h->path);
+        (void)kb_free(h);
+    }
+    (void)pthread_mutex_unlock(&files->lock);
+}
+
 static const struct kb_fs_ops ops = {
+    .lock = fs_lock,
+    .unlock = fs_unlock,
     .open = fs_open,
     .close = fs_close,
     .pread = fs_pread,
@@ -289,7 +347,8 @@ static const struct kb_fs_ops ops = {
     .now_ms = fs_now_ms,
 };
 
-void srv_fs_init(struct kb_fs *fs)
+void srv_fs_init(struct srv_fs *fs, struct srv_files *files)
 {
-    fs->ops = &ops;
+    fs->fs.ops = &ops;
+    fs->files = files;
 }

@@ -3,7 +3,14 @@
 
 #include "proto/base/env.h"
 
-/* kb_fs over POSIX. Holds no state: any number of jobs may use their own at the same time. */
-void srv_fs_init(struct kb_fs *fs);
+struct srv_files;
+
+/* kb_fs over POSIX. Any number of jobs may use their own at the same time; they share the broker's
+ * list of locked files, which has a mutex. */
+struct srv_fs {
+    struct kb_fs fs;
+    struct srv_files *files;
+};
+void srv_fs_init(struct srv_fs *fs, struct srv_files *files);
 
 #endif

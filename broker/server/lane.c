@@ -313,9 +313,9 @@ static void run_writes(struct srv_lane *l, const struct srv_lane_entry *entries,
 
 static void run_job(struct srv_lane *l, struct kb_job *job)
 {
-    struct kb_fs fs;
-    srv_fs_init(&fs);
-    int r = job->run(job, &fs);
+    struct srv_fs fs;
+    srv_fs_init(&fs, l->files);
+    int r = job->run(job, &fs.fs);
     struct srv_post post = {srv_lane_callbacks.job_done, job, r};
     srv_mailbox_post(l->mailbox, &post, 1);
 }

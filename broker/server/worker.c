@@ -49,9 +49,9 @@ static void run_read(struct srv_workers *w, struct kb_read *r)
 
 static void run_job(struct srv_workers *w, struct kb_job *job)
 {
-    struct kb_fs fs;
-    srv_fs_init(&fs);
-    int r = job->run(job, &fs);
+    struct srv_fs fs;
+    srv_fs_init(&fs, w->files);
+    int r = job->run(job, &fs.fs);
     struct srv_post post = {srv_worker_job_done, job, r};
     srv_mailbox_post(w->mailbox, &post, 1);
 }
