@@ -1,0 +1,157 @@
+/* What clients are told: a leader in epoch 5 with ten records of epoch 3 and a HW that may trail,
+ * and a follower that serves readers near it. */
+#include "tests/unit/replica/toy.h"
+
+static struct toy_node t;
+static struct toy_image m;
+static struct rep_read_answer got;
+
+static void start(int32_t id, int64_t hw)
+{
+    toy_node_free(&t);
+    toy_node_init(&t, id, 3, 10, hw);
+    t.controller_heard_ms = 1000;
+    toy_image_init(&m);
+    toy_node_image(&t, &m.image, 1000);
+}
+
+static enum rep_read_result read_at(int64_t offset, uint64_t now_ms)
+{
+    struct rep_read read = {.offset = offset,
+                            .leader_epoch = -1,
+                            .last_epoch = -1,
+                            .last_stable = 4,
+                            .from_follower = t.config.node_id == 2};
+    return rep_consumer_read(t.rep, &read, now_ms, &got);
+}
+
+START_TEST(read__ends_at_the_hw)
+{ /* P10 */
+    start(1, 6);
+    ck_assert_int_eq(read_at(0, 1001), REP_READ_OK);
+    ck_assert_int_eq(got.bound, 6);
+    ck_assert_int_eq(got.high_watermark, 6);
+    ck_assert_int_eq(read_at(5, 1001), REP_READ_OK);
+    ck_assert_int_eq(read_at(6, 1001), REP_READ_WAIT);
+}
+END_TEST
+
+START_TEST(read__committed_ends_at_the_last_stable_offset)
+{
+    struct rep_read read = {.offset = 4,
+                            .leader_epoch = 5,
+                            .last_epoch = -1,
+                            .isolation = REP_READ_COMMITTED,
+                            .last_stable = 4};
+    start(1, 6);
+    ck_assert_int_eq(rep_consumer_read(t.rep, &read, 1001, &got), REP_READ_WAIT);
+    ck_assert_int_eq(got.bound, 4);
+    read.last_stable = 9; /* never above the HW */
+    ck_assert_int_eq(rep_consumer_read(t.rep, &read, 1001, &got), REP_READ_OK);
+    ck_assert_int_eq(got.bound, 6);
+}
+END_TEST
+
+START_TEST(read__new_leader_never_says_out_of_range)
+{ /* 10.1, P5 */
+    int64_t offset;
+    start(1, 6);
+    ck_assert_int_eq(read_at(8, 1001), REP_READ_WAIT);
+    ck_assert_int_eq(read_at(12, 1001), REP_READ_WAIT);
+    ck_assert_int_eq(rep_latest(t.rep, REP_READ_UNCOMMITTED, 4, &offset), REP_READ_NOT_AVAILABLE);
+    start(1, 10); /* HW at the epoch's start */
+    ck_assert_int_eq(read_at(12, 1001), REP_READ_OUT_OF_RANGE);
+    ck_assert_int_eq(rep_latest(t.rep, REP_READ_UNCOMMITTED, 4, &offset), REP_READ_OK);
+    ck_assert_int_eq(offset, 10);
+    ck_assert_int_eq(rep_latest(t.rep, REP_READ_COMMITTED, 4, &offset), REP_READ_OK);
+    ck_assert_int_eq(offset, 4);
+}
+END_TEST
+
+START_TEST(read__between_hw_and_end_waits)
+{
+    start(1, 10);
+    toy_node_append(&t, 3, false, 1001);
+    ck_assert_int_eq(read_at(12, 1002), REP_READ_WAIT);
+    ck_assert_int_eq(read_at(13, 1002), REP_READ_WAIT);
+    ck_assert_int_eq(read_at(14, 1002), REP_READ_OUT_OF_RANGE);
+}
+END_TEST
+
+START_TEST(read__below_the_log_start_is_out_of_range)
+{
+    start(1, 10);
+    t.log.start = 3;
+    rep_on_log_start(t.rep, 3, 3, 1001, &t.fx);
+    ck_assert_int_eq(read_at(2, 1002), REP_READ_OUT_OF_RANGE);
+    ck_assert_int_eq(got.log_start, 3);
+}
+END_TEST
+
+START_TEST(read__epochs_are_checked_first)
+{ /* P15, KIP-320 */
+    struct rep_read read = {.offset = 0, .leader_epoch = 4, .last_epoch = -1};
+    start(1, 10);
+    ck_assert_int_eq(rep_consumer_read(t.rep, &read, 1001, &got), REP_READ_FENCED_EPOCH);
+    read.leader_epoch = 6;
+    ck_assert_int_eq(rep_consumer_read(t.rep, &read, 1001, &got), REP_READ_UNKNOWN_EPOCH);
+    ck_assert_int_eq(rep_check_epoch(t.rep, 5, false), REP_READ_OK);
+    ck_assert_int_eq(rep_check_epoch(t.rep, -1, false), REP_READ_OK);
+    toy_image_elect(&m, 3);
+    toy_node_image(&t, &m.image, 1002);
+    ck_assert_int_eq(rep_check_epoch(t.rep, -1, false), REP_READ_NOT_LEADER);
+    ck_assert_int_eq(rep_check_epoch(t.rep, -1, true), REP_READ_OK);
+    ck_assert_int_eq(rep_check_epoch(t.rep, 5, true), REP_READ_FENCED_EPOCH);
+}
+END_TEST
+
+START_TEST(read__past_a_truncation_is_told)
+{ /* KIP-320: the reader was at 12 of epoch 4, which this log never had */
+    struct rep_read read = {.offset = 12, .leader_epoch = 5, .last_epoch = 4};
+    start(1, 10);
+    ck_assert_int_eq(rep_consumer_read(t.rep, &read, 1001, &got), REP_READ_DIVERGING);
+    ck_assert_int_eq(got.diverging.epoch, 3);
+    ck_assert_int_eq(got.diverging.end_offset, 10);
+    read.last_epoch = 3;
+    read.offset = 10;
+    ck_assert_int_eq(rep_consumer_read(t.rep, &read, 1001, &got), REP_READ_WAIT);
+    read.last_epoch = 7; /* above all that is known */
+    ck_assert_int_eq(rep_consumer_read(t.rep, &read, 1001, &got), REP_READ_OUT_OF_RANGE);
+}
+END_TEST
+
+START_TEST(read__cut_off_leader_serves_but_does_not_park)
+{ /* 3.7 */
+    start(1, 6);
+    ck_assert_int_eq(read_at(3, 5000), REP_READ_OK);
+    ck_assert_int_eq(read_at(6, 5000), REP_READ_NOT_LEADER);
+}
+END_TEST
+
+START_TEST(read__from_a_follower_ends_at_what_it_knows)
+{ /* 10.1, KIP-392 */
+    start(2, 6);
+    ck_assert_int_eq(read_at(3, 1001), REP_READ_OK);
+    ck_assert_int_eq(got.bound, 6);
+    ck_assert_int_eq(read_at(6, 1001), REP_READ_WAIT);
+    ck_assert_int_eq(read_at(7, 1001), REP_READ_NOT_AVAILABLE);
+    struct rep_read read = {.offset = 3, .leader_epoch = -1, .last_epoch = -1};
+    ck_assert_int_eq(rep_consumer_read(t.rep, &read, 1001, &got), REP_READ_NOT_LEADER);
+}
+END_TEST
+
+START_TEST(names__are_all_there)
+{
+    for (int s = 0; s < REP_STATE_MAX_; s++)
+        ck_assert_str_ne(rep_state_name((enum rep_state)s), "?");
+    for (int r = 0; r <= REP_REPORT_METADATA_BACKWARDS; r++)
+        ck_assert_str_ne(rep_report_name((enum rep_report)r), "?");
+    ck_assert_str_eq(rep_state_name(REP_STATE_MAX_), "?");
+}
+END_TEST
+
+UNIT_MAIN("replica read", read__ends_at_the_hw, read__committed_ends_at_the_last_stable_offset,
+          read__new_leader_never_says_out_of_range, read__between_hw_and_end_waits,
+          read__below_the_log_start_is_out_of_range, read__epochs_are_checked_first,
+          read__past_a_truncation_is_told, read__cut_off_leader_serves_but_does_not_park,
+          read__from_a_follower_ends_at_what_it_knows, names__are_all_there)
