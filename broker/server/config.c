@@ -11,6 +11,8 @@
 #include "proto/base/err.h"
 #include "proto/base/mem.h"
 
+#define UNKNOWN_KEYS_NAMED 20
+
 static const char *const source_names[] = {
     [SRV_FROM_DEFAULT] = "default",
     [SRV_FROM_FILE] = "file",
@@ -112,10 +114,13 @@ void srv_config_set(struct srv_config *c, const char *key, const char *value,
 {
     int index = srv_key_find(key);
     if (index < 0) {
-        if (srv_ignored_key_find(key) != NULL) {
-            note_ignored(c, key);
+        const struct srv_ignored_key *ignored = srv_ignored_key_find(key);
+        if (ignored != NULL) {
+            note_ignored(c, ignored->name);
             return;
         }
+        if (++c->unknown_count > UNKNOWN_KEYS_NAMED)
+            return;
         const char *nearest = srv_key_nearest(key);
         srv_config_warn(c, "%s: unknown key %s is ignored%s%s%s", where, key,
                         nearest != NULL ? ". Did you mean " : "", nearest != NULL ? nearest : "",
@@ -317,6 +322,9 @@ void srv_config_finish(struct srv_config *c)
     finish_limits(c);
     srv_config_finish_node(c);
     srv_config_finish_listeners(c);
+    if (c->unknown_count > UNKNOWN_KEYS_NAMED)
+        srv_config_warn(c, "%zu more unknown keys are ignored",
+                        c->unknown_count - UNKNOWN_KEYS_NAMED);
     if (c->ignored_count == 0)
         return;
     struct kb_buf list = {0};

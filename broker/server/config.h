@@ -60,6 +60,7 @@ struct srv_config {
     char **ignored;                  /* Kafka keys set that do nothing here, each once */
     size_t ignored_count;
     size_t ignored_capacity;
+    size_t unknown_count;
     bool anything_set; /* any key, from anywhere */
 
     /* Filled by srv_config_finish. */

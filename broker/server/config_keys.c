@@ -218,6 +218,10 @@ static size_t distance(const char *a, const char *b)
 
 static void consider(const char *name, const char *candidate, const char **best, size_t *best_size)
 {
+    size_t a = strlen(name);
+    size_t b = strlen(candidate);
+    if ((a > b ? a - b : b - a) >= *best_size)
+        return; /* so many insertions alone */
     size_t d = distance(name, candidate);
     if (d < *best_size) {
         *best = candidate;

@@ -172,7 +172,7 @@ static const struct srv_ignored_key keys[] = {
 };
 
 static const struct srv_ignored_key per_listener = {
-    "listener.name.", "a setting of one listener's TLS, SASL or limits"};
+    "listener.name.*", "a setting of one listener's TLS, SASL or limits"};
 
 const struct srv_ignored_key *srv_ignored_keys(size_t *ret_count)
 {
@@ -186,5 +186,6 @@ const struct srv_ignored_key *srv_ignored_key_find(const char *name)
         if (strcmp(keys[i].name, name) == 0)
             return &keys[i];
     }
-    return strncmp(name, per_listener.name, strlen(per_listener.name)) == 0 ? &per_listener : NULL;
+    return strncmp(name, per_listener.name, strlen(per_listener.name) - 1) == 0 ? &per_listener
+                                                                                : NULL;
 }
