@@ -118,6 +118,12 @@ static void send_finish(struct quorum_send *s, int result)
         (int64_t)s->from_index >= log_written_offset(q->log))
         return; /* not written yet: on_written tries again */
     if (result == LOG_READ_OK && s->read.records.size > 0) {
+        /* from_index may lie inside a batch; what travels begins with the whole of it (raft.h). */
+        s->header.prev.index = (uint64_t)s->read.first_offset - 1;
+        s->header.prev.term = raft_core_term_at(q->core, s->header.prev.index);
+        result = s->header.prev.index == 0 || s->header.prev.term != 0 ? result : -KB_ENOENT;
+    }
+    if (result == LOG_READ_OK && s->read.records.size > 0) {
         last = (uint64_t)s->read.next_offset - 1;
         quorum_send_message(q, &s->header, &s->read.records);
         s->read.records = (struct kb_chain){0};
@@ -713,8 +719,13 @@ void quorum_loaded(struct node_quorum *q, int result, const char *what)
         q->snapshot.index < (uint64_t)log_end_offset(q->log))
         start = (int64_t)q->snapshot.index + 1;
     q->scan.offset = start;
-    if (q->snapshot.index >= (uint64_t)log_end_offset(q->log) && q->snapshot.index > 0) {
-        /* The log ends before the snapshot: a crash during an install. It begins anew behind it. */
+    int32_t epoch = log_epoch_at(q->log, (int64_t)q->snapshot.index);
+    bool holds = q->snapshot.index + 1 <= (uint64_t)log_start_offset(q->log) ||
+                 epoch == (int32_t)q->snapshot.term;
+    if (q->snapshot.index > 0 &&
+        (q->snapshot.index >= (uint64_t)log_end_offset(q->log) || !holds)) {
+        /* The log ends before the snapshot, or is another one there: a crash during an install. It
+         * begins anew behind it. */
         q->generation = 0;
         op_add(q, QUORUM_RESET)->index = q->snapshot.index;
         q->scan.offset = (int64_t)q->snapshot.index + 1;
