@@ -189,6 +189,7 @@ static void give_up(struct meta_plan *plan, const struct meta_partition *p, int3
     meta_change_begin(&ch, p);
     if (damaged) {
         meta_change_disqualify(&ch, plan, broker_id);
+        meta_session_mark(plan->c, p, broker_id, META_LOG_DAMAGED);
         meta_note(plan->result, "event=replica_damaged tp=" META_TP " broker=%d", META_TP_ARGS(p),
                   broker_id);
     }

@@ -93,6 +93,9 @@ static void partition_replayed(struct meta_controller *c, const struct meta_delt
     const struct meta_partition *p = meta_image_partition(c->image, &d->topic_id, d->index);
     if (p->leader >= 0 && p->leader != p->replicas[0] && meta_partition_in_isr(p, p->replicas[0]))
         c->unbalanced = true;
+    /* A member has what was acknowledged, whatever its recovery once found. */
+    for (size_t i = 0; i < p->isr_count; i++)
+        meta_session_mark(c, p, p->isr[i], META_LOG_WHOLE);
     if (p->leader < 0)
         return;
     for (size_t i = 0; i < c->waits_count; i++) {

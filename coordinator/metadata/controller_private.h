@@ -95,6 +95,10 @@ const struct meta_log_report *meta_session_report(const struct meta_controller *
 /* Take over reports (copied and sorted). */
 void meta_session_set_reports(struct meta_session *s, uint64_t broker_epoch,
                               const struct meta_log_report *reports, size_t count);
+/* What the broker's replica is worth from now on: damaged as it says itself (2.8), whole again once
+ * it is in an ISR. Nothing when its reports are not known. */
+void meta_session_mark(struct meta_controller *c, const struct meta_partition *p, int32_t broker_id,
+                       enum meta_log_state state);
 int meta_report_order(const void *a, const void *b);
 
 /* ---- change.c -----------------------------------------------------------------------------------

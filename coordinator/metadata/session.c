@@ -170,7 +170,7 @@ bool meta_controller_broker_heard(const struct meta_controller *c, int32_t broke
 uint64_t meta_controller_deadline(const struct meta_controller *c)
 {
     uint64_t deadline = c->scanning ? c->scan_until_ms : META_NEVER;
-    if (c->recheck_stall || (c->recheck_all && !c->scanning))
+    if (!c->scanning && (c->recheck_stall || c->recheck_all))
         return 0;
     for (size_t i = 0; i < c->image->brokers_count; i++) {
         const struct meta_broker *b = c->image->brokers[i];
@@ -223,4 +223,28 @@ const struct meta_log_report *meta_session_report(const struct meta_controller *
     if (s->reports_count > 0)
         found = bsearch(&key, s->reports, s->reports_count, sizeof(key), meta_report_order);
     return found == NULL && p->assigned_index > b->epoch ? &fresh : found;
+}
+
+void meta_session_mark(struct meta_controller *c, const struct meta_partition *p, int32_t broker_id,
+                       enum meta_log_state state)
+{
+    const struct meta_log_report *known = meta_session_report(c, p, broker_id);
+    if (known == NULL || known->state == state)
+        return;
+    struct meta_session *s = meta_session_find(c, broker_id);
+    struct meta_log_report mark = *known;
+    mark.topic_id = p->topic->id;
+    mark.partition = p->index;
+    mark.state = state;
+    size_t at = 0;
+    while (at < s->reports_count && meta_report_order(&s->reports[at], &mark) < 0)
+        at++;
+    if (at == s->reports_count || meta_report_order(&s->reports[at], &mark) != 0) {
+        s->reports = kb_realloc(s->reports,
+                                (s->reports_count + 1) * sizeof(struct meta_log_report));
+        memmove(&s->reports[at + 1], &s->reports[at],
+                (s->reports_count - at) * sizeof(struct meta_log_report));
+        s->reports_count++;
+    }
+    s->reports[at] = mark;
 }

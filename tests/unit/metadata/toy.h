@@ -66,6 +66,8 @@ struct toy_start {
     const char *boot_id;
 };
 int16_t toy_start(struct toy *t, int32_t id, const struct toy_start *how);
+/* The living incarnation registers again, as with every new controller (rule 8.3); all whole. */
+void toy_report_again(struct toy *t, int32_t id);
 /* Unfence it by a heartbeat. */
 void toy_unfence(struct toy *t, int32_t id);
 /* toy_start + toy_unfence, clean. */
