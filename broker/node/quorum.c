@@ -393,7 +393,8 @@ void node_quorum_message(struct node *n, const struct node_message *msg)
         return;
     int r = quorum_message_read(msg->m->raft, &m);
     if (r == 0 && m.kind == RAFT_MSG_APPEND && msg->payload.size > 0) {
-        entries = kb_new_array(struct raft_entry, RAFT_ENTRIES_MAX);
+        /* A batch is never smaller than its head, and check_entries has the limit. */
+        entries = kb_new_array(struct raft_entry, msg->payload.size / KW_BATCH_HEAD_BYTES + 1);
         r = check_entries(msg->payload, entries);
         m.entries = entries;
         m.n_entries = r > 0 ? (size_t)r : 0;
