@@ -6,6 +6,7 @@ enum {
     RETRY_MS = 100,
     REPORT_RETRY_MS = 500,
     CALL_TIMEOUT_MS = 1500, /* an answer this late is not waited for */
+    PROPOSE_RETRY_MS = 50,  /* after a lost proposal; a new controller ends the wait */
     EXIT_AFTER_MS = 1000,   /* after a failed disk: time to hand leaderships over */
     DEAD_LINK_MS = 1000,    /* rule 4.8 */
     ALTER_ITEMS_MAX = 1000,
@@ -32,6 +33,7 @@ struct node_lifecycle {
     void (*stopped)(struct node *);
     uint64_t exit_ms;             /* a disk failed: leave then */
     struct kb_timer *flush_timer; /* proposals and reports of this round */
+    uint64_t flush_ms;            /* not before: a proposal was lost, e.g. without a controller */
     struct kb_timer *beat_timer;
     LIST_HEAD(, alter_call) alters;
     LIST_HEAD(, ids_call) ids;
@@ -448,6 +450,8 @@ static void on_altered(void *arg, const Kvorum__PeerMessage *answer, struct kb_b
         } else if (r != NULL && r->error == KW_STALE_BROKER_EPOCH) {
             result = REP_PROPOSAL_STALE;
         }
+        if (result == REP_PROPOSAL_LOST)
+            n->lifecycle->flush_ms = node_now(n) + PROPOSE_RETRY_MS;
         alter_answer(n, &c->items[i], result);
     }
     alter_free(c);
@@ -587,8 +591,10 @@ static void on_flush_timer(void *arg)
 
 static void flush_soon(struct node *n)
 {
+    uint64_t now = node_now(n);
+    uint64_t from = n->lifecycle->flush_ms;
     if (!kb_timer_armed(n->lifecycle->flush_timer))
-        kb_timer_arm(n->lifecycle->flush_timer, 0);
+        kb_timer_arm(n->lifecycle->flush_timer, from > now ? from - now : 0);
 }
 
 void node_lifecycle_propose(struct node_partition *p)
@@ -600,9 +606,13 @@ void node_lifecycle_propose(struct node_partition *p)
 /* A new controller: what was proposed to the old one is proposed again. */
 void node_lifecycle_repropose(struct node *n)
 {
+    struct node_lifecycle *y = n->lifecycle;
     struct alter_call *c = NULL;
-    LIST_FOREACH(c, &n->lifecycle->alters, entries)
+    LIST_FOREACH(c, &y->alters, entries)
     c->deadline_ms = 0;
+    y->flush_ms = 0;
+    if (kb_timer_armed(y->flush_timer))
+        kb_timer_arm(y->flush_timer, 0);
 }
 
 void node_lifecycle_report(struct node_partition *p, enum rep_report report)
