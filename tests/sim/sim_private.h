@@ -120,8 +120,10 @@ struct sim_world {
     sim_down_fn *down_fn;
     void *down_arg;
     uint64_t events;
+    uint64_t standstill; /* events since the clock moved */
     uint64_t hash;
     FILE *trace;
+    bool trace_events;
 };
 
 /* A lane's worker: rounds of writes, or one job. */

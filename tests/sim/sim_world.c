@@ -222,6 +222,8 @@ struct sim_host *sim_world_host(const struct sim_world *w, size_t index)
 
 /* ---- running ---- */
 
+#define SIM_STANDSTILL_MAX 100000 /* events while the clock stands still */
+
 bool sim_world_step(struct sim_world *w)
 {
     if (w->heap_count == 0)
@@ -229,6 +231,8 @@ bool sim_world_step(struct sim_world *w)
     struct sim_event *ev = w->heap[0];
     heap_remove(w, ev);
     KB_ASSERT(ev->at_us >= w->now_us);
+    w->standstill = ev->at_us == w->now_us ? w->standstill + 1 : 0;
+    KB_ASSERT(w->standstill < SIM_STANDSTILL_MAX); /* somebody goes in circles */
     w->now_us = ev->at_us;
     struct sim_env *e = ev->env;
     if (e != NULL && e->down)
@@ -318,7 +322,7 @@ void sim_trace(struct sim_world *w, enum sim_kind kind, const struct sim_env *en
     uint64_t where = env != NULL ? (env->host->index + 1) << 32 | env->life : 0;
     hash_add(w, (uint64_t)kind << 56 ^ where);
     hash_add(w, detail);
-    if (w->trace != NULL)
+    if (w->trace != NULL && w->trace_events)
         fprintf(w->trace, "%10.3f %s%s%.0u %s %llx\n", (double)w->now_us / 1000.0,
                 env != NULL ? env->host->name : "world", env != NULL ? "." : "",
                 env != NULL ? env->life : 0, kind_names[kind], (unsigned long long)detail);
@@ -334,9 +338,10 @@ uint64_t sim_world_event_count(const struct sim_world *w)
     return w->events;
 }
 
-void sim_world_trace_to(struct sim_world *w, FILE *out)
+void sim_world_trace_to(struct sim_world *w, FILE *out, bool events)
 {
     w->trace = out;
+    w->trace_events = events;
 }
 
 void sim_world_note(struct sim_world *w, const char *format, ...)

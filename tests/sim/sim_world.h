@@ -79,8 +79,8 @@ void sim_world_on_down(struct sim_world *w, sim_down_fn *fn, void *arg);
 /* Digest of all events so far, with the bytes they carried. */
 uint64_t sim_world_trace_hash(const struct sim_world *w);
 uint64_t sim_world_event_count(const struct sim_world *w);
-/* Print each event to out (NULL = stop). */
-void sim_world_trace_to(struct sim_world *w, FILE *out);
+/* Print notes, and with events each event too, to out (NULL = stop). */
+void sim_world_trace_to(struct sim_world *w, FILE *out, bool events);
 /* A line of the driver's own in the trace and its digest. */
 void sim_world_note(struct sim_world *w, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

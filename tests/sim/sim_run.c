@@ -1,0 +1,421 @@
+#include "tests/sim/sim_run.h"
+
+#include <string.h>
+#include <time.h>
+
+#include "proto/base/assert.h"
+#include "proto/base/log.h"
+#include "proto/base/mem.h"
+#include "proto/kafka/messages.h"
+#include "tests/sim/sim_consumer.h"
+#include "tests/sim/sim_net.h"
+#include "tests/sim/sim_producer.h"
+
+#define RUN_START_LIMIT_MS 20000
+#define RUN_WORK_MS 20000
+#define RUN_HEAL_LIMIT_MS 40000
+#define RUN_READ_LIMIT_MS 20000
+#define RUN_COMPARE_MS 1000
+#define RUN_ACKED_MIN 200
+#define RUN_FAULTS_MIN 3
+#define RUN_PRODUCERS 4
+
+struct run {
+    const struct sim_run_options *options;
+    struct sim_checks checks;
+    struct sim_world *world;
+    struct sim_topics topics;
+    uint32_t partitions;
+    struct sim_cluster *cluster;
+    struct sim_history *history;
+    struct sim_faults *faults;
+    struct sim_env *clients[2];
+    struct sim_client *admin;
+    bool asking;
+    uint64_t created; /* topics, as a mask */
+    struct sim_producer *producers[RUN_PRODUCERS];
+    struct sim_consumer *consumers[2];
+    const char *reader; /* the final reader whose records come in */
+    const char *bootstrap[SIM_CLUSTER_NODES_MAX];
+    size_t bootstrap_count;
+};
+
+static struct sim_client_options client_options(struct run *run)
+{
+    return (struct sim_client_options){.topics = &run->topics,
+                                       .bootstrap = run->bootstrap,
+                                       .bootstrap_count = run->bootstrap_count,
+                                       .port = SIM_CLUSTER_PORT,
+                                       .request_timeout_ms = 3000,
+                                       .client_id = "sim"};
+}
+
+/* ---- the admin: makes the topics, watches their ISRs ---- */
+
+static void take_created(void *arg, const void *response)
+{
+    struct run *run = arg;
+    const struct kw_create_topics_response *rs = response;
+    run->asking = false;
+    for (int32_t i = 0; rs != NULL && i < rs->topics_count; i++) {
+        int16_t error = rs->topics[i].error_code;
+        for (uint32_t t = 0; t < run->topics.count; t++) {
+            if (kw_str_is(rs->topics[i].name, run->topics.topic[t].name) &&
+                (error == KW_NONE || error == KW_TOPIC_ALREADY_EXISTS))
+                run->created |= UINT64_C(1) << t;
+        }
+    }
+}
+
+static void ask_to_create(struct run *run)
+{
+    struct kw_create_topics_request rq;
+    struct kw_create_topics_request_topic topics[8] = {0};
+    if (run->asking)
+        return;
+    kw_create_topics_request_init(&rq);
+    rq.timeout_ms = 2000;
+    rq.topics = topics;
+    for (uint32_t t = 0; t < run->topics.count; t++) {
+        if ((run->created & UINT64_C(1) << t) != 0)
+            continue;
+        struct kw_create_topics_request_topic *topic = &topics[rq.topics_count++];
+        topic->name = kw_str_of(run->topics.topic[t].name);
+        topic->num_partitions = run->topics.topic[t].partitions;
+        topic->replication_factor = (int16_t)sim_cluster_nodes(run->cluster);
+    }
+    run->asking = true;
+    sim_client_call(run->admin, SIM_ANY_BROKER, KW_API_CREATE_TOPICS, &rq, take_created, run);
+}
+
+static bool isrs_full(struct run *run)
+{
+    for (uint32_t p = 0; p < run->partitions; p++) {
+        const struct sim_partition_view *v = sim_client_partition(run->admin, p);
+        if (v->leader < 0 || v->isr_count != (int32_t)sim_cluster_nodes(run->cluster))
+            return false;
+    }
+    return true;
+}
+
+static bool nodes_running(struct run *run)
+{
+    for (uint32_t i = 0; i < sim_cluster_nodes(run->cluster); i++) {
+        if (!sim_cluster_is_running(run->cluster, i))
+            return false;
+    }
+    return true;
+}
+
+/* ---- setting up ---- */
+
+static void log_line(void *arg, enum kb_log_level level, const char *component, const char *text)
+{
+    const struct run *run = arg;
+    struct sim_env *env = sim_world_last_env(run->world);
+    (void)fprintf(
+        run->options->story, "%10.3f %s %c %s %s\n", (double)sim_world_now_us(run->world) / 1000.0,
+        env != NULL ? sim_host_name(sim_env_host(env)) : "-", "DIWE"[level], component, text);
+}
+
+static void make_world(struct run *run)
+{
+    static const char *const hosts[] = {"node1", "node2", "node3"};
+    struct kb_prng *prng;
+    run->world = sim_world_new(run->options->seed);
+    if (run->options->story != NULL) {
+        sim_world_trace_to(run->world, run->options->story, run->options->trace);
+        kb_log_set_sink(log_line, run, run->options->trace ? KB_LOG_DEBUG : KB_LOG_INFO);
+    }
+    prng = sim_world_prng(run->world);
+    run->topics = (struct sim_topics){.topic = {{"orders", 1}, {"audit", 1}}, .count = 2};
+    run->topics.topic[0].partitions = (int32_t)kb_prng_range(prng, 1, 3);
+    run->partitions = sim_topics_partitions(&run->topics);
+    run->bootstrap_count = 3;
+    memcpy(run->bootstrap, hosts, sizeof(hosts));
+    struct sim_cluster_options co = {.checks = &run->checks,
+                                     .topics = &run->topics,
+                                     .nodes = 3,
+                                     .apis = run->options->apis,
+                                     .apis_count = run->options->apis_count};
+    run->cluster = sim_cluster_new(run->world, &co);
+    run->clients[0] = sim_world_add_env(run->world, "client1");
+    run->clients[1] = sim_world_add_env(run->world, "client2");
+    run->history = sim_history_new(&run->checks, run->partitions);
+    struct sim_client_options options = client_options(run);
+    run->admin = sim_client_new(sim_env_kb(run->clients[0]), &options);
+}
+
+static bool start(struct run *run)
+{
+    uint64_t all = (UINT64_C(1) << run->topics.count) - 1;
+    for (uint64_t ms = 0; ms < RUN_START_LIMIT_MS; ms += 100) {
+        if (run->created == all && nodes_running(run) && isrs_full(run))
+            return true;
+        if (run->created != all)
+            ask_to_create(run);
+        else
+            sim_client_refresh(run->admin);
+        sim_world_run_for(run->world, 100);
+    }
+    return sim_check(&run->checks, SIM_CHECK_LIVE, false,
+                     "no cluster with topics after %d ms (running %d, created %llx)",
+                     RUN_START_LIMIT_MS, nodes_running(run), (unsigned long long)run->created);
+}
+
+/* ---- clients at work ---- */
+
+static void on_ack(void *arg, uint32_t partition, int64_t first, int64_t last, int16_t acks,
+                   struct kb_view batch)
+{
+    struct run *run = arg;
+    sim_replica_check_ack(sim_cluster_replicas(run->cluster), partition, first, last, acks, batch);
+}
+
+struct reader_arg {
+    struct run *run;
+    uint32_t number;
+};
+
+static void on_record(void *arg, uint32_t partition, int64_t offset, struct kb_view value)
+{
+    struct reader_arg *r = arg;
+    sim_history_read(r->run->history, r->number, partition, offset, value);
+}
+
+static void start_clients(struct run *run, struct reader_arg *readers)
+{
+    static const struct {
+        int16_t acks;
+        bool idempotent;
+        uint32_t client;
+    } kinds[RUN_PRODUCERS] = {{-1, true, 0}, {-1, true, 1}, {1, false, 1}, {0, false, 0}};
+    for (uint32_t i = 0; i < RUN_PRODUCERS; i++) {
+        struct sim_producer_options po = {.client = client_options(run),
+                                          .history = run->history,
+                                          .checks = &run->checks,
+                                          .number = i,
+                                          .acks = kinds[i].acks,
+                                          .idempotent = kinds[i].idempotent,
+                                          .interval_ms_min = 20,
+                                          .interval_ms_max = 120,
+                                          .records_max = 3,
+                                          .on_ack = on_ack,
+                                          .on_ack_arg = run};
+        if (!kinds[i].idempotent)
+            po.interval_ms_max *= 4;
+        run->producers[i] = sim_producer_new(sim_env_kb(run->clients[kinds[i].client]), &po);
+    }
+    for (uint32_t i = 0; i < 2; i++) {
+        readers[i] = (struct reader_arg){run, i + 1};
+        struct sim_consumer_options co = {.client = client_options(run),
+                                          .checks = &run->checks,
+                                          .number = i + 1,
+                                          .max_wait_ms = 200,
+                                          .on_record = on_record,
+                                          .arg = &readers[i]};
+        run->consumers[i] = sim_consumer_new(sim_env_kb(run->clients[i]), &co);
+    }
+}
+
+static void work(struct run *run)
+{
+    run->faults = sim_faults_new(run->world, run->cluster, 500, RUN_WORK_MS);
+    for (uint64_t ms = 0; ms < RUN_WORK_MS; ms += RUN_COMPARE_MS) {
+        sim_world_run_for(run->world, RUN_COMPARE_MS);
+        sim_cluster_compare(run->cluster);
+    }
+}
+
+/* ---- the end ---- */
+
+static bool producers_idle(struct run *run)
+{
+    for (uint32_t i = 0; i < RUN_PRODUCERS; i++) {
+        if (!sim_producer_is_idle(run->producers[i]))
+            return false;
+    }
+    return true;
+}
+
+/* Durable logs end alike, and both consumers are there. */
+static bool all_caught_up(struct run *run)
+{
+    struct sim_replica_check *replicas = sim_cluster_replicas(run->cluster);
+    for (uint32_t p = 0; p < run->partitions; p++) {
+        int64_t end = sim_replica_check_end(replicas, 0, p);
+        for (uint32_t n = 1; n < sim_cluster_nodes(run->cluster); n++) {
+            if (sim_replica_check_end(replicas, n, p) != end)
+                return false;
+        }
+        for (uint32_t i = 0; i < 2; i++) {
+            if (sim_consumer_position(run->consumers[i], p) != end)
+                return false;
+        }
+    }
+    return true;
+}
+
+/* Faults off: within a bounded time everything is whole, and one more record per partition is
+ * acknowledged (R14, P21). */
+static bool heal(struct run *run)
+{
+    bool pushed = false;
+    sim_faults_heal(run->faults);
+    for (uint32_t i = 0; i < RUN_PRODUCERS; i++)
+        sim_producer_stop(run->producers[i]);
+    for (uint64_t ms = 0; ms < RUN_HEAL_LIMIT_MS; ms += 200) {
+        for (uint32_t i = 0; i < sim_cluster_nodes(run->cluster); i++)
+            sim_cluster_start(run->cluster, i);
+        if (nodes_running(run) && isrs_full(run) && producers_idle(run)) {
+            if (pushed && all_caught_up(run))
+                return sim_check(&run->checks, SIM_CHECK_LIVE, true, "healed");
+            for (uint32_t p = 0; p < run->partitions && !pushed; p++)
+                sim_producer_push(run->producers[0], p);
+            pushed = true;
+        }
+        sim_client_refresh(run->admin);
+        sim_world_run_for(run->world, 200);
+    }
+    return sim_check(&run->checks, SIM_CHECK_LIVE, false,
+                     "not whole %d ms after healing: running %d, isrs full %d, producers idle %d, "
+                     "replicas and readers at the end %d",
+                     RUN_HEAL_LIMIT_MS, nodes_running(run), isrs_full(run), producers_idle(run),
+                     all_caught_up(run));
+}
+
+static void on_final(void *arg, uint32_t partition, int64_t offset, struct kb_view value)
+{
+    struct run *run = arg;
+    sim_history_final(run->history, run->reader, partition, offset, value);
+}
+
+static void final_ends(struct run *run, const struct sim_consumer *consumer)
+{
+    for (uint32_t p = 0; p < run->partitions; p++) {
+        int64_t end = consumer != NULL
+                          ? sim_consumer_position(consumer, p)
+                          : sim_replica_check_end(sim_cluster_replicas(run->cluster), 0, p);
+        sim_history_final_end(run->history, run->reader, p, end);
+    }
+}
+
+/* A new consumer reads everything from offset 0. */
+static void read_all(struct run *run, const char *name)
+{
+    struct sim_env *env = sim_world_add_env(run->world, name);
+    struct sim_consumer_options co = {.client = client_options(run),
+                                      .checks = &run->checks,
+                                      .number = 9,
+                                      .max_wait_ms = 50,
+                                      .on_record = on_final,
+                                      .arg = run};
+    struct sim_consumer *consumer = sim_consumer_new(sim_env_kb(env), &co);
+    bool done = false;
+    run->reader = name;
+    for (uint64_t ms = 0; ms < RUN_READ_LIMIT_MS && !done; ms += 50) {
+        sim_world_run_for(run->world, 50);
+        done = true;
+        for (uint32_t p = 0; p < run->partitions; p++)
+            done = done && sim_consumer_position(consumer, p) >=
+                               sim_replica_check_end(sim_cluster_replicas(run->cluster), 0, p);
+    }
+    sim_check(&run->checks, SIM_CHECK_LIVE, done, "%s has not read everything in %d ms", name,
+              RUN_READ_LIMIT_MS);
+    final_ends(run, consumer);
+    consumer = sim_consumer_free(consumer);
+}
+
+static void judge(struct run *run)
+{
+    read_all(run, "reader1");
+    read_all(run, "reader2");
+    sim_cluster_compare(run->cluster);
+    run->reader = "node 1's disk";
+    sim_replica_check_final(sim_cluster_replicas(run->cluster), on_final, run);
+    final_ends(run, NULL);
+    sim_history_judge(run->history);
+    uint64_t acked = sim_history_acked(run->history);
+    const struct sim_faults *f = run->faults;
+    sim_check(&run->checks, SIM_CHECK_RUN, acked >= RUN_ACKED_MIN, "only %llu records acknowledged",
+              (unsigned long long)acked);
+    sim_check(&run->checks, SIM_CHECK_RUN,
+              sim_faults_total(f) >= RUN_FAULTS_MIN && sim_faults_count(f, SIM_FAULT_POWER) > 0,
+              "only %llu faults", (unsigned long long)sim_faults_total(f));
+}
+
+static void end_clients(struct run *run)
+{
+    for (uint32_t i = 0; i < RUN_PRODUCERS; i++)
+        run->producers[i] = sim_producer_free(run->producers[i]);
+    for (uint32_t i = 0; i < 2; i++)
+        run->consumers[i] = sim_consumer_free(run->consumers[i]);
+    run->admin = sim_client_free(run->admin);
+}
+
+static void fill_result(struct run *run, struct sim_result *ret)
+{
+    struct sim_net_counts net = sim_net_counts(run->world);
+    struct sim_cluster_counts counts = sim_cluster_counts(run->cluster);
+    ret->seed = run->options->seed;
+    ret->hash = sim_world_trace_hash(run->world);
+    ret->events = sim_world_event_count(run->world);
+    ret->virtual_ms = sim_world_now_us(run->world) / 1000;
+    ret->sent = sim_history_sent(run->history);
+    ret->acked = sim_history_acked(run->history);
+    ret->reads = sim_history_reads(run->history);
+    ret->frames = net.frames;
+    ret->retransmissions = net.retransmissions;
+    ret->resets = net.resets;
+    ret->blocked = net.blocked;
+    ret->leader_terms = counts.leader_terms;
+    ret->committed = counts.committed;
+    ret->starts = counts.starts;
+    for (int i = 0; i < SIM_FAULT_MAX_ && run->faults != NULL; i++)
+        ret->faults[i] = sim_faults_count(run->faults, (enum sim_fault)i);
+}
+
+static void fill_checks(const struct run *run, struct sim_result *ret)
+{
+    for (int i = 0; i < SIM_CHECK_MAX_; i++) {
+        const struct sim_check *c = &run->checks.check[i];
+        ret->checks[i] = c->checks;
+        ret->failures[i] = c->failures;
+        if (c->failures > 0 && ret->failure[0] == '\0')
+            (void)snprintf(ret->failure, sizeof(ret->failure), "%s: %s",
+                           sim_check_name((enum sim_check_id)i), c->first);
+    }
+    ret->ok = sim_checks_failures(&run->checks) == 0;
+}
+
+static uint64_t cpu_ms(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+void sim_run(const struct sim_run_options *options, struct sim_result *ret)
+{
+    struct run run = {.options = options};
+    struct reader_arg readers[2];
+    uint64_t cpu_start = cpu_ms();
+    memset(ret, 0, sizeof(*ret));
+    make_world(&run);
+    if (start(&run)) {
+        start_clients(&run, readers);
+        work(&run);
+        if (heal(&run))
+            judge(&run);
+    }
+    end_clients(&run);
+    fill_result(&run, ret);
+    run.cluster = sim_cluster_free(run.cluster);
+    run.history = sim_history_free(run.history);
+    run.world = sim_world_free(run.world);
+    run.faults = sim_faults_free(run.faults);
+    fill_checks(&run, ret);
+    if (options->story != NULL)
+        kb_log_set_sink(NULL, NULL, KB_LOG_ERROR);
+    ret->cpu_ms = cpu_ms() - cpu_start;
+}
