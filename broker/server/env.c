@@ -474,7 +474,8 @@ void srv_env_round(struct srv_env *e, uint64_t wait_ms)
 void srv_env_run(struct srv_env *e)
 {
     while (!e->stopping) {
-        bool more = finish_round(e);
+        /* A callback in it may stop the loop as well: then nothing may be waited for. */
+        bool more = finish_round(e) || e->stopping;
         (void)event_base_loop(e->loop, EVLOOP_ONCE | (more ? EVLOOP_NONBLOCK : 0));
     }
     (void)finish_round(e);

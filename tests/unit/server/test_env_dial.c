@@ -123,6 +123,26 @@ START_TEST(dial__by_address_and_by_name_both_ends_talk)
 }
 END_TEST
 
+static void on_close_stop(struct kb_conn *conn, void *user, enum kb_close_reason reason)
+{
+    (void)conn;
+    (void)reason;
+    srv_env_stop(user);
+}
+
+START_TEST(run__ends_when_the_last_callback_of_a_round_stops_it)
+{
+    static const struct kb_conn_handler stopper = {.on_frame = on_frame, .on_close = on_close_stop};
+    struct world w;
+    world_open(&w, NULL);
+    struct kb_conn *c = kb_env_connect(w.env, "127.0.0.1", free_port(), 5000, &options, &stopper,
+                                       w.srv);
+    kb_conn_close(c);
+    srv_env_run(w.srv); /* on_close is delivered at the end of a round, when nothing else waits */
+    world_close(&w);
+}
+END_TEST
+
 START_TEST(dial__failures_are_told_apart)
 {
     struct world w;
@@ -298,6 +318,7 @@ START_TEST(random__differs_and_wall_clock_is_now)
 }
 END_TEST
 
-UNIT_MAIN("env_dial", dial__by_address_and_by_name_both_ends_talk, dial__failures_are_told_apart,
+UNIT_MAIN("env_dial", run__ends_when_the_last_callback_of_a_round_stops_it,
+          dial__by_address_and_by_name_both_ends_talk, dial__failures_are_told_apart,
           listen__names_what_is_wrong, timer__order_rearm_cancel_and_free_inside,
           timer__thousands_fire_in_the_order_of_their_times, random__differs_and_wall_clock_is_now)
