@@ -26,6 +26,7 @@ struct rep_peer {
 enum rep_proposal_phase {
     REP_PROPOSAL_NONE,
     REP_PROPOSAL_SENT,   /* may be asked for again */
+    REP_PROPOSAL_RESEND, /* lost; goes out again at propose_after_ms */
     REP_PROPOSAL_AWAITS, /* decided: a higher partition epoch will be replayed */
 };
 
@@ -53,11 +54,12 @@ struct rep {
     int64_t hw;
     int32_t opened_epoch; /* highest epoch the log held when opened (1.8) */
 
-    int64_t epoch_start;     /* leader: first offset of the epoch */
-    uint64_t epoch_start_ms; /* leader */
-    int64_t low_watermark;   /* leader: as last told */
-    bool cut_off;            /* leader: as last told (3.7) */
-    uint64_t propose_after_ms;
+    int64_t epoch_start;       /* leader: first offset of the epoch */
+    uint64_t epoch_start_ms;   /* leader */
+    int64_t low_watermark;     /* leader: as last told */
+    bool cut_off;              /* leader: as last told (3.7) */
+    uint64_t propose_after_ms; /* after a refusal, or when to send a lost one again */
+    uint64_t proposed_ms;      /* when the proposal last went out */
     uint64_t proposal_id;
     enum rep_proposal_phase proposal_phase;
     struct rep_proposal *proposal; /* allocated at the first one */

@@ -97,7 +97,14 @@ static bool may_join(const struct rep *r, const struct rep_peer *p)
     return counted >= r->hw && counted >= r->epoch_start; /* 4.1, P13 */
 }
 
-static void send_proposal(struct rep *r, struct rep_effects *fx)
+static void send_out(struct rep *r, uint64_t now_ms, struct rep_effects *fx)
+{
+    r->proposal_phase = REP_PROPOSAL_SENT;
+    r->proposed_ms = now_ms;
+    fx->flags |= REP_FX_PROPOSE;
+}
+
+static void make_proposal(struct rep *r, uint64_t now_ms, struct rep_effects *fx)
 {
     struct rep_proposal *q = r->proposal;
 
@@ -112,8 +119,7 @@ static void send_proposal(struct rep *r, struct rep_effects *fx)
         if ((p->meta.in_isr && !p->leaving) || p->joining)
             q->isr[q->n_isr++] = (struct rep_isr_member){p->meta.node_id, p->meta.broker_epoch};
     }
-    r->proposal_phase = REP_PROPOSAL_SENT;
-    fx->flags |= REP_FX_PROPOSE;
+    send_out(r, now_ms, fx);
     kb_log_debug("replica", "event=propose_isr node=%d epoch=%d partition_epoch=%d members=%zu",
                  r->config.node_id, q->leader_epoch, q->partition_epoch, q->n_isr);
 }
@@ -123,7 +129,11 @@ void rep_isr_review(struct rep *r, uint64_t now_ms, struct rep_effects *fx)
     size_t leaving = 0;
     size_t joining = 0;
 
-    if (r->proposal_phase != REP_PROPOSAL_NONE || now_ms < r->propose_after_ms)
+    if (now_ms < r->propose_after_ms)
+        return;
+    if (r->proposal_phase == REP_PROPOSAL_RESEND)
+        send_out(r, now_ms, fx);
+    if (r->proposal_phase != REP_PROPOSAL_NONE)
         return;
     for (size_t i = 0; i < r->n_peers; i++) {
         r->peers[i].leaving = must_leave(r, &r->peers[i], now_ms);
@@ -134,7 +144,7 @@ void rep_isr_review(struct rep *r, uint64_t now_ms, struct rep_effects *fx)
         joining += r->peers[i].joining;
     }
     if (leaving + joining > 0)
-        send_proposal(r, fx);
+        make_proposal(r, now_ms, fx);
 }
 
 void rep_isr_settle(struct rep *r)
@@ -149,7 +159,8 @@ void rep_isr_settle(struct rep *r)
 
 const struct rep_proposal *rep_proposal(const struct rep *r)
 {
-    return r->proposal_phase == REP_PROPOSAL_SENT ? r->proposal : NULL;
+    bool out = r->proposal_phase == REP_PROPOSAL_SENT || r->proposal_phase == REP_PROPOSAL_RESEND;
+    return out ? r->proposal : NULL;
 }
 
 void rep_proposal_answered(struct rep *r, uint64_t id, enum rep_proposal_result result,
@@ -168,7 +179,9 @@ void rep_proposal_answered(struct rep *r, uint64_t id, enum rep_proposal_result 
             rep_leader_react(r, now_ms, fx);
             break;
         case REP_PROPOSAL_LOST:
-            fx->flags |= REP_FX_PROPOSE;
+            r->proposal_phase = REP_PROPOSAL_RESEND;
+            r->propose_after_ms = r->proposed_ms + r->config.proposal_retry_ms;
+            rep_leader_react(r, now_ms, fx);
             break;
         }
     }
@@ -179,6 +192,8 @@ uint64_t rep_isr_deadline(const struct rep *r, uint64_t now_ms)
 {
     uint64_t deadline = REP_NEVER;
 
+    if (r->proposal_phase == REP_PROPOSAL_RESEND)
+        deadline = r->propose_after_ms > now_ms ? r->propose_after_ms : now_ms;
     for (size_t i = 0; i < r->n_peers; i++) {
         const struct rep_peer *p = &r->peers[i];
         uint64_t lag = rep_peer_is_self(r, p) ? 0 : rep_peer_lag_ms(r, p, now_ms);

@@ -284,6 +284,13 @@ static void record_frame(struct rep *r, struct rep_peer *p, const struct rep_fet
     rep_leader_react(r, now_ms, fx);
 }
 
+static void fill_answer(const struct rep *r, struct rep_fetch_answer *ret)
+{
+    ret->high_watermark = r->hw;
+    ret->log_start = r->log_start;
+    ret->bound = r->ends.written;
+}
+
 enum rep_fetch_result rep_follower_fetch(struct rep *r, const struct rep_fetch *fetch,
                                          uint64_t now_ms, struct rep_fetch_answer *ret,
                                          struct rep_effects *fx)
@@ -307,11 +314,23 @@ enum rep_fetch_result rep_follower_fetch(struct rep *r, const struct rep_fetch *
         p->link = fetch->link;
         p->checked = fetch->offset;
         record_frame(r, p, fetch, now_ms, fx);
-        ret->high_watermark = r->hw;
-        ret->log_start = r->log_start;
-        ret->bound = r->ends.written;
+        fill_answer(r, ret);
     }
     rep_fx_end(r, now_ms, fx);
+    return result;
+}
+
+enum rep_fetch_result rep_follower_again(const struct rep *r, const struct rep_fetch *fetch,
+                                         struct rep_fetch_answer *ret)
+{
+    enum rep_fetch_result result = judge_sender(r, fetch, rep_peer_find(r, fetch->follower));
+
+    memset(ret, 0, sizeof(*ret));
+    ret->leader_epoch = r->image.leader_epoch;
+    if (result == REP_FETCH_OK)
+        result = judge_position(r, fetch, ret);
+    if (result == REP_FETCH_OK)
+        fill_answer(r, ret);
     return result;
 }
 

@@ -391,7 +391,6 @@ void rep_on_reset(struct rep *r, uint64_t generation, int64_t log_start, uint64_
                   struct rep_effects *fx)
 {
     KB_ASSERT(r->state == REP_TRUNCATING);
-    KB_ASSERT(generation != r->generation);
     rep_fx_begin(fx);
     r->generation = generation;
     r->log_state = REP_LOG_WHOLE;

@@ -27,7 +27,7 @@ struct rep_config {
     int32_t node_id;
     uint64_t lag_max_ms;         /* replica.lag.time.max.ms */
     uint64_t session_timeout_ms; /* broker.session.timeout.ms: 3.6, 3.7 */
-    uint64_t proposal_retry_ms;  /* wait after a refused proposal */
+    uint64_t proposal_retry_ms;  /* wait after a refused proposal, and between lost ones */
 };
 
 struct rep_epoch_offset {
@@ -207,7 +207,7 @@ void rep_on_durable(struct rep *r, uint64_t generation, int64_t offset, uint64_t
  * written and durable log_end under the new one. */
 void rep_on_truncated(struct rep *r, uint64_t generation, int64_t log_end, uint64_t now_ms,
                       struct rep_effects *fx);
-/* The log is empty and starts at log_start. */
+/* The log is empty and starts at log_start; a new log may count its generations anew. */
 void rep_on_reset(struct rep *r, uint64_t generation, int64_t log_start, uint64_t now_ms,
                   struct rep_effects *fx);
 /* The log start rose (retention, DeleteRecords, REP_FX_LOG_START); durable_start is the part of it
@@ -284,6 +284,11 @@ struct rep_fetch_answer {
 enum rep_fetch_result rep_follower_fetch(struct rep *r, const struct rep_fetch *fetch,
                                          uint64_t now_ms, struct rep_fetch_answer *ret,
                                          struct rep_effects *fx);
+/* The same question again for a request that is parked or was being read for: what to answer now.
+ * Records nothing, because nothing came from the follower since (its ends of then are old, and it
+ * may be dead). */
+enum rep_fetch_result rep_follower_again(const struct rep *r, const struct rep_fetch *fetch,
+                                         struct rep_fetch_answer *ret);
 /* A durable report of a follower (2.3): a frame with the fields of a request, of which offset,
  * last_epoch and high_watermark are not looked at. Counted as far as positions on that link and
  * epoch were checked; silently dropped if stale. */
@@ -313,7 +318,8 @@ enum rep_proposal_result {
                               take this leader for one: the image will say so. Additions count on */
     REP_PROPOSAL_REFUSED,  /* at this very partition epoch, by the controller in office, on the
                               newest link to it (e.g. INELIGIBLE_REPLICA): additions count no more */
-    REP_PROPOSAL_LOST,     /* no answer, or the controller changed: same proposal again */
+    REP_PROPOSAL_LOST,     /* no answer, or the controller changed: same proposal again, at once but
+                              not more often than every proposal_retry_ms */
 };
 void rep_proposal_answered(struct rep *r, uint64_t id, enum rep_proposal_result result,
                            uint64_t now_ms, struct rep_effects *fx);

@@ -296,6 +296,24 @@ START_TEST(durable__counts_up_to_the_checked_position_only)
 }
 END_TEST
 
+START_TEST(again__judges_without_recording)
+{ /* a parked request is no sign of life, and its ends are those of then */
+    lead(0);
+    struct rep_fetch f = request(2, 10, 3);
+    f.ends.durable = 6;
+    ask(&f, 1001);
+    report(2, 1, 5, 10, 1002);
+    toy_node_append(&t, 2, false, 1003);
+    ck_assert_int_eq(rep_follower_again(t.rep, &f, &got), REP_FETCH_OK);
+    ck_assert_int_eq(got.bound, 12);
+    ck_assert_int_eq(peer(1).durable, 10);
+    ck_assert_uint_eq(peer(1).heard_ms, 1002);
+    toy_image_elect(&m, 1);
+    toy_node_image(&t, &m.image, 1004);
+    ck_assert_int_eq(rep_follower_again(t.rep, &f, &got), REP_FETCH_FENCED_EPOCH);
+}
+END_TEST
+
 START_TEST(new_epoch__forgets_positions)
 { /* 1.6, 2.3: a tail of an older epoch is not a copy of a newer one */
     lead(0);
@@ -500,8 +518,8 @@ UNIT_MAIN("replica leader", hw__is_the_smallest_durable_end_of_the_isr,
           fetch__checks_come_in_order, fetch__replaced_link_is_void,
           fetch__diverging_request_records_nothing, fetch__bound_is_what_is_written,
           fetch__below_the_log_start_begins_again, durable__counts_up_to_the_checked_position_only,
-          new_epoch__forgets_positions, rebooted_follower__is_forgotten,
-          position_that_falls__takes_the_durable_end_along,
+          again__judges_without_recording, new_epoch__forgets_positions,
+          rebooted_follower__is_forgotten, position_that_falls__takes_the_durable_end_along,
           follower_with_higher_hw__proves_the_leader_damaged,
           follower_with_higher_hw__proves_nothing_after_an_unclean_election,
           append__acks_all_needs_the_minimum, append__acks_all_needs_members_that_are_heard,
