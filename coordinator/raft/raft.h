@@ -25,8 +25,8 @@
 #define RAFT_VOTERS_MAX 15
 /* Voters and observers that one leader feeds. */
 #define RAFT_PEERS_MAX 512
-/* Entries in one append message. */
-#define RAFT_ENTRIES_MAX 1024
+/* Entries in one append message: above what 1 MiB of the smallest batches holds. */
+#define RAFT_ENTRIES_MAX 16384
 /* Rules 6.2 and 6.5. */
 #define RAFT_UNCOMMITTED_ENTRIES_MAX 1000
 #define RAFT_UNCOMMITTED_BYTES_MAX (4U << 20)

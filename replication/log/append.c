@@ -33,6 +33,8 @@ static void advance_durable(struct log *log, uint32_t generation, int64_t offset
     if (log->failure != 0 || generation != log->generation || offset <= log->durable)
         return;
     log->durable = offset;
+    if (log->cut_limit >= 0)
+        log_cut_limit_check(log);
     if (log->handler->on_durable != NULL)
         log->handler->on_durable(log, log->user, generation, offset);
 }

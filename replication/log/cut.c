@@ -254,6 +254,8 @@ static void cut_memory(struct log *log, int64_t offset)
 {
     log->cutting = true;
     log->generation++;
+    if (log->durable > log->cut_ceiling)
+        log->cut_ceiling = log->durable;
     log->index_valid = false;
     log_hints_clear(log);
     log_cache_cut(log, offset);
@@ -341,12 +343,27 @@ static void forget_begin(struct log *log, struct log_step *step)
     log_job_lane(log, &f->j, forget_run, forget_finish, forget_release);
 }
 
+static void forget(struct log *log)
+{
+    log->cut_limit = -1;
+    log->cut_ceiling = 0;
+    log_step_queue(log, log_step_new(forget_begin, false, NULL, NULL));
+}
+
+/* Staying too long only makes recovery less strict, going too early would make it see damage. */
+static bool may_forget(const struct log *log)
+{
+    return log->cut_limit >= 0 && !log->cutting && log->failure == 0 && log_is_open(log);
+}
+
+void log_cut_limit_check(struct log *log)
+{
+    if (may_forget(log) && log->durable >= log->cut_ceiling)
+        forget(log);
+}
+
 void log_durable_mark_saved(struct log *log, uint32_t generation)
 {
-    /* Staying too long only makes recovery less strict. */
-    if (log->cut_limit < 0 || log->cutting || generation != log->generation || log->failure != 0 ||
-        !log_is_open(log))
-        return;
-    log->cut_limit = -1;
-    log_step_queue(log, log_step_new(forget_begin, false, NULL, NULL));
+    if (may_forget(log) && generation == log->generation)
+        forget(log);
 }

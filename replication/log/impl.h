@@ -85,8 +85,9 @@ struct log {
 
     int64_t start, end, written, durable;
     uint32_t generation;
-    uint32_t layout;   /* changes whenever files are cut, replaced or removed */
-    int64_t cut_limit; /* of the cut-limit file; -1: none */
+    uint32_t layout;     /* changes whenever files are cut, replaced or removed */
+    int64_t cut_limit;   /* of the cut-limit file; -1: none */
+    int64_t cut_ceiling; /* no mark persisted before the cut is above it */
 
     struct log_segment **segments;
     size_t segment_count, segment_capacity;
@@ -169,6 +170,11 @@ void log_step_queue(struct log *log, struct log_step *step);
 /* The step under way ended: its fn is called, the next may start. */
 void log_step_done(struct log *log, int result);
 void log_steps_run(struct log *log);
+
+/* ---- cut.c ---- */
+
+/* The durable end moved: has it passed all marks of before the last cut? */
+void log_cut_limit_check(struct log *log);
 
 /* ---- space.c ---- */
 

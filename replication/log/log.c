@@ -252,6 +252,7 @@ static void open_adopt(struct log *log, struct open_job *o)
     log->producers = rc->producers;
     rc->producers = NULL;
     log->cut_limit = rc->cut_limit;
+    log->cut_ceiling = rc->durable_mark;
     log->start = f->start_offset;
     log->end = log->written = log->durable = f->end_offset;
     log->damaged = f->state == LOG_DAMAGED;

@@ -143,10 +143,12 @@ uint64_t log_size_bytes(const struct log *log);
 const char *log_dir_path(const struct log *log);
 /* 0, or the error that ended the log. */
 int log_failure(const struct log *log);
-/* What a data directory may persist as durable mark F: a lower bound that later truncations respect
- * by themselves (a file in the log's directory). */
+/* What a data directory may persist as durable mark F. Marks persisted before a truncation or reset
+ * need not be lowered: a file in the log's directory says that they are void, until the log is
+ * durable beyond them again. */
 int64_t log_durable_mark(const struct log *log);
-/* The data directory made a mark durable that it took by log_durable_mark at this generation. */
+/* Optional: the data directory made a mark durable that it took by log_durable_mark at this
+ * generation, so the file may go earlier. */
 void log_durable_mark_saved(struct log *log, uint32_t generation);
 /* NULL unless options.producers. Follows the log by itself: append, truncation, recovery. */
 struct log_producers *log_producers(struct log *log);

@@ -192,6 +192,7 @@ START_TEST(recover__damage_in_a_closed_segment)
         ck_assert_int_eq(lw_wait_done(&l), 0);
         fill(&l, 12);
         lw_check_all(&l);
+        end = log_durable_mark(l.log);
         lw_kill(&l);
         lw_open(&l, false, end);
         ck_assert_int_eq(l.found.state, LOG_WHOLE);
