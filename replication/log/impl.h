@@ -70,29 +70,31 @@ struct log_doomed {
 struct log {
     struct kb_env *env;
     char *dir;
-    enum kb_lane lane;
     struct log_config config;
     const struct log_handler *handler;
     void *user;
     struct kb_pool *read_pool;
     struct kb_budget *read_budget;
+    log_open_fn *open_fn;
+    void *open_user;
+    enum kb_lane lane;
 
     enum log_phase phase;
     int failure;
-    bool damaged; /* appends wait for a cut */
-    log_open_fn *open_fn;
-    void *open_user;
+    bool damaged;     /* appends wait for a cut */
+    bool rolling;     /* a roll is queued or under way */
+    bool cutting;     /* a cut or reset is */
+    bool index_valid; /* false while a cut rebuilds the index */
 
     int64_t start, end, written, durable;
-    uint32_t generation;
-    uint32_t layout;     /* changes whenever files are cut, replaced or removed */
     int64_t cut_limit;   /* of the cut-limit file; -1: none */
     int64_t cut_ceiling; /* no mark persisted before the cut is above it */
+    uint32_t generation;
+    uint32_t layout; /* changes whenever files are cut, replaced or removed */
 
     struct log_segment **segments;
     size_t segment_count, segment_capacity;
     struct log_index index; /* of the last segment */
-    bool index_valid;       /* false while a cut rebuilds it */
     struct log_epochs epochs;
     struct log_producers *producers;
 
@@ -100,19 +102,17 @@ struct log {
     size_t writes_pending;
     STAILQ_HEAD(log_step_list, log_step) steps;
     struct log_step *step; /* under way */
-    bool rolling;          /* a roll is queued or under way */
-    bool cutting;          /* a cut or reset is */
 
     /* Space ahead of the last segment's end. */
-    enum log_space space;
-    bool space_wanted; /* an append was refused */
+    struct kb_timer *space_timer;
     uint64_t allocated_bytes;
     uint64_t chunk_bytes;
-    struct kb_timer *space_timer;
+    enum log_space space;
+    bool space_wanted; /* an append was refused */
 
     /* Weak logs. */
-    int64_t unflushed_records;
     bool flushing;
+    int64_t unflushed_records;
     struct kb_timer *flush_timer;
 
     STAILQ_HEAD(, log_doomed) doomed;

@@ -60,6 +60,7 @@ struct log_segment *log_segment_free(struct log_segment *s)
 
 void log_segments_push(struct log *log, struct log_segment *s)
 {
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers */
     kb_array_reserve(log->segments, log->segment_count, log->segment_capacity);
     log->segments[log->segment_count++] = s;
 }
@@ -67,8 +68,8 @@ void log_segments_push(struct log *log, struct log_segment *s)
 void log_segments_splice(struct log *log, size_t first, size_t count)
 {
     KB_ASSERT(first + count <= log->segment_count);
-    memmove(log->segments + first, log->segments + first + count,
-            (log->segment_count - first - count) * sizeof(struct log_segment *));
+    for (size_t i = first; i + count < log->segment_count; i++)
+        log->segments[i] = log->segments[i + count];
     log->segment_count -= count;
 }
 

@@ -293,7 +293,7 @@ static int recover_newest(struct recover_try *t)
     struct log_rebuild b;
     log_rebuild_init(&b, base, t->rc->index_interval_bytes);
     struct kb_fd *fd = NULL;
-    struct log_head first;
+    struct log_head first = {.epoch = -1};
     int r = open_segment(t, base, !t->trust, &fd);
     if (r == 0)
         r = look_at_first(t, fd, &first);
@@ -323,7 +323,7 @@ static int check_epochs(struct recover_try *t)
     for (size_t i = 0; r == 0 && !t->epochs_bad && i <= newest; i++) {
         int64_t base = t->bases->bases[i];
         struct kb_fd *fd = NULL;
-        struct log_head first;
+        struct log_head first = {.epoch = -1};
         r = open_segment(t, base, false, &fd);
         if (r == 0)
             r = look_at_first(t, fd, &first);
@@ -341,6 +341,7 @@ static int check_epochs(struct recover_try *t)
 static int recover_once(struct recover_try *t)
 {
     struct log_recovery *rc = t->rc;
+    KB_ASSERT(t->bases->count > 0);
     int64_t newest = t->bases->bases[t->bases->count - 1];
     rc->segment_count = 0;
     rc->found.state = LOG_WHOLE;

@@ -14,7 +14,7 @@ static void fill(struct lw *l, int batches, int64_t timestamp)
 {
     int32_t epoch = log_last_epoch(l->log) + 1;
     for (int i = 0; i < batches; i++)
-        ck_assert_int_eq(lw_append(l, epoch + i / 8, 1 + i % 3, 60, timestamp + i * 10), 0);
+        ck_assert_int_eq(lw_append(l, epoch + i / 8, 1 + i % 3, 60, timestamp + 10L * i), 0);
     lw_settle(l);
 }
 

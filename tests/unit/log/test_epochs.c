@@ -100,7 +100,10 @@ START_TEST(checkpoint__round_trip_and_refusals)
     ck_assert_int_eq(memcmp(b.data, text, b.size), 0);
     ck_assert_int_eq(log_epochs_parse(b.data, b.size, &back), 0);
     ck_assert_uint_eq(back.count, 2);
-    ck_assert_int_eq(memcmp(back.entries, e.entries, 2 * sizeof(e.entries[0])), 0);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(back.entries[i].epoch, e.entries[i].epoch);
+        ck_assert_int_eq(back.entries[i].start_offset, e.entries[i].start_offset);
+    }
     for (size_t cut = 0; cut < b.size; cut++)
         ck_assert_int_eq(log_epochs_parse(b.data, cut, &back), -KB_ECORRUPT);
     static const char *const bad[] = {"1\n0\n",

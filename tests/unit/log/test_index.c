@@ -22,7 +22,7 @@ static void build(struct log_index *ix, struct plain *all, size_t count, uint32_
     for (size_t i = 0; i < count; i++) {
         uint32_t size = 61 + (uint32_t)kb_prng_below(p, size_max);
         offset += 1 + (uint32_t)kb_prng_below(p, 5);
-        int64_t timestamp = (int64_t)(1000 + i * 3 + kb_prng_below(p, 30));
+        int64_t timestamp = (int64_t)(1000UL + i * 3 + kb_prng_below(p, 30));
         all[i] = (struct plain){offset, position, size, timestamp};
         log_index_add(ix, offset, position, size, timestamp);
         position += size;
@@ -35,7 +35,7 @@ static void check(const struct log_index *ix, const struct plain *all, size_t co
     for (size_t i = 0; i < count; i += 1 + count / 500) {
         uint32_t at = log_index_lookup(ix, all[i].last);
         ck_assert_uint_le(at, all[i].position);
-        ck_assert_uint_le(all[i].position - at, ix->interval_bytes * 2 + 3 * 4096);
+        ck_assert_uint_le(all[i].position - at, ix->interval_bytes * 2 + 3UL * 4096);
         size_t k = 0;
         int64_t wanted = all[i].max_timestamp;
         while (all[k].max_timestamp < wanted)
@@ -110,7 +110,7 @@ START_TEST(add__without_timestamps_leaves_the_time_index_empty)
     for (uint32_t i = 0; i < 10; i++)
         log_index_add(&ix, i, i * 100, 100, -1);
     log_index_format(&ix, &o, &t);
-    ck_assert_uint_eq(o.size, 9 * LOG_INDEX_ENTRY_SIZE);
+    ck_assert_uint_eq(o.size, 9UL * LOG_INDEX_ENTRY_SIZE);
     ck_assert_uint_eq(t.size, 0);
     kb_buf_release(&o);
     log_index_release(&ix);

@@ -74,7 +74,8 @@ static void fill(struct lw *l, int batches, int64_t timestamp)
 {
     int32_t epoch = log_last_epoch(l->log) + 1;
     for (int i = 0; i < batches; i++) {
-        int r = lw_append(l, epoch + i / 7, 1 + i % 4, (size_t)(30 + (i * 37) % 400), timestamp + i * 10);
+        int r = lw_append(l, epoch + i / 7, 1 + i % 4, (size_t)(30 + (i * 37) % 400),
+                          timestamp + 10L * i);
         ck_assert_int_eq(r, 0);
         if (i % 5 == 0)
             lw_settle(l);

@@ -145,7 +145,7 @@ START_TEST(replace__keeps_the_newest_of_each_key)
 {
     struct lw l;
     struct log_compact_result result;
-    int64_t bases[64];
+    int64_t bases[64] = {0};
     start(&l);
     size_t segments = log_segment_count(l.log);
     uint64_t size = log_size_bytes(l.log);
@@ -176,7 +176,7 @@ START_TEST(replace__is_stale_when_a_segment_is_gone)
 {
     struct lw l;
     struct log_compact_result result;
-    int64_t bases[64];
+    int64_t bases[64] = {0};
     start(&l);
     clean(&l, &result);
     const struct log_compact_group *g = &result.groups[0];
@@ -196,7 +196,7 @@ START_TEST(replace__then_a_cut_into_the_new_segment)
 {
     struct lw l;
     struct log_compact_result result;
-    int64_t bases[64];
+    int64_t bases[64] = {0};
     for (int wait = 0; wait < 12; wait++) {
         start(&l);
         clean(&l, &result);
@@ -205,8 +205,6 @@ START_TEST(replace__then_a_cut_into_the_new_segment)
         for (int i = 0; i < wait; i++)
             (void)sim_world_step(l.world);
         int64_t to = bases[g->count - 1];
-        int replaced = -99;
-        (void)replaced;
         struct lw cut = {0};
         log_truncate_to(l.log, to, lw_on_done, &cut);
         ck_assert(sim_world_run_until_flag(l.world, &cut.done, 10000));
@@ -232,7 +230,7 @@ START_TEST(replace__a_crash_at_any_call_keeps_everything)
     for (uint64_t n = 1; n < 70; n++) {
         struct lw l;
         struct log_compact_result result;
-        int64_t bases[64];
+        int64_t bases[64] = {0};
         start(&l);
         int64_t end = log_end_offset(l.log);
         clean(&l, &result);
