@@ -123,9 +123,25 @@ static void append_json_fields(struct kb_buf *to, const char *text)
     append_json_bytes(to, text, strlen(text));
 }
 
+/* The text without " node=<id>": the sink says it for all, and shared code says it too, because in
+ * the simulator one log holds several nodes. */
+static const char *without_node(struct kb_buf *to, const char *text, int32_t node_id)
+{
+    char part[24];
+    size_t size = (size_t)snprintf(part, sizeof(part), " node=%d", (int)node_id);
+    const char *at = strstr(text, part);
+    if (at == NULL || (at[size] != ' ' && at[size] != '\0'))
+        return text;
+    kb_buf_append(to, text, (size_t)(at - text));
+    kb_buf_append(to, at + size, strlen(at + size) + 1);
+    return (const char *)to->data;
+}
+
 void srv_log_format(struct kb_buf *to, bool json, int64_t wall_ms, enum kb_log_level level,
                     const char *component, int32_t node_id, const char *text)
 {
+    struct kb_buf shorter = {0};
+    text = without_node(&shorter, text, node_id);
     if (json) {
         kb_buf_append_str(to, "{\"time\":\"");
         append_time(to, wall_ms);
@@ -134,12 +150,13 @@ void srv_log_format(struct kb_buf *to, bool json, int64_t wall_ms, enum kb_log_l
         kb_buf_printf(to, ",\"node\":%d", (int)node_id);
         append_json_fields(to, text);
         kb_buf_append_str(to, "}\n");
-        return;
+    } else {
+        append_time(to, wall_ms);
+        kb_buf_printf(to, " %s %s node=%d ", level_text[level], component, (int)node_id);
+        append_plain(to, text);
+        kb_buf_append(to, "\n", 1);
     }
-    append_time(to, wall_ms);
-    kb_buf_printf(to, " %s %s node=%d ", level_text[level], component, (int)node_id);
-    append_plain(to, text);
-    kb_buf_append(to, "\n", 1);
+    kb_buf_release(&shorter);
 }
 
 /* ---- ring and thread ---- */

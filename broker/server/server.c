@@ -159,8 +159,9 @@ static void on_started(void *arg, int result, const char *reason)
     struct kb_buf listeners = {0};
     for (size_t i = 0; i < p->config->listeners_count; i++) {
         const struct srv_listener_setting *l = &p->config->listeners[i];
-        kb_buf_printf(&listeners, "%s%s://%s:%u", i > 0 ? "," : "", l->name, l->advertised_host,
-                      l->advertised_port);
+        if (!l->controller)
+            kb_buf_printf(&listeners, "%s%s://%s:%u", listeners.size > 0 ? "," : "", l->name,
+                          l->advertised_host, l->advertised_port);
     }
     kb_log_info("server",
                 "event=started version=%s pid=%d listeners=%s data=%s role=%s voters=%zu "

@@ -183,6 +183,9 @@ START_TEST(log__lines_have_the_documented_form)
 {
     check_line(false, "event=became_leader term=8\nx",
                "2026-11-22T12:04:11.302Z INFO raft node=3 event=became_leader term=8 x\n");
+    check_line(false, "event=x node=3", "2026-11-22T12:04:11.302Z INFO raft node=3 event=x\n");
+    check_line(false, "event=x node=3 node=30 leader_node=3",
+               "2026-11-22T12:04:11.302Z INFO raft node=3 event=x node=30 leader_node=3\n");
     check_line(true, "event=became_leader term=8 why=\"two words\" tp=orders-3",
                "{\"time\":\"2026-11-22T12:04:11.302Z\",\"level\":\"info\",\"component\":\"raft\","
                "\"node\":3,\"event\":\"became_leader\",\"term\":8,\"why\":\"two words\","
