@@ -228,9 +228,9 @@ static void on_report_timer(void *arg)
 void node_fetcher_durable(struct node_partition *p)
 {
     struct node_fetcher_entry *e = p->fetch_entry;
-    if (e == NULL || e->report)
+    if (e == NULL)
         return;
-    e->report = true;
+    e->report = true; /* it may be set since the link was closed */
     if (!kb_timer_armed(e->fetcher->report_timer))
         kb_timer_arm(e->fetcher->report_timer, 0);
 }
@@ -480,6 +480,7 @@ void node_fetcher_link_open(struct node *n, struct node_peer *peer)
         e->retry_ms = 0;
     }
     fetcher_send(f);
+    kb_timer_arm(f->report_timer, 0);
 }
 
 void node_fetcher_link_closed(struct node *n, struct node_peer *peer)
