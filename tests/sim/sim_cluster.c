@@ -218,6 +218,17 @@ int32_t sim_cluster_controller(const struct sim_cluster *c)
     return found;
 }
 
+void sim_cluster_describe(struct sim_cluster *c, FILE *out)
+{
+    for (uint32_t i = 0; i < c->options.nodes; i++) {
+        const struct member *m = &c->members[i];
+        if (m->env == NULL || sim_env_is_down(m->env))
+            (void)fprintf(out, "node %u: down\n", i + 1);
+        else
+            sim_probe_describe(m->node, out);
+    }
+}
+
 /* ---- life ---- */
 
 struct sim_cluster *sim_cluster_new(struct sim_world *w, const struct sim_cluster_options *options)

@@ -41,6 +41,8 @@ bool sim_cluster_is_running(const struct sim_cluster *c, uint32_t i);
 /* Node that leads the metadata quorum by its own belief; -1 none. */
 int32_t sim_cluster_controller(const struct sim_cluster *c);
 
+/* What every node believes, for people. */
+void sim_cluster_describe(struct sim_cluster *c, FILE *out);
 /* Compare the replicas below their high watermarks now (P3). */
 void sim_cluster_compare(struct sim_cluster *c);
 struct sim_replica_check *sim_cluster_replicas(struct sim_cluster *c);

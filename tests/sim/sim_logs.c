@@ -57,6 +57,8 @@ static int read_segment(void *arg, const char *name, enum kb_fs_type type)
     struct reading *r = arg;
     const char *dot = strrchr(name, '.');
     struct kb_view v;
+    if (type == KB_FS_FILE && dot != NULL && strcmp(dot, ".checkpoint") == 0)
+        r->log->snapshot = strtoll(name, NULL, 10);
     if (type != KB_FS_FILE || dot == NULL || strcmp(dot, ".log") != 0 || r->ended)
         return 0;
     int order = r->from_segment == NULL ? 1 : strcmp(name, r->from_segment);
@@ -89,6 +91,7 @@ void sim_log_refresh(struct sim_log *l, struct sim_disk *d, const char *dir, boo
     struct reading r = {.log = l, .disk = d, .dir = dir, .durable = durable};
     struct sim_log_batch last;
     l->fresh = 0;
+    l->snapshot = -1;
     if (l->count > 0) {
         last = l->batches[l->count - 1];
         struct kb_view bytes = sim_log_bytes(&last, d, dir, durable);

@@ -28,7 +28,8 @@ struct sim_log_batch {
 struct sim_log {
     struct sim_log_batch *batches;
     size_t count, capacity;
-    size_t fresh; /* batches before this index were known before the last refresh */
+    size_t fresh;     /* batches before this index were known before the last refresh */
+    int64_t snapshot; /* offset up to which a *.checkpoint file stands for the log; -1 none */
 };
 
 /* Read the visible or durable image of the log in this directory. A missing directory is an empty

@@ -17,6 +17,7 @@ bool sim_probe_raft(const struct node *n, struct sim_raft_view *ret)
     ret->term = s.term;
     ret->last_index = s.last_index;
     ret->commit_index = s.commit_index < s.durable_index ? s.commit_index : s.durable_index;
+    ret->leader_commit = s.commit_index;
     if (n->image != NULL) {
         ret->applied_index = meta_image_last_index(n->image);
         ret->applied_digest = meta_image_digest(n->image);
@@ -33,6 +34,45 @@ int64_t sim_probe_high_watermark(const struct node *n, const char *topic, int32_
             return rep_hw(p->rep);
     }
     return -1;
+}
+
+static void describe_replica(struct node_partition *p, FILE *out)
+{
+    struct rep_inspect i;
+    rep_inspect(p->rep, node_now(p->node), &i);
+    (void)fprintf(out,
+                  "  %s-%d: %s leader=%d epoch=%d/%d end=%lld written=%lld durable=%lld hw=%lld "
+                  "epoch_start=%lld%s%s report=%s\n",
+                  p->topic, p->index, rep_is_leader(p->rep) ? "LEADER" : "follower", i.leader,
+                  i.leader_epoch, i.partition_epoch, (long long)i.log_end, (long long)i.written,
+                  (long long)i.durable, (long long)i.high_watermark, (long long)i.epoch_start,
+                  i.cut_off ? " cut_off" : "", i.proposal_in_flight ? " proposing" : "",
+                  rep_report_name(i.report));
+    for (size_t k = 0; k < i.n_peers && rep_is_leader(p->rep); k++)
+        (void)fprintf(out, "      peer %d:%s%s%s end=%lld durable=%lld\n", i.peers[k].node_id,
+                      i.peers[k].in_isr ? " isr" : "", i.peers[k].in_elr ? " elr" : "",
+                      i.peers[k].joining ? " joining" : "", (long long)i.peers[k].log_end,
+                      (long long)i.peers[k].durable);
+}
+
+void sim_probe_describe(struct node *n, FILE *out)
+{
+    struct sim_raft_view v;
+    struct node_partition *p;
+    (void)fprintf(out, "node %d: %s broker_epoch=%llu", node_id(n), node_state_name(node_state(n)),
+                  (unsigned long long)n->broker_epoch);
+    if (sim_probe_raft(n, &v))
+        (void)fprintf(out, " term=%llu%s last=%llu commit=%llu applied=%llu",
+                      (unsigned long long)v.term, v.leader ? " LEADER" : "",
+                      (unsigned long long)v.last_index, (unsigned long long)v.commit_index,
+                      (unsigned long long)v.applied_index);
+    (void)fprintf(out, "\n");
+    for (p = n->partitions; p != NULL; p = p->hh.next) {
+        if (p->rep != NULL && p->state == NODE_PARTITION_OPEN)
+            describe_replica(p, out);
+        else
+            (void)fprintf(out, "  %s-%d: state %d\n", p->topic, p->index, (int)p->state);
+    }
 }
 
 int sim_probe_vote(struct sim_disk *disk, uint64_t *ret_term, int32_t *ret_voted_for)

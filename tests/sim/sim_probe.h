@@ -1,6 +1,8 @@
 #ifndef SIM_PROBE_H
 #define SIM_PROBE_H
 
+#include <stdio.h>
+
 #include "broker/node/node.h"
 #include "tests/sim/sim_raft_check.h"
 
@@ -10,6 +12,8 @@
 bool sim_probe_raft(const struct node *n, struct sim_raft_view *ret);
 /* The replica's high watermark; -1 when the node has no such open replica. */
 int64_t sim_probe_high_watermark(const struct node *n, const char *topic, int32_t partition);
+/* What the node believes, in lines for people. */
+void sim_probe_describe(struct node *n, FILE *out);
 /* The durable vote on a node's disk: 1, or 0 when there is none (readable). */
 int sim_probe_vote(struct sim_disk *disk, uint64_t *ret_term, int32_t *ret_voted_for);
 

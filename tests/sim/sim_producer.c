@@ -7,6 +7,7 @@
 #include "proto/base/mem.h"
 #include "proto/kafka/batch.h"
 #include "proto/kafka/messages.h"
+#include "tests/sim/sim_env.h"
 
 #define SIM_IN_FLIGHT_MAX 5
 #define SIM_QUEUED_MAX 8 /* batches per partition before the producer waits */
@@ -174,6 +175,8 @@ static void batch_refused(struct batch *b, int16_t error)
 {
     struct sim_producer *p = b->producer;
     bool first = b == TAILQ_FIRST(&p->lanes[b->partition].batches);
+    sim_world_note(sim_env_world(sim_env_of(p->env)), "producer %u partition %u sequence %d: %s",
+                   p->options.number, b->partition, b->sequence, kw_error_name(error));
     bool order = error == KW_OUT_OF_ORDER_SEQUENCE_NUMBER || error == KW_UNKNOWN_PRODUCER_ID;
     if (order) /* fine behind an earlier batch that failed; else something acknowledged is gone */
         sim_check(p->options.checks, SIM_CHECK_P11, !first,

@@ -95,10 +95,10 @@ static struct sim_log *refresh(struct sim_raft_check *c, uint32_t voter, bool du
     return l;
 }
 
-/* The entry is in the log, or before its start (a snapshot holds it). */
+/* The entry is in the log, or a snapshot stands for it (R6 compares the images). */
 static bool has_entry(const struct sim_log *l, const struct committed *e)
 {
-    if (l->count > 0 && e->last < l->batches[0].first)
+    if (e->last <= l->snapshot)
         return true;
     const struct sim_log_batch *b = sim_log_find(l, e->last);
     return b != NULL && b->last == e->last && b->epoch == e->term && b->crc == e->crc;
@@ -202,21 +202,19 @@ static void check_leader_commit(struct sim_raft_check *c, uint32_t voter,
                                 const struct sim_raft_view *view)
 {
     uint32_t copies = 0;
-    const struct committed *e = NULL;
-    for (size_t i = c->committed_count; i-- > 0 && e == NULL;) {
-        if ((uint64_t)c->committed[i].last <= view->commit_index)
-            e = &c->committed[i];
-    }
-    if (e == NULL || (uint64_t)e->last != view->commit_index)
-        return;
-    sim_check(c->options.checks, SIM_CHECK_R7, (uint64_t)e->term == view->term,
+    const struct sim_log_batch *b = sim_log_find(refresh(c, voter, false),
+                                                 (int64_t)view->leader_commit);
+    if (b == NULL)
+        return; /* a snapshot was taken at once */
+    struct committed e = {.first = b->first, .last = b->last, .term = b->epoch, .crc = b->crc};
+    sim_check(c->options.checks, SIM_CHECK_R7, (uint64_t)e.term == view->term,
               "voter %u, leader of term %llu, commits %llu through an entry of term %d", voter + 1,
-              (unsigned long long)view->term, (unsigned long long)view->commit_index, e->term);
+              (unsigned long long)view->term, (unsigned long long)view->leader_commit, e.term);
     for (uint32_t n = 0; n < c->options.voter_count; n++)
-        copies += has_entry(refresh(c, n, true), e);
+        copies += has_entry(refresh(c, n, true), &e);
     sim_check(c->options.checks, SIM_CHECK_R8, copies > c->options.voter_count / 2,
               "voter %u commits %llu, which lies durably on %u disks", voter + 1,
-              (unsigned long long)view->commit_index, copies);
+              (unsigned long long)view->leader_commit, copies);
 }
 
 static void check_commit(struct sim_raft_check *c, uint32_t voter,
@@ -232,9 +230,6 @@ static void check_commit(struct sim_raft_check *c, uint32_t voter,
     if (view->commit_index == 0)
         return;
     take_committed(c, voter, view->commit_index);
-    /* At the step of an election the commit is the former leader's. */
-    if (view->leader && before != NULL && before->leader && before->term == view->term)
-        check_leader_commit(c, voter, view);
 }
 
 static void check_digest(struct sim_raft_check *c, uint32_t voter, const struct sim_raft_view *view)
@@ -262,6 +257,10 @@ void sim_raft_check_step(struct sim_raft_check *c, uint32_t voter, const struct 
                   "voter %u, leader of term %llu, cuts its log from %llu to %llu", voter + 1,
                   (unsigned long long)view->term, (unsigned long long)before->last_index,
                   (unsigned long long)view->last_index);
+    /* At the step of an election the commit is the former leader's. */
+    if (view->leader && before != NULL && before->leader && before->term == view->term &&
+        view->leader_commit != before->leader_commit)
+        check_leader_commit(c, voter, view);
     check_commit(c, voter, before, view);
     if (before == NULL || before->applied_index != view->applied_index)
         check_digest(c, voter, view);

@@ -24,7 +24,8 @@ struct sim_raft_view {
     bool leader;
     uint64_t term;
     uint64_t last_index;
-    uint64_t commit_index; /* min(commit, own durable) */
+    uint64_t commit_index;  /* min(commit, own durable): what it may apply */
+    uint64_t leader_commit; /* as it counts it, its own disk may lag */
     uint64_t applied_index;
     uint64_t applied_digest;
 };

@@ -277,6 +277,8 @@ static bool heal(struct run *run)
         sim_client_refresh(run->admin);
         sim_world_run_for(run->world, 200);
     }
+    if (run->options->story != NULL)
+        sim_cluster_describe(run->cluster, run->options->story);
     return sim_check(&run->checks, SIM_CHECK_LIVE, false,
                      "not whole %d ms after healing: running %d, isrs full %d, producers idle %d, "
                      "replicas and readers at the end %d",

@@ -127,6 +127,7 @@ static void elect(struct fixture *f, int node, uint64_t term)
 static void commit(struct fixture *f, int node, uint64_t index)
 {
     f->views[node].commit_index = index;
+    f->views[node].leader_commit = index;
     step(f, node);
 }
 
