@@ -165,6 +165,66 @@ START_TEST(leader__does_not_count_a_fallen_durable_end)
 }
 END_TEST
 
+START_TEST(leader__does_not_count_a_barred_directory_until_others_confirm_it)
+{
+    struct solo s;
+    struct raft_message barred = {.kind = RAFT_MSG_APPEND_REPLY,
+                                  .term = 1,
+                                  .round = 1,
+                                  .match_index = 1,
+                                  .end_index = 1,
+                                  .durable_index = 1,
+                                  .barred = true};
+    solo_start_plain(&s);
+    solo_lead(&s);
+    (void)propose(&s, 1, 10);
+    solo_durable(&s, 1, 1);
+    (void)solo_hear(&s, 2, barred);
+    ck_assert_uint_eq(s.fx.commit_index, 0); /* own and barred: no majority */
+    ck_assert_uint_eq(s.fx.confirmed_round, 0);
+    uint64_t round = solo_sent(&s, RAFT_MSG_APPEND)->round; /* a round begun after it spoke */
+    ck_assert_uint_eq(round, 2);
+    (void)acknowledge(&s, 3, 1, 1); /* commits, but the answer is of a round before */
+    ck_assert_uint_eq(s.fx.commit_index, 1);
+    for (size_t i = 0; i < s.fx.n_messages; i++)
+        ck_assert_uint_eq(s.fx.messages[i].clear_index, 0);
+    (void)acknowledge(&s, 3, round, 1);
+    const struct raft_message *m = solo_sent(&s, RAFT_MSG_APPEND);
+    ck_assert_int_eq(m->to.id, 2);
+    ck_assert_uint_eq(m->clear_index, 1);
+    (void)propose(&s, 1, 10);
+    solo_durable(&s, 2, 1);
+    barred.match_index = barred.end_index = barred.durable_index = 2;
+    (void)solo_hear(&s, 2, barred);
+    ck_assert_uint_eq(s.fx.commit_index, 1);
+    barred.barred = false;
+    (void)solo_hear(&s, 2, barred);
+    ck_assert_uint_eq(s.fx.commit_index, 2);
+    solo_free(&s);
+}
+END_TEST
+
+START_TEST(leader__does_not_count_observers)
+{
+    struct solo s;
+    solo_start_plain(&s);
+    solo_lead(&s);
+    solo_link(&s, 7, RAFT_LINK_UP);
+    (void)propose(&s, 1, 10);
+    (void)acknowledge(&s, 7, 1, 1);
+    (void)acknowledge(&s, 2, 1, 0);
+    solo_durable(&s, 1, 1);
+    ck_assert_uint_eq(s.fx.commit_index, 0);
+    struct raft_peer_status peers[4];
+    ck_assert_uint_eq(raft_core_peers(s.core, peers, 4), 4);
+    ck_assert(!peers[3].voter);
+    ck_assert_uint_eq(peers[3].end_index, 1);
+    (void)acknowledge(&s, 2, 1, 1);
+    ck_assert_uint_eq(s.fx.commit_index, 1);
+    solo_free(&s);
+}
+END_TEST
+
 START_TEST(propose__is_limited_by_count_and_size)
 {
     struct solo s;
@@ -363,7 +423,9 @@ UNIT_MAIN("raft_copying", leader__counts_its_own_entries_only_when_durable,
           leader__commits_older_terms_only_through_its_own,
           leader__resigns_after_1500_ms_without_a_majority, leader__stays_with_one_of_two_answering,
           confirm__is_answered_by_a_round_begun_after_it, leader__refuses_answers_that_cannot_be,
-          leader__does_not_count_a_fallen_durable_end, propose__is_limited_by_count_and_size,
+          leader__does_not_count_a_fallen_durable_end,
+          leader__does_not_count_a_barred_directory_until_others_confirm_it,
+          leader__does_not_count_observers, propose__is_limited_by_count_and_size,
           send__waits_for_the_drivers_report_and_goes_on,
           follower__acknowledges_only_what_is_durable,
           follower__drops_durable_reports_of_an_older_generation,
