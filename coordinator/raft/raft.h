@@ -330,14 +330,14 @@ int raft_core_step(struct raft_core *c, const struct raft_input *in, struct raft
 
 struct raft_peer_status {
     struct raft_node node;
-    bool voter;
     enum raft_link_state link_state;
     uint64_t end_index;         /* durable and checked; the leader's own durable end for itself */
     uint64_t last_ack_ms;       /* 0 = none; the "last fetch" of DescribeQuorum */
     uint64_t last_caught_up_ms; /* 0 = never */
-    bool barred;                /* its log or vote is damaged (5.5) */
-    bool fallen;                /* it lost durable entries (5.6) */
-    bool snapshot;              /* a snapshot is on its way to it */
+    bool voter;
+    bool barred;   /* its log or vote is damaged (5.5) */
+    bool fallen;   /* it lost durable entries (5.6) */
+    bool snapshot; /* a snapshot is on its way to it */
 };
 struct raft_status {
     struct raft_node self;

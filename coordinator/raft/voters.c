@@ -53,6 +53,7 @@ static struct raft_peer *peer_add(struct raft_core *c, struct raft_node node)
 {
     struct raft_peer *p = kb_new(struct raft_peer);
     p->node = node;
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers */
     kb_array_reserve(c->peers, c->n_peers, c->peers_capacity);
     c->peers[c->n_peers++] = p;
     return p;
@@ -161,7 +162,7 @@ enum raft_answer raft_sets_check_change(const struct raft_core *c, const struct 
 uint64_t raft_quorum_value(const struct raft_core *c, uint64_t own,
                            uint64_t (*of)(const struct raft_peer *))
 {
-    uint64_t values[RAFT_VOTERS_MAX];
+    uint64_t values[RAFT_VOTERS_MAX] = {0};
     size_t count = 0;
     if (c->voter)
         values[count++] = own;
