@@ -466,6 +466,9 @@ static void take_election(struct node *n, const struct node_message *msg)
         items[count].partition = q->items[i]->partition;
         items[count].leader_epoch = q->items[i]->leader_epoch;
         items[count].damaged = q->items[i]->damaged;
+        items[count].partition_epoch = q->items[i]->has_partition_epoch
+                                           ? q->items[i]->partition_epoch
+                                           : -1;
         count++;
     }
     k->body.election.error = meta_controller_ask_election(n->control->c, node_now(n), q->node_id,

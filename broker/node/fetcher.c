@@ -258,7 +258,10 @@ static size_t acceptable(struct node_partition *p, const struct rep_answer *a, c
                          size_t size)
 {
     int64_t expected = rep_log_end(p->rep);
-    int32_t epoch = log_last_epoch(p->log);
+    struct rep_fetch_target t;
+    if (!rep_fetch_position(p->rep, &t))
+        return 0;
+    int32_t epoch = t.fetch.last_epoch; /* of a batch: an epoch led without records binds nobody */
     size_t at = 0;
     while (size - at >= BATCH_HEAD_BYTES) {
         const uint8_t *b = data + at;
@@ -268,7 +271,7 @@ static size_t acceptable(struct node_partition *p, const struct rep_answer *a, c
         int32_t delta = (int32_t)kb_get_be32(b + 23);
         if (total > size - at || total < BATCH_HEAD_BYTES || delta < 0)
             break;
-        if (!rep_answer_batch(p->rep, a->leader_epoch, expected, epoch, base, batch_epoch))
+        if (!rep_answer_batch(p->rep, a, expected, epoch, base, batch_epoch))
             break;
         expected = base + delta + 1;
         epoch = batch_epoch;
@@ -286,7 +289,7 @@ static bool entry_append(struct node_fetcher_entry *e)
         struct log_appended appended = {0};
         struct rep_effects fx;
         int r = log_append_follower(p->log, e->block, e->position, e->size, e->answer.leader_epoch,
-                                    true, &appended);
+                                    LOG_APPEND_CHECK_CRC | LOG_APPEND_GAPS, &appended);
         if (r == LOG_APPEND_BUSY || r == LOG_APPEND_NO_SPACE)
             return false;
         if (r != LOG_APPEND_OK) {

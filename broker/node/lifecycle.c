@@ -538,9 +538,10 @@ static void on_reported(void *arg, const Kvorum__PeerMessage *answer, struct kb_
     (void)payload; /* the image says what came of it; until then the report is repeated */
 }
 
+/* A replica that refused a cut below its HW is not one: it may hold the only good copy (2.6). */
 static bool report_is_damage(enum rep_report r)
 {
-    return r == REP_REPORT_DAMAGED || r == REP_REPORT_MUST_DROP || r == REP_REPORT_CUT_BELOW_HW;
+    return r == REP_REPORT_DAMAGED || r == REP_REPORT_MUST_DROP;
 }
 
 static void flush_reports(struct node *n, uint64_t now_ms)
@@ -552,6 +553,8 @@ static void flush_reports(struct node *n, uint64_t now_ms)
     struct node_partition *p = NULL;
     size_t count = 0;
     for (p = n->partitions; p != NULL && count < 64; p = p->hh.next) {
+        int32_t report_epoch;
+        p->report = rep_standing_report(p->rep, &report_epoch);
         if ((p->report == REP_REPORT_NONE && !p->hand_over) || p->report_ms > now_ms)
             continue;
         p->report_ms = now_ms + REPORT_RETRY_MS;
@@ -566,6 +569,8 @@ static void flush_reports(struct node *n, uint64_t now_ms)
         w->leader_epoch = rep_leader_epoch(p->rep);
         w->has_damaged = 1;
         w->damaged = report_is_damage(p->report);
+        w->has_partition_epoch = 1;
+        w->partition_epoch = report_epoch;
         items[count++] = w;
         p->hand_over = false;
     }

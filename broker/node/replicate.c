@@ -210,8 +210,11 @@ static void judge(struct follow *f)
         add_error(s, f, KW_NOT_LEADER_OR_FOLLOWER);
         return;
     }
-    enum rep_fetch_result r = rep_follower_fetch(p->rep, &f->fetch, node_now(p->node), &answer,
-                                                 &fx);
+    /* Only what came in just now says anything about the follower. */
+    bool fresh = f->fresh;
+    enum rep_fetch_result r = fresh ? rep_follower_fetch(p->rep, &f->fetch, node_now(p->node),
+                                                         &answer, &fx)
+                                    : rep_follower_again(p->rep, &f->fetch, &answer);
     f->fresh = false;
     switch (r) {
     case REP_FETCH_OK:
@@ -250,7 +253,8 @@ static void judge(struct follow *f)
     }
     if (!(r == REP_FETCH_OK && have_bytes))
         kb_chain_release(&f->read.records);
-    node_partition_run(p, &fx);
+    if (fresh)
+        node_partition_run(p, &fx);
 }
 
 static void send_answer(struct session *s)

@@ -168,7 +168,7 @@ int16_t meta_controller_alter_partitions(struct meta_controller *c, uint64_t now
         if (out[i].error != KW_NONE)
             continue;
         if (meta_plan_full(&plan) || kb_map_put(&seen, (uint64_t)(uintptr_t)p, out) != NULL) {
-            out[i].error = KW_INVALID_UPDATE_VERSION; /* ask again */
+            out[i].error = KW_REQUEST_TIMED_OUT; /* not looked at: ask again */
             continue;
         }
         out[i].error = alter_one(&plan, p, &items[i], &out[i]);
@@ -183,12 +183,15 @@ int16_t meta_controller_alter_partitions(struct meta_controller *c, uint64_t now
  */
 
 static void give_up(struct meta_plan *plan, const struct meta_partition *p, int32_t broker_id,
-                    bool damaged)
+                    const struct meta_election_item *item)
 {
+    bool damaged = item->damaged;
     struct meta_change ch;
     meta_change_begin(&ch, p);
     if (damaged) {
         meta_change_disqualify(&ch, plan, broker_id);
+        if (p->partition_epoch <= item->partition_epoch)
+            ch.touched = true;
         meta_session_mark(plan->c, p, broker_id, META_LOG_DAMAGED);
         meta_note(plan->result, "event=replica_damaged tp=" META_TP " broker=%d", META_TP_ARGS(p),
                   broker_id);
@@ -222,7 +225,7 @@ int16_t meta_controller_ask_election(struct meta_controller *c, uint64_t now_ms,
             (p->leader != broker_id && !items[i].damaged) ||
             kb_map_put(&seen, (uint64_t)(uintptr_t)p, &plan) != NULL)
             continue;
-        give_up(&plan, p, broker_id, items[i].damaged);
+        give_up(&plan, p, broker_id, &items[i]);
     }
     kb_map_release(&seen);
     return KW_NONE;

@@ -203,7 +203,8 @@ struct meta_alter_result {
 /* AlterPartition of a leader (4.1, KIP-841, KIP-903, 4.8). Returns the top-level error; ret_items
  * has one entry per item (arena). Errors as Kafka: UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION,
  * INVALID_REQUEST, FENCED_LEADER_EPOCH, INVALID_UPDATE_VERSION, INELIGIBLE_REPLICA,
- * NEW_LEADER_ELECTED, NOT_CONTROLLER (this controller is behind), STALE_BROKER_EPOCH. */
+ * NEW_LEADER_ELECTED, NOT_CONTROLLER (this controller is behind), STALE_BROKER_EPOCH; and
+ * REQUEST_TIMED_OUT for an item that was not looked at (ask again). */
 int16_t meta_controller_alter_partitions(struct meta_controller *c, uint64_t now_ms,
                                          int32_t broker_id, uint64_t broker_epoch,
                                          const struct meta_alter_item *items, size_t count,
@@ -214,7 +215,9 @@ struct meta_election_item {
     struct kb_uuid topic_id;
     int32_t partition;
     int32_t leader_epoch;
-    bool damaged; /* also leave ISR and ELR (2.6, 2.8); followers may say so too */
+    bool damaged;            /* also leave ISR and ELR (2.6, 2.8); followers may say so too */
+    int32_t partition_epoch; /* damaged: rise above this one even if it is in neither, so that a
+                                proposal that rests on what it held fails (2.8); -1 = no need */
 };
 /* A replica cannot go on: a leader whose write failed (1.7) or that has no space (9.3) gives up its
  * epoch, a damaged one leaves ISR and ELR. Items of another leader epoch are skipped. */

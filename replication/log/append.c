@@ -256,6 +256,12 @@ int log_append_leader(struct log *log, struct kb_block *block, size_t position, 
     return LOG_APPEND_OK;
 }
 
+/* Epoch of the last batch; entries that were assigned and got no record do not count. */
+static int32_t last_record_epoch(const struct log *log)
+{
+    return log->end > log->start ? log_epochs_at(&log->epochs, log->end - 1) : -1;
+}
+
 /* Is the batch at p, with `size` bytes left, one this log may take next? */
 static bool follower_takes(const struct log *log, const uint8_t *p, size_t size, int32_t epoch_max,
                            uint32_t flags, struct log_head *ret)
@@ -264,7 +270,7 @@ static bool follower_takes(const struct log *log, const uint8_t *p, size_t size,
         return false;
     bool in_place = (flags & LOG_APPEND_GAPS) != 0 ? ret->base_offset >= log->end
                                                    : ret->base_offset == log->end;
-    return in_place && ret->epoch >= log_epochs_last(&log->epochs) && ret->epoch <= epoch_max &&
+    return in_place && ret->epoch >= last_record_epoch(log) && ret->epoch <= epoch_max &&
            ret->epoch >= 0 && ((flags & LOG_APPEND_CHECK_CRC) == 0 || log_head_crc_holds(ret, p));
 }
 
@@ -287,6 +293,8 @@ int log_append_follower(struct log *log, struct kb_block *block, size_t position
         r = append_room(log, &h, h.last_offset);
         if (r != 0)
             break;
+        if (h.epoch < log_epochs_last(&log->epochs)) /* led without a record, then overtaken */
+            log_epochs_truncate_end(&log->epochs, log->end);
         append_note(log, block, at, &h);
         if (done.first_offset < 0)
             done.first_offset = h.base_offset;

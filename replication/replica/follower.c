@@ -150,12 +150,13 @@ enum rep_answer_result rep_answer_begin(struct rep *r, const struct rep_answer *
     return result;
 }
 
-bool rep_answer_batch(const struct rep *r, int32_t leader_epoch, int64_t expected_base,
+bool rep_answer_batch(const struct rep *r, const struct rep_answer *answer, int64_t expected_base,
                       int32_t last_epoch, int64_t base_offset, int32_t batch_epoch)
 {
-    return r->state == REP_FOLLOWER && leader_epoch == r->image.leader_epoch &&
-           base_offset == expected_base && last_epoch <= batch_epoch &&
-           batch_epoch <= leader_epoch; /* 2.4, KAFKA-18723 */
+    bool in_place = base_offset == expected_base ||
+                    (base_offset > expected_base && base_offset < answer->high_watermark);
+    return r->state == REP_FOLLOWER && answer->leader_epoch == r->image.leader_epoch && in_place &&
+           last_epoch <= batch_epoch && batch_epoch <= answer->leader_epoch; /* 2.4, KAFKA-18723 */
 }
 
 void rep_answer_end(struct rep *r, const struct rep_answer *answer, uint64_t now_ms,

@@ -411,10 +411,12 @@ enum rep_answer_result {
 /* Begin handling an answer; its HW is not looked at before batches are in or bytes are cut. */
 enum rep_answer_result rep_answer_begin(struct rep *r, const struct rep_answer *answer,
                                         uint64_t now_ms, struct rep_effects *fx);
-/* May this batch be appended next (2.4)? Its CRC was checked by the caller (10.4). If false the
- * rest of the answer is dropped. Call rep_on_appended for what was taken before asking for the
- * next one, or pass the expected base of batches taken but not yet appended. */
-bool rep_answer_batch(const struct rep *r, int32_t leader_epoch, int64_t expected_base,
+/* May this batch be appended next (2.4)? Its CRC was checked by the caller (10.4). Its base is the
+ * LEO, or lies above it where the leader's compaction took whole batches away: that happens below
+ * the leader's HW only. If false the rest of the answer is dropped. Call rep_on_appended for what
+ * was taken before asking for the next one, or pass the expected base and the epoch of batches
+ * taken but not yet appended; the first last_epoch is rep_fetch_position's. */
+bool rep_answer_batch(const struct rep *r, const struct rep_answer *answer, int64_t expected_base,
                       int32_t last_epoch, int64_t base_offset, int32_t batch_epoch);
 /* All taken batches are appended (rep_on_appended was called): HW = min(leader's, LEO), log start
  * follows; asks for more. */

@@ -205,6 +205,25 @@ START_TEST(append__follower_takes_whole_batches_in_place)
 }
 END_TEST
 
+START_TEST(append__epoch_led_without_a_record_does_not_bind_the_follower)
+{
+    /* It led in epoch 5 and wrote nothing; the next leader's log goes on in epoch 3. */
+    struct lw f;
+    struct log_appended a;
+    lw_init(&f, 6);
+    lw_create(&f, 0);
+    struct kb_block *b = lw_make_batch(2, 50, 1000);
+    log_epoch_assign(f.log, 5);
+    kb_put_be32(b->data + 12, 3);
+    ck_assert_int_eq(log_append_follower(f.log, b, 0, b->size, 6, 0, &a), LOG_APPEND_OK);
+    ck_assert_int_eq(log_last_epoch(f.log), 3);
+    ck_assert_int_eq(log_epoch_end_offset(f.log, 3).end_offset, 2);
+    lw_settle(&f);
+    (void)kb_block_unref(b);
+    lw_release(&f);
+}
+END_TEST
+
 START_TEST(append__follower_refuses_bad_crc_old_and_future_epochs)
 {
     struct lw f;
@@ -214,8 +233,6 @@ START_TEST(append__follower_refuses_bad_crc_old_and_future_epochs)
     struct log_appended a;
     kb_put_be32(b->data + 12, 4);
     ck_assert_int_eq(log_append_follower(f.log, b, 0, b->size, 3, 0, &a), LOG_APPEND_REFUSED);
-    log_epoch_assign(f.log, 5);
-    ck_assert_int_eq(log_append_follower(f.log, b, 0, b->size, 9, 0, &a), LOG_APPEND_REFUSED);
     kb_put_be32(b->data + 12, 5);
     b->data[b->size - 1] ^= 1;
     ck_assert_int_eq(log_append_follower(f.log, b, 0, b->size, 9, LOG_APPEND_CHECK_CRC, &a),
@@ -234,6 +251,9 @@ START_TEST(append__follower_refuses_bad_crc_old_and_future_epochs)
     lw_open(&f, false, 9);
     ck_assert_int_eq(f.found.end_offset, 9);
     ck_assert_int_eq(f.found.last_epoch, 5);
+    kb_put_be64(b->data, 9);
+    kb_put_be32(b->data + 12, 4); /* older than the batch before it */
+    ck_assert_int_eq(log_append_follower(f.log, b, 0, b->size, 9, 0, &a), LOG_APPEND_REFUSED);
     (void)kb_block_unref(b);
     lw_release(&f);
 }
@@ -385,6 +405,7 @@ UNIT_MAIN("log", create__is_durable_and_empty, create__refuses_a_log_with_bytes,
           read__cache_and_files_agree, read__large_ranges_come_as_file_ranges,
           read__a_batch_larger_than_the_limit_comes_whole, read__a_flipped_bit_is_not_served_cold,
           append__follower_takes_whole_batches_in_place,
+          append__epoch_led_without_a_record_does_not_bind_the_follower,
           append__follower_refuses_bad_crc_old_and_future_epochs,
           close__reopens_with_the_same_answers, weak__flushes_by_count_and_time,
           append__full_disk_is_a_state_not_a_failure, roll__full_disk_leaves_the_old_segment_in_use,

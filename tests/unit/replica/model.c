@@ -157,8 +157,8 @@ static void take_data(struct model *m, int node, const struct model_message *msg
     TOY_CHECK(rep_fetch_position(t->rep, &at));
     for (int i = 0; i < msg->n_batch; i++) {
         struct toy_record rec = msg->batch[i];
-        TOY_CHECK(rep_answer_batch(t->rep, a->leader_epoch, t->log.end, at.fetch.last_epoch,
-                                   a->offset + i, rec.epoch));
+        TOY_CHECK(
+            rep_answer_batch(t->rep, a, t->log.end, at.fetch.last_epoch, a->offset + i, rec.epoch));
         toy_log_append(&t->log, rec.epoch, rec.value);
     }
     rep_on_appended(t->rep, t->log.end, m->now_ms, &t->fx);

@@ -306,9 +306,11 @@ END_TEST
 START_TEST(kafka_18723__batch_of_a_newer_epoch_is_not_appended)
 { /* the leader changed between the request and what was read for it */
     struct rep_fetch_target at;
+    struct rep_answer a = {.leader = 1, .leader_epoch = 5, .offset = 10, .high_watermark = 10};
     start();
     ck_assert(rep_fetch_position(n[1].rep, &at));
-    ck_assert(!rep_answer_batch(n[1].rep, at.fetch.leader_epoch, 10, at.fetch.last_epoch, 10, 6));
+    ck_assert(rep_answer_batch(n[1].rep, &a, 10, at.fetch.last_epoch, 10, 5));
+    ck_assert(!rep_answer_batch(n[1].rep, &a, 10, at.fetch.last_epoch, 10, 6));
 }
 END_TEST
 

@@ -114,14 +114,20 @@ END_TEST
 
 START_TEST(batch__must_fit_exactly)
 { /* 2.4, KAFKA-18723 */
+    struct rep_answer a;
     follow(6);
-    ck_assert(rep_answer_batch(t.rep, 5, 10, 3, 10, 3));
-    ck_assert(rep_answer_batch(t.rep, 5, 10, 3, 10, 5));
-    ck_assert(!rep_answer_batch(t.rep, 5, 10, 3, 11, 3)); /* a gap */
-    ck_assert(!rep_answer_batch(t.rep, 5, 10, 3, 9, 3));  /* an overlap */
-    ck_assert(!rep_answer_batch(t.rep, 5, 10, 3, 10, 2)); /* epochs never fall (P7) */
-    ck_assert(!rep_answer_batch(t.rep, 5, 10, 3, 10, 6)); /* newer than the request */
-    ck_assert(!rep_answer_batch(t.rep, 4, 10, 3, 10, 3)); /* another epoch's answer */
+    a = data(10, 0);
+    ck_assert(rep_answer_batch(t.rep, &a, 10, 3, 10, 3));
+    ck_assert(rep_answer_batch(t.rep, &a, 10, 3, 10, 5));
+    ck_assert(!rep_answer_batch(t.rep, &a, 10, 3, 11, 3)); /* a gap */
+    ck_assert(!rep_answer_batch(t.rep, &a, 10, 3, 9, 3));  /* an overlap */
+    ck_assert(!rep_answer_batch(t.rep, &a, 10, 3, 10, 2)); /* epochs never fall (P7) */
+    ck_assert(!rep_answer_batch(t.rep, &a, 10, 3, 10, 6)); /* newer than the request */
+    a.high_watermark = 20; /* compaction leaves gaps, below the HW only */
+    ck_assert(rep_answer_batch(t.rep, &a, 10, 3, 19, 3));
+    ck_assert(!rep_answer_batch(t.rep, &a, 10, 3, 20, 3));
+    a.leader_epoch = 4;
+    ck_assert(!rep_answer_batch(t.rep, &a, 10, 3, 10, 3)); /* another epoch's answer */
 }
 END_TEST
 

@@ -210,8 +210,8 @@ void toy_node_append(struct toy_node *t, int n, bool lazy, uint64_t now_ms)
 
 /* Take up to limit records from the leader's log, as a follower does. */
 static void take_batches(struct toy_node *f, const struct toy_node *leader,
-                         const struct rep_fetch_answer *got, int32_t epoch, int limit,
-                         uint64_t now_ms)
+                         const struct rep_fetch_answer *got, const struct rep_answer *answer,
+                         int limit, uint64_t now_ms)
 {
     struct rep_fetch_target at;
     TOY_CHECK(rep_fetch_position(f->rep, &at));
@@ -219,7 +219,7 @@ static void take_batches(struct toy_node *f, const struct toy_node *leader,
 
     for (int64_t o = at.fetch.offset; o < got->bound && limit > 0; o++, limit--) {
         struct toy_record rec = leader->log.records[o];
-        TOY_CHECK(rep_answer_batch(f->rep, epoch, f->log.end, last, o, rec.epoch));
+        TOY_CHECK(rep_answer_batch(f->rep, answer, f->log.end, last, o, rec.epoch));
         toy_log_append(&f->log, rec.epoch, rec.value);
         last = rec.epoch;
     }
@@ -269,7 +269,7 @@ enum rep_fetch_result toy_follow(struct toy_node *follower, struct toy_node *lea
     enum rep_answer_result r = rep_answer_begin(follower->rep, &answer, now_ms, &follower->fx);
     toy_node_do(follower, now_ms);
     if (r == REP_ANSWER_TAKE) {
-        take_batches(follower, leader, &got, at.fetch.leader_epoch, limit, now_ms);
+        take_batches(follower, leader, &got, &answer, limit, now_ms);
         rep_answer_end(follower->rep, &answer, now_ms, &follower->fx);
         toy_node_do(follower, now_ms);
     }
