@@ -260,11 +260,26 @@ static void emit_consequences(struct meta_controller *c, struct meta_result *res
 /* ---- requests -----------------------------------------------------------------------------------
  */
 
-/* One resource of either request, in a common form. */
+/* Either request in a common form. */
 struct item {
     struct kw_str name;
     struct kw_str value;
     int8_t op;
+};
+struct resource {
+    int8_t type;
+    struct kw_str name;
+    struct item *items;
+    size_t count;
+    struct meta_verdict verdict;
+};
+struct request {
+    struct meta_controller *c;
+    struct kb_arena *arena;
+    struct resource *resources;
+    size_t count;
+    bool replace; /* AlterConfigs: what is not named goes back to its default */
+    bool validate_only;
 };
 
 static struct meta_verdict alter(struct alteration *a, bool replace, const struct item *items,
@@ -304,43 +319,74 @@ static struct meta_verdict check_resource(struct alteration *a, struct meta_name
     return meta_fine();
 }
 
+static void run(struct request *q, struct meta_result *result)
+{
+    struct meta_names seen = {0};
+    bool consequential = false;
+    for (size_t i = 0; i < q->count && !q->arena->failed; i++) {
+        struct resource *r = &q->resources[i];
+        struct alteration a = {.c = q->c,
+                               .arena = q->arena,
+                               .type = r->type,
+                               .resource = r->name,
+                               .consequential = &consequential};
+        r->verdict = check_resource(&a, &seen);
+        if (r->verdict.error == KW_NONE)
+            r->verdict = alter(&a, q->replace, r->items, r->count, q->validate_only, result);
+    }
+    meta_names_release(&seen);
+    if (consequential)
+        emit_consequences(q->c, result);
+}
+
+/* Room for count resources; -KB_ENOMEM when the arena refuses. */
+static int request_begin(struct request *q, int32_t count)
+{
+    q->count = count > 0 ? (size_t)count : 0;
+    q->resources = kb_arena_new_array(q->arena, struct resource, q->count);
+    return q->resources != NULL ? 0 : -KB_ENOMEM;
+}
+
+static struct item *resource_begin(struct request *q, size_t i, int8_t type, struct kw_str name,
+                                   int32_t count)
+{
+    struct resource *r = &q->resources[i];
+    r->type = type;
+    r->name = name;
+    r->count = count > 0 ? (size_t)count : 0;
+    r->items = kb_arena_new_array(q->arena, struct item, r->count);
+    return r->items;
+}
+
 int meta_controller_alter_configs(struct meta_controller *c,
                                   const struct kw_alter_configs_request *req,
                                   struct kb_arena *arena, struct meta_result *result,
                                   struct kw_alter_configs_response *ret)
 {
-    size_t count = req->resources_count > 0 ? (size_t)req->resources_count : 0;
-    struct meta_names seen = {0};
-    bool consequential = false;
+    struct request q = {
+        .c = c, .arena = arena, .replace = true, .validate_only = req->validate_only};
+    if (request_begin(&q, req->resources_count) < 0)
+        return -KB_ENOMEM;
+    for (size_t i = 0; i < q.count; i++) {
+        const struct kw_alter_configs_request_resource *r = &req->resources[i];
+        struct item *items = resource_begin(&q, i, r->resource_type, r->resource_name,
+                                            r->configs_count);
+        for (size_t k = 0; items != NULL && k < q.resources[i].count; k++)
+            items[k] = (struct item){r->configs[k].name, r->configs[k].value, OP_SET};
+    }
+    run(&q, result);
     kw_alter_configs_response_init(ret);
-    ret->responses = kb_arena_new_array(arena, struct kw_alter_configs_response_topic, count);
+    ret->responses = kb_arena_new_array(arena, struct kw_alter_configs_response_topic, q.count);
     if (ret->responses == NULL)
         return -KB_ENOMEM;
-    ret->responses_count = (int32_t)count;
-    for (size_t i = 0; i < count && !arena->failed; i++) {
-        const struct kw_alter_configs_request_resource *r = &req->resources[i];
-        size_t n = r->configs_count > 0 ? (size_t)r->configs_count : 0;
-        struct item *items = kb_arena_new_array(arena, struct item, n);
-        for (size_t k = 0; items != NULL && k < n; k++)
-            items[k] = (struct item){r->configs[k].name, r->configs[k].value, OP_SET};
-        struct alteration a = {.c = c,
-                               .arena = arena,
-                               .type = r->resource_type,
-                               .resource = r->resource_name,
-                               .consequential = &consequential};
-        struct meta_verdict v = check_resource(&a, &seen);
-        if (v.error == KW_NONE && items != NULL)
-            v = alter(&a, true, items, n, req->validate_only, result);
-        kw_alter_configs_response_topic_init(&ret->responses[i]);
-        ret->responses[i].error_code = v.error;
-        ret->responses[i].error_message = v.message;
-        ret->responses[i].resource_type = r->resource_type;
-        ret->responses[i].resource_name = r->resource_name;
-    }
-    meta_names_release(&seen);
-    if (consequential)
-        emit_consequences(c, result);
-    return arena->failed ? -KB_ENOMEM : 0;
+    ret->responses_count = (int32_t)q.count;
+    for (size_t i = 0; i < q.count; i++)
+        ret->responses[i] = (struct kw_alter_configs_response_topic){
+            .error_code = q.resources[i].verdict.error,
+            .error_message = q.resources[i].verdict.message,
+            .resource_type = q.resources[i].type,
+            .resource_name = q.resources[i].name};
+    return 0;
 }
 
 int meta_controller_incremental_alter_configs(
@@ -348,38 +394,29 @@ int meta_controller_incremental_alter_configs(
     struct kb_arena *arena, struct meta_result *result,
     struct kw_incremental_alter_configs_response *ret)
 {
-    size_t count = req->resources_count > 0 ? (size_t)req->resources_count : 0;
-    struct meta_names seen = {0};
-    bool consequential = false;
-    kw_incremental_alter_configs_response_init(ret);
-    ret->responses = kb_arena_new_array(arena, struct kw_incremental_alter_configs_response_topic,
-                                        count);
-    if (ret->responses == NULL)
+    struct request q = {.c = c, .arena = arena, .validate_only = req->validate_only};
+    if (request_begin(&q, req->resources_count) < 0)
         return -KB_ENOMEM;
-    ret->responses_count = (int32_t)count;
-    for (size_t i = 0; i < count && !arena->failed; i++) {
+    for (size_t i = 0; i < q.count; i++) {
         const struct kw_incremental_alter_configs_request_resource *r = &req->resources[i];
-        size_t n = r->configs_count > 0 ? (size_t)r->configs_count : 0;
-        struct item *items = kb_arena_new_array(arena, struct item, n);
-        for (size_t k = 0; items != NULL && k < n; k++)
+        struct item *items = resource_begin(&q, i, r->resource_type, r->resource_name,
+                                            r->configs_count);
+        for (size_t k = 0; items != NULL && k < q.resources[i].count; k++)
             items[k] = (struct item){r->configs[k].name, r->configs[k].value,
                                      r->configs[k].config_operation};
-        struct alteration a = {.c = c,
-                               .arena = arena,
-                               .type = r->resource_type,
-                               .resource = r->resource_name,
-                               .consequential = &consequential};
-        struct meta_verdict v = check_resource(&a, &seen);
-        if (v.error == KW_NONE && items != NULL)
-            v = alter(&a, false, items, n, req->validate_only, result);
-        kw_incremental_alter_configs_response_topic_init(&ret->responses[i]);
-        ret->responses[i].error_code = v.error;
-        ret->responses[i].error_message = v.message;
-        ret->responses[i].resource_type = r->resource_type;
-        ret->responses[i].resource_name = r->resource_name;
     }
-    meta_names_release(&seen);
-    if (consequential)
-        emit_consequences(c, result);
-    return arena->failed ? -KB_ENOMEM : 0;
+    run(&q, result);
+    kw_incremental_alter_configs_response_init(ret);
+    ret->responses = kb_arena_new_array(arena, struct kw_incremental_alter_configs_response_topic,
+                                        q.count);
+    if (ret->responses == NULL)
+        return -KB_ENOMEM;
+    ret->responses_count = (int32_t)q.count;
+    for (size_t i = 0; i < q.count; i++)
+        ret->responses[i] = (struct kw_incremental_alter_configs_response_topic){
+            .error_code = q.resources[i].verdict.error,
+            .error_message = q.resources[i].verdict.message,
+            .resource_type = q.resources[i].type,
+            .resource_name = q.resources[i].name};
+    return 0;
 }

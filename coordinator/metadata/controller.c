@@ -121,5 +121,8 @@ void meta_controller_replay(struct meta_controller *c, const struct meta_records
         partition_replayed(c, &delta.partitions[i]);
     if (delta.brokers_count > 0)
         c->unbalanced = true;
+    /* A topic's config may make a leader possible. */
+    for (size_t i = 0; i < delta.topics_count; i++)
+        c->recheck_all |= (delta.topics[i].changes & META_TOPIC_CONFIG) != 0;
     meta_delta_release(&delta);
 }

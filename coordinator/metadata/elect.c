@@ -1,6 +1,8 @@
 /* Election (rules 4.5-4.7). From the ISR; if it is empty, from the ELR, whole logs at once, cut
  * ones after waiting for the others; a weak topic that lost all its members uncleanly from the last
  * known ones; nobody else, unless asked for by name. */
+#include <strings.h>
+
 #include "coordinator/metadata/controller_private.h"
 #include "proto/base/mem.h"
 
@@ -134,6 +136,40 @@ static void install_unclean(struct meta_change *ch, struct meta_plan *plan, int3
               META_TP_ARGS(ch->old), id, why);
 }
 
+/* unclean.leader.election.enable set on the topic itself names it; a default of all topics does not
+ * (R16). While an eligible member is live it is waited for. */
+static bool unclean_wanted(const struct meta_change *ch, const struct meta_plan *plan)
+{
+    const struct meta_topic *t = ch->old->topic;
+    const char *name = meta_topic_key_info(META_UNCLEAN_LEADER_ELECTION)->name;
+    const char *value = meta_configs_get(&t->configs, name);
+    if (value == NULL || strcasecmp(value, "true") != 0)
+        return false;
+    for (size_t i = 0; i < ch->elr_count; i++) {
+        if (meta_plan_live(plan, ch->elr[i]))
+            return false;
+    }
+    return true;
+}
+
+/* Any live replica, the longest log that is known. */
+static int32_t from_anywhere(const struct meta_change *ch, const struct meta_plan *plan)
+{
+    int32_t best = -1;
+    const struct meta_log_report *best_report = NULL;
+    for (size_t i = 0; i < ch->old->replicas_count; i++) {
+        int32_t id = ch->old->replicas[i];
+        if (!meta_plan_live(plan, id))
+            continue;
+        const struct meta_log_report *r = meta_session_report(plan->c, ch->old, id);
+        if (best < 0 || (r != NULL && (best_report == NULL || report_larger(r, best_report)))) {
+            best = id;
+            best_report = r;
+        }
+    }
+    return best;
+}
+
 void meta_elect(struct meta_change *ch, struct meta_plan *plan)
 {
     if (ch->leader >= 0 && meta_plan_live(plan, ch->leader) && ch->leader != plan->avoiding)
@@ -153,6 +189,11 @@ void meta_elect(struct meta_change *ch, struct meta_plan *plan)
         if (id >= 0)
             install_unclean(ch, plan, id, "all_members_stopped_uncleanly");
     }
+    if (ch->leader < 0 && unclean_wanted(ch, plan)) {
+        id = from_anywhere(ch, plan);
+        if (id >= 0)
+            install_unclean(ch, plan, id, "topic_config");
+    }
 }
 
 bool meta_elect_unclean(struct meta_change *ch, struct meta_plan *plan)
@@ -160,18 +201,7 @@ bool meta_elect_unclean(struct meta_change *ch, struct meta_plan *plan)
     meta_elect(ch, plan);
     if (ch->leader >= 0)
         return true;
-    int32_t best = -1;
-    const struct meta_log_report *best_report = NULL;
-    for (size_t i = 0; i < ch->old->replicas_count; i++) {
-        int32_t id = ch->old->replicas[i];
-        if (!meta_plan_live(plan, id))
-            continue;
-        const struct meta_log_report *r = meta_session_report(plan->c, ch->old, id);
-        if (best < 0 || (r != NULL && (best_report == NULL || report_larger(r, best_report)))) {
-            best = id;
-            best_report = r;
-        }
-    }
+    int32_t best = from_anywhere(ch, plan);
     if (best < 0)
         return false;
     install_unclean(ch, plan, best, "asked_for_by_name");

@@ -176,8 +176,9 @@ static const struct key_def KEYS[META_TOPIC_KEY_COUNT_] = {
                   .type = META_TYPE_BOOLEAN,
                   .default_value = "false",
                   .broker_name = "unclean.leader.election.enable",
-                  .doc = "Kept for compatibility: Kvorum elects a replica that may lack "
-                         "acknowledged records only when asked for by name.",
+                  .doc = "Set on a topic: when no eligible replica is left, one that may lack "
+                         "acknowledged records is elected. As a default of all topics it is "
+                         "shown but has no effect.",
                   .governed = true}},
 };
 

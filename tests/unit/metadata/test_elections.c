@@ -286,6 +286,29 @@ START_TEST(flush_messages__turned_strong_is_unsynced_first)
 }
 END_TEST
 
+/* R16: set on the topic itself, unclean election is asked for by name; as a default it is not. */
+START_TEST(elect__unclean_by_topic_config)
+{
+    struct toy *t = toy_up(3);
+    (void)toy_topic(t, "a", "2,3", "min.insync.replicas=1,flush.messages=5");
+    ck_assert_int_eq(toy_set_config(t, NULL, "unclean.leader.election.enable", "true"), KW_NONE);
+    toy_kill(t, 2);
+    toy_tick(t);
+    toy_kill(t, 3);
+    toy_tick(t);
+    toy_join(t, 2);
+    toy_tick(t);
+    toy_assert_state(t, "a", 0, "leader -1 isr - elr 3 known -");
+    ck_assert_int_eq(toy_set_config(t, "a", "unclean.leader.election.enable", "true"), KW_NONE);
+    t->allow_any = true;
+    toy_tick(t);
+    toy_assert_state(t, "a", 0, "leader 2 isr 2 elr - known -");
+    ck_assert_int_eq(toy_partition(t, "a", 0)->last_unclean_epoch,
+                     toy_partition(t, "a", 0)->leader_epoch);
+    (void)toy_free(t);
+}
+END_TEST
+
 /* The preferred leader gets its partitions back soon after it is in sync again. */
 START_TEST(balance__preferred_leader_returns)
 {
@@ -401,5 +424,5 @@ UNIT_MAIN("elections", fence__moves_leaders_in_one_batch,
           register__weak_topic_after_an_unclean_stop, elect__weak_topic_that_lost_all_members,
           min_isr__change_clears_the_elr, min_isr__cluster_default_governs_topics_without_their_own,
           flush_messages__turned_strong_is_unsynced_first, balance__preferred_leader_returns,
-          stall__sound_members_take_over, ask_election__ends_the_epoch,
-          ask_election__damaged_leaves_isr_and_elr)
+          elect__unclean_by_topic_config, stall__sound_members_take_over,
+          ask_election__ends_the_epoch, ask_election__damaged_leaves_isr_and_elr)

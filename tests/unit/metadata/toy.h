@@ -36,7 +36,8 @@ struct toy {
     struct kb_arena arena;
     struct meta_result result;
     struct toy_broker brokers[TOY_BROKERS_MAX + 1]; /* by id, from 1 */
-    bool allow_unclean; /* the last command may elect outside ISR and ELR */
+    bool allow_unclean;                             /* elections by rule 4.6 may happen */
+    bool allow_any;                                 /* the next elections were asked for by name */
 };
 
 /* Founded with voters 1..voters (odd), none registered. Node 1 is the controller. */
