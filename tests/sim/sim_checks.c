@@ -2,6 +2,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 static const char *const names[SIM_CHECK_MAX_] = {
     [SIM_CHECK_P1] = "P1",   [SIM_CHECK_P2] = "P2",     [SIM_CHECK_P3] = "P3",
@@ -23,12 +24,15 @@ bool sim_check(struct sim_checks *c, enum sim_check_id id, bool ok, const char *
     check->checks++;
     if (ok)
         return true;
-    if (check->failures++ == 0) {
-        va_list args;
-        va_start(args, format);
-        (void)vsnprintf(check->first, sizeof(check->first), format, args);
-        va_end(args);
-    }
+    char text[sizeof(check->first)];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    if (check->failures++ == 0)
+        memcpy(check->first, text, sizeof(text));
+    if (c->on_failure != NULL)
+        c->on_failure(c->arg, id, text);
     return false;
 }
 

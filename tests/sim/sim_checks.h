@@ -35,6 +35,9 @@ struct sim_check {
 };
 struct sim_checks {
     struct sim_check check[SIM_CHECK_MAX_];
+    /* Told of each failure; NULL = nobody. */
+    void (*on_failure)(void *arg, enum sim_check_id id, const char *text);
+    void *arg;
 };
 
 const char *sim_check_name(enum sim_check_id id);

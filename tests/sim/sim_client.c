@@ -268,11 +268,14 @@ static void take_topic(struct sim_client *c, uint32_t topic, uint32_t first,
         if (p->partition_index < 0 ||
             p->partition_index >= c->options.topics->topic[topic].partitions)
             continue;
-        c->partitions[first + (uint32_t)p->partition_index] =
-            (struct sim_partition_view){.leader = p->error_code == KW_NONE ? p->leader_id : -1,
-                                        .leader_epoch = p->leader_epoch,
-                                        .replica_count = p->replica_nodes_count,
-                                        .isr_count = p->isr_nodes_count};
+        struct sim_partition_view *view = &c->partitions[first + (uint32_t)p->partition_index];
+        /* A broker that is behind may still name a former leader: newer news stand. */
+        if (p->leader_epoch < view->leader_epoch)
+            continue;
+        *view = (struct sim_partition_view){.leader = p->error_code == KW_NONE ? p->leader_id : -1,
+                                            .leader_epoch = p->leader_epoch,
+                                            .replica_count = p->replica_nodes_count,
+                                            .isr_count = p->isr_nodes_count};
     }
 }
 

@@ -84,8 +84,10 @@ static void take_partition(struct sim_consumer *c, uint32_t partition,
 {
     sim_check(c->options.checks, SIM_CHECK_P10,
               rs->error_code != KW_OFFSET_OUT_OF_RANGE && rs->diverging_epoch.end_offset < 0,
-              "partition %u consumer %u at %lld: %s, diverging at %lld", partition,
-              c->options.number, (long long)c->positions[partition].offset,
+              "partition %u consumer %u at %lld: broker %d of epoch %d says %s, diverging at %lld",
+              partition, c->options.number, (long long)c->positions[partition].offset,
+              sim_client_partition(c->client, partition)->leader,
+              sim_client_partition(c->client, partition)->leader_epoch,
               kw_error_name(rs->error_code), (long long)rs->diverging_epoch.end_offset);
     if (rs->error_code == KW_NONE) {
         take_records(c, partition, rs);

@@ -156,8 +156,9 @@ void sim_history_read(struct sim_history *h, uint32_t consumer, uint32_t partiti
     h->reads++;
     bool known = id >= 0 && (size_t)id < h->sent_count && h->sent[id].partition == partition;
     if (sim_check(h->checks, SIM_CHECK_P2, known,
-                  "partition %u offset %lld: %s read a record nobody sent there", partition,
-                  (long long)offset, who))
+                  "partition %u offset %lld: %s read a record nobody sent there: %.*s", partition,
+                  (long long)offset, who, value.size < 40 ? (int)value.size : 40,
+                  (const char *)value.data))
         see(h, partition, offset, id, who);
 }
 

@@ -118,11 +118,19 @@ static void log_line(void *arg, enum kb_log_level level, const char *component, 
         env != NULL ? sim_host_name(sim_env_host(env)) : "-", "DIWE"[level], component, text);
 }
 
+static void on_failure(void *arg, enum sim_check_id id, const char *text)
+{
+    struct run *run = arg;
+    sim_world_note(run->world, "VIOLATION %s: %s", sim_check_name(id), text);
+}
+
 static void make_world(struct run *run)
 {
     static const char *const hosts[] = {"node1", "node2", "node3"};
     struct kb_prng *prng;
     run->world = sim_world_new(run->options->seed);
+    run->checks.on_failure = on_failure;
+    run->checks.arg = run;
     if (run->options->story != NULL) {
         sim_world_trace_to(run->world, run->options->story, run->options->trace);
         kb_log_set_sink(log_line, run, run->options->trace ? KB_LOG_DEBUG : KB_LOG_INFO);
