@@ -262,6 +262,8 @@ void sim_client_forget(struct sim_client *c, void *arg)
 static void take_topic(struct sim_client *c, uint32_t topic, uint32_t first,
                        const struct kw_metadata_response_topic *t)
 {
+    if (t->error_code != KW_NONE)
+        return; /* a broker that does not know it yet */
     c->topic_ids[topic] = t->topic_id;
     for (int32_t i = 0; i < t->partitions_count; i++) {
         const struct kw_metadata_response_partition *p = &t->partitions[i];

@@ -107,11 +107,12 @@ find_answer(const struct sim_consumer *c, const struct kw_fetch_response *rs, ui
     uint32_t topic = 0;
     int32_t index = 0;
     sim_topics_split(c->options.client.topics, partition, &topic, &index);
+    const char *name = c->options.client.topics->topic[topic].name;
     struct kb_uuid id = sim_client_topic_id(c->client, topic);
+    bool by_id = sim_client_version(c->client, KW_API_FETCH) >= 13;
     for (int32_t t = 0; t < rs->responses_count; t++) {
         const struct kw_fetch_response_topic *rt = &rs->responses[t];
-        if (!kw_str_is(rt->topic, c->options.client.topics->topic[topic].name) &&
-            !kb_uuid_equal(&rt->topic_id, &id))
+        if (by_id ? !kb_uuid_equal(&rt->topic_id, &id) : !kw_str_is(rt->topic, name))
             continue;
         for (int32_t i = 0; i < rt->partitions_count; i++) {
             if (rt->partitions[i].partition_index == index)

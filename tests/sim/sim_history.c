@@ -155,10 +155,13 @@ void sim_history_read(struct sim_history *h, uint32_t consumer, uint32_t partiti
     (void)snprintf(who, sizeof(who), "consumer %u", consumer);
     h->reads++;
     bool known = id >= 0 && (size_t)id < h->sent_count && h->sent[id].partition == partition;
-    if (sim_check(h->checks, SIM_CHECK_P2, known,
-                  "partition %u offset %lld: %s read a record nobody sent there: %.*s", partition,
-                  (long long)offset, who, value.size < 40 ? (int)value.size : 40,
-                  (const char *)value.data))
+    const struct sim_sent *sent = id >= 0 ? sim_history_get(h, (uint64_t)id) : NULL;
+    if (sim_check(
+            h->checks, SIM_CHECK_P2, known,
+            "partition %u offset %lld: %s read %s sent there: %.*s (producer %d partition %d)",
+            partition, (long long)offset, who, sent != NULL ? "what was not" : "what nobody",
+            value.size < 40 ? (int)value.size : 40, (const char *)value.data,
+            sent != NULL ? (int)sent->producer : -1, sent != NULL ? (int)sent->partition : -1))
         see(h, partition, offset, id, who);
 }
 
