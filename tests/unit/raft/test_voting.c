@@ -291,6 +291,63 @@ START_TEST(stall__of_the_node_is_not_the_leaders_silence)
 }
 END_TEST
 
+START_TEST(stall__of_the_node_grants_no_pre_vote_either)
+{
+    struct solo s;
+    struct raft_message asked = {.kind = RAFT_MSG_PRE_VOTE, .term = 2};
+    solo_start_plain(&s);
+    (void)solo_follow(&s, 1, (struct raft_position){0, 0}, NULL, 0, 0);
+    solo_persist(&s);
+    solo_tick(&s, 100);
+    s.now_ms += 1300;
+    (void)solo_hear(&s, 3, asked); /* waited in the socket: judged by the last tick */
+    ck_assert_ptr_null(solo_sent(&s, RAFT_MSG_PRE_VOTE_REPLY));
+    (void)solo_step(&s, (struct raft_input){.kind = RAFT_IN_NODE_STALLED, .gap_ms = 1300});
+    solo_tick(&s, 0);
+    ck_assert_ptr_null(solo_sent(&s, RAFT_MSG_PRE_VOTE_REPLY));
+    solo_tick(&s, 200);
+    ck_assert(!solo_sent(&s, RAFT_MSG_PRE_VOTE_REPLY)->granted);
+    solo_free(&s);
+}
+END_TEST
+
+START_TEST(floor__refuses_votes_until_the_durable_end_is_past_it)
+{
+    struct solo s;
+    struct raft_entry entry = {1, 5, 1};
+    struct raft_message asked = {.kind = RAFT_MSG_PRE_VOTE, .term = 2, .last = {9, 1}};
+    solo_start_plain(&s);
+    (void)solo_hear(&s, 2,
+                    (struct raft_message){.kind = RAFT_MSG_APPEND,
+                                          .term = 1,
+                                          .round = 1,
+                                          .entries = &entry,
+                                          .n_entries = 1,
+                                          .floor_index = 5});
+    solo_persist(&s);
+    solo_link(&s, 2, RAFT_LINK_DEAD);
+    (void)solo_hear(&s, 3, asked);
+    ck_assert(!solo_sent(&s, RAFT_MSG_PRE_VOTE_REPLY)->granted); /* 5.6 */
+    solo_durable(&s, 5, 1);
+    (void)solo_hear(&s, 3, asked);
+    ck_assert(solo_sent(&s, RAFT_MSG_PRE_VOTE_REPLY)->granted);
+    solo_free(&s);
+}
+END_TEST
+
+START_TEST(link__that_comes_up_in_an_election_is_asked_at_once)
+{
+    struct solo s;
+    solo_start_plain(&s);
+    solo_link(&s, 3, RAFT_LINK_DEAD);
+    while (s.fx.role != RAFT_PRE_CANDIDATE)
+        solo_tick(&s, 10);
+    solo_link(&s, 3, RAFT_LINK_UP);
+    ck_assert_int_eq(solo_sent(&s, RAFT_MSG_PRE_VOTE)->to.id, 3);
+    solo_free(&s);
+}
+END_TEST
+
 START_TEST(timeout_now__is_taken_from_the_own_leader_only)
 {
     struct solo s;
@@ -317,4 +374,7 @@ UNIT_MAIN("raft_voting", vote_reply__waits_for_the_vote_to_be_durable, vote__is_
           message__malformed_is_refused, append__of_a_second_leader_in_one_term_is_refused,
           new__checks_what_it_is_given, new__takes_a_log_above_the_vote_for_a_damaged_vote,
           stall__of_the_node_is_not_the_leaders_silence,
+          stall__of_the_node_grants_no_pre_vote_either,
+          floor__refuses_votes_until_the_durable_end_is_past_it,
+          link__that_comes_up_in_an_election_is_asked_at_once,
           timeout_now__is_taken_from_the_own_leader_only)
