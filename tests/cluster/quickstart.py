@@ -17,6 +17,10 @@ from brokers import Cluster  # noqa: E402
 PARTITIONS = 12
 INTERVAL_MS = 20  # between two records of one partition
 SETTLE_S = 60     # for every ISR to be full again
+BALANCE_S = 10    # for leaders to be back where they are preferred
+# librdkafka doubles its pause before a reconnect to the same broker, up to 10 s, unless the last one is 10 s ago. Victims
+# take turns and rounds have this length at least, so that the cluster is measured and not that pause.
+ROUND_S = 4.0
 
 
 class Judge:
@@ -66,6 +70,27 @@ def wait_full(judge):
     raise SystemExit("the in-sync replicas did not come back within %d s" % SETTLE_S)
 
 
+def balanced(leaders):
+    counts = [leaders.count(node) for node in (1, 2, 3)]
+    return max(counts) - min(counts) <= 1
+
+
+def wait_ready(judge, not_before):
+    """Every ISR full, leaders spread, and the round's time over."""
+    state = wait_full(judge)
+    until = time.monotonic() + BALANCE_S
+    while time.monotonic() < until and not balanced(state["leaders"]):
+        time.sleep(0.1)
+        state = wait_full(judge)
+    time.sleep(max(0.0, not_before - time.monotonic()))
+    return wait_full(judge)
+
+
+def choose_victim(leaders, last_killed):
+    """Who leads most; among equals, who was spared longest."""
+    return max(set(leaders), key=lambda n: (leaders.count(n), -last_killed.get(n, 0)))
+
+
 def play(args, cluster):
     result = {}
     began = time.monotonic() * 1000
@@ -78,13 +103,16 @@ def play(args, cluster):
     print("three brokers started; first acknowledged record after %.0f ms" % result["cold_start_ms"])
     samples = []
     controller_samples = []
-    state = wait_full(judge)
+    last_killed = {}
+    state = wait_ready(judge, time.monotonic() + 1)
     for number in range(1, args.rounds + 1):
         leaders = state["leaders"]
-        victim = max(set(leaders), key=leaders.count)
+        victim = choose_victim(leaders, last_killed)
+        last_killed[victim] = number
+        round_ends = time.monotonic() + ROUND_S
         partitions = [i for i, leader in enumerate(leaders) if leader == victim]
         was_controller = state["controller"] == victim
-        time.sleep(random.uniform(0.3, 0.8))
+        time.sleep(random.uniform(0.0, 0.5))
         broker = cluster.broker(victim)
         times = judge.ask("kill %d %d %s" % (broker.process.pid, victim,
                                              ",".join(map(str, partitions))), "recovered")["ms"]
@@ -101,7 +129,7 @@ def play(args, cluster):
                  PARTITIONS, " and ".join(map(str, took_over)), percentile(times, 50),
                  max(times)), flush=True)
         broker.start()
-        state = wait_full(judge)
+        state = wait_ready(judge, round_ends)
     stopped = judge.ask("stop", "stopped")
     verified = judge.ask("verify", "verified")
     judge.process.stdin.close()
