@@ -1,6 +1,6 @@
 #include "broker/api/internal.h"
 
-enum { CREATIONS_MAX = 64, CREATION_FORGET_MS = 3000 };
+enum { CREATIONS_MAX = 64, CREATION_FORGET_MS = 100 };
 
 char *api_text(struct node_request *rq, struct kw_str s)
 {

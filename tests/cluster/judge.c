@@ -1,18 +1,21 @@
-/* The independent judge: a librdkafka producer and consumer that count what a cluster acknowledged and what it gives back.
+/* The independent judge: a librdkafka producer and consumer that count what a cluster acknowledged
+ * and what it gives back.
  *
- * Scenario: all partitions of one topic are written steadily by an idempotent producer with acks=all (the defaults of an
- * idempotent librdkafka producer, nothing else is set). A driver kills and starts brokers and talks to the judge over
- * stdin, one command a line; answers are JSON objects, one a line, on stdout:
+ * Scenario: all partitions of one topic are written steadily by an idempotent producer with
+ * acks=all (the defaults of an idempotent librdkafka producer, nothing else is set). A driver kills
+ * and starts brokers and talks to the judge over stdin, one command a line; answers are JSON
+ * objects, one a line, on stdout:
  *
  *   cluster                    -> {"event":"cluster","controller":C,"isr_full":B,"leaders":[…]}
- *   start                      -> {"event":"started"} and, with the first acknowledgement, {"event":"first_ack","ms":M}
- *   kill PID BROKER P,P,…      -> kill -9; {"event":"recovered","ms":[…]}: per partition from the kill to the next
- *                                 acknowledgement that another broker than BROKER gave
- *   stop                       -> flush; {"event":"stopped","acked":N,"failed":N}
- *   verify                     -> {"event":"verified","read":N,"lost":N,"duplicated":N,"reordered":N}
+ *   start                      -> {"event":"started"} and, with the first acknowledgement,
+ * {"event":"first_ack","ms":M} kill PID BROKER P,P,…      -> kill -9;
+ * {"event":"recovered","ms":[…]}: per partition from the kill to the next acknowledgement that
+ * another broker than BROKER gave stop                       -> flush;
+ * {"event":"stopped","acked":N,"failed":N} verify                     ->
+ * {"event":"verified","read":N,"lost":N,"duplicated":N,"reordered":N}
  *
- * Every record carries its partition's running number; acknowledged numbers are kept in memory. Times are CLOCK_MONOTONIC
- * milliseconds. */
+ * Every record carries its partition's running number; acknowledged numbers are kept in memory.
+ * Times are CLOCK_MONOTONIC milliseconds. */
 #include <errno.h>
 #include <getopt.h>
 #include <poll.h>
@@ -37,15 +40,15 @@ enum {
 };
 
 struct partition {
-    uint32_t next;       /* number of the next record */
+    uint32_t next; /* number of the next record */
     uint32_t in_flight;
-    uint8_t *acked;      /* by number */
+    uint8_t *acked; /* by number */
     uint32_t acked_capacity;
     bool sample_wanted;
     double sample_ms;
     /* verification */
     uint8_t *seen;
-    int64_t last_read;   /* number */
+    int64_t last_read; /* number */
     int64_t end_offset;
     bool done;
 };
@@ -91,7 +94,8 @@ static void *grow(void *p, size_t size)
     return p;
 }
 
-/* ---- acknowledgements ------------------------------------------------------------------------------ */
+/* ---- acknowledgements
+ * ------------------------------------------------------------------------------ */
 
 static void remember(struct partition *p, uint32_t number)
 {
@@ -153,22 +157,24 @@ static void produce_one(struct judge *j, int partition)
     if (p->in_flight >= IN_FLIGHT_MAX)
         return;
     int size = snprintf(value, sizeof(value), "%u %s", p->next, j->lines[p->next % j->lines_count]);
-    int r = rd_kafka_produce(j->handle, partition, RD_KAFKA_MSG_F_COPY, value, (size_t)size, NULL, 0,
-                             (void *)(uintptr_t)p->next);
+    int r = rd_kafka_produce(j->handle, partition, RD_KAFKA_MSG_F_COPY, value, (size_t)size, NULL,
+                             0, (void *)(uintptr_t)p->next);
     if (r == -1)
         return; /* the queue is full: this record is not born yet */
     p->next++;
     p->in_flight++;
 }
 
-/* ---- commands --------------------------------------------------------------------------------------------- */
+/* ---- commands
+ * --------------------------------------------------------------------------------------------- */
 
 static void do_cluster(struct judge *j)
 {
     const struct rd_kafka_metadata *md = NULL;
     rd_kafka_resp_err_t e = rd_kafka_metadata(j->producer, 0, j->handle, &md, CALL_MS);
     if (e != RD_KAFKA_RESP_ERR_NO_ERROR || md->topic_cnt != 1) {
-        (void)printf("{\"event\":\"cluster\",\"controller\":-1,\"isr_full\":false,\"leaders\":[]}\n");
+        (void)printf(
+            "{\"event\":\"cluster\",\"controller\":-1,\"isr_full\":false,\"leaders\":[]}\n");
     } else {
         const struct rd_kafka_metadata_topic *t = &md->topics[0];
         bool full = t->partition_cnt == j->partitions;
@@ -215,7 +221,8 @@ static void do_stop(struct judge *j)
     (void)fflush(stdout);
 }
 
-/* ---- verification ------------------------------------------------------------------------------------------ */
+/* ---- verification
+ * ------------------------------------------------------------------------------------------ */
 
 struct verdict {
     uint64_t read;
@@ -309,7 +316,9 @@ static void do_verify(struct judge *j)
     rd_kafka_destroy(c);
 }
 
-/* ---- the loop ------------------------------------------------------------------------------------------------- */
+/* ---- the loop
+ * -------------------------------------------------------------------------------------------------
+ */
 
 static void command(struct judge *j, char *line)
 {
