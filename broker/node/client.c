@@ -84,7 +84,7 @@ static void send_frame(struct node_request *rq, struct kb_chain *frame)
     request_end(rq);
 }
 
-void node_request_reply(struct node_request *rq, node_body_write_fn *write, const void *body)
+void node_request_reply(struct node_request *rq, node_body_write_fn *encode, const void *body)
 {
     struct kb_chain frame = {0};
     struct kw_writer w;
@@ -92,7 +92,7 @@ void node_request_reply(struct node_request *rq, node_body_write_fn *write, cons
     kw_frame_begin(&w);
     kw_response_header_write(&w, rq->header.api_key, rq->header.api_version,
                              rq->header.correlation_id);
-    write(&w, rq->header.api_version, body);
+    encode(&w, rq->header.api_version, body);
     kw_frame_end(&w);
     int r = kw_writer_finish(&w);
     if (r < 0) {
