@@ -1,188 +1,6 @@
 /* The Raft driver: inputs into the core, effects out of it, in the order raft.h demands. */
 #include "broker/node/quorum.h"
 
-/* ---- the log's operations, in order
- * -------------------------------------------------------------- */
-
-static struct quorum_op *op_add(struct node_quorum *q, enum quorum_op_kind kind)
-{
-    struct quorum_op *op = kb_new(struct quorum_op);
-    op->kind = kind;
-    op->generation = q->generation;
-    TAILQ_INSERT_TAIL(&q->ops, op, entries);
-    return op;
-}
-
-static void op_free(struct node_quorum *q, struct quorum_op *op)
-{
-    TAILQ_REMOVE(&q->ops, op, entries);
-    (void)kb_block_unref(op->block);
-    (void)kb_free(op);
-}
-
-static void on_cut(struct log *log, void *user, int result)
-{
-    struct node_quorum *q = user;
-    struct quorum_op *op = TAILQ_FIRST(&q->ops);
-    (void)log;
-    if (result < 0)
-        return; /* on_failed has ended the process */
-    q->log_generation = op->generation;
-    q->op_running = false;
-    op_free(q, op);
-    quorum_ops_run(q);
-}
-
-/* 0 done, 1 wait, negative: the log refused what the core decided. */
-static int op_append(struct node_quorum *q, struct quorum_op *op)
-{
-    struct log_appended a;
-    int r = 0;
-    if (op->kind == QUORUM_APPEND_OWN) {
-        KB_ASSERT(log_end_offset(q->log) == (int64_t)op->index);
-        r = log_append_leader(q->log, op->block, op->position, op->size, (int32_t)op->term, &a);
-    } else {
-        r = log_append_follower(q->log, op->block, op->position, op->size, INT32_MAX, false, &a);
-    }
-    if (r == LOG_APPEND_BUSY)
-        return 1;
-    if (r == LOG_APPEND_NO_SPACE) {
-        if (!q->reserve_asked) {
-            q->reserve_asked = true;
-            kb_log_error("quorum", "event=no_space what=raft_log action=reserve_released");
-            log_dir_reserve_release(q->node->dir, NULL, NULL);
-        }
-        return 1;
-    }
-    if (r != LOG_APPEND_OK)
-        return r < 0 ? r : -KB_EIO;
-    if (a.size_taken < op->size) {
-        op->position += a.size_taken;
-        op->size -= a.size_taken;
-        return 1;
-    }
-    return 0;
-}
-
-void quorum_ops_run(struct node_quorum *q)
-{
-    struct quorum_op *op = NULL;
-    while (!q->op_running && (op = TAILQ_FIRST(&q->ops)) != NULL) {
-        if (op->kind == QUORUM_TRUNCATE || op->kind == QUORUM_RESET) {
-            q->op_running = true;
-            if (op->kind == QUORUM_TRUNCATE)
-                log_truncate_to(q->log, (int64_t)op->index + 1, on_cut, q);
-            else
-                log_reset(q->log, (int64_t)op->index + 1, on_cut, q);
-            return;
-        }
-        int r = op_append(q, op);
-        if (r == 1)
-            return; /* on_space comes back */
-        if (r < 0) {
-            node_panic_disk(q->node, "the metadata log cannot be written", r);
-            return;
-        }
-        op_free(q, op);
-    }
-}
-
-/* ---- sending entries
- * -------------------------------------------------------------------------------- */
-
-static void send_report(struct node_quorum *q, uint64_t send_id, uint64_t last)
-{
-    struct raft_input in = {
-        .kind = RAFT_IN_ENTRIES_SENT,
-        .send_id = send_id,
-        .position = {.index = last},
-    };
-    quorum_step(q, &in, NULL, NULL);
-}
-
-static void send_free(struct quorum_send *s)
-{
-    TAILQ_REMOVE(&s->quorum->sends, s, entries);
-    if (s->reading)
-        log_read_cancel(&s->read);
-    kb_chain_release(&s->read.records);
-    (void)kb_free(s);
-}
-
-static void send_finish(struct quorum_send *s, int result)
-{
-    struct node_quorum *q = s->quorum;
-    uint64_t last = 0;
-    uint64_t send_id = s->send_id;
-    if (result == LOG_READ_OK && s->read.records.size == 0 &&
-        (int64_t)s->from_index >= log_written_offset(q->log))
-        return; /* not written yet: on_written tries again */
-    if (result == LOG_READ_OK && s->read.records.size > 0) {
-        /* from_index may lie inside a batch; what travels begins with the whole of it (raft.h). */
-        s->header.prev.index = (uint64_t)s->read.first_offset - 1;
-        s->header.prev.term = raft_core_term_at(q->core, s->header.prev.index);
-        result = s->header.prev.index == 0 || s->header.prev.term != 0 ? result : -KB_ENOENT;
-    }
-    if (result == LOG_READ_OK && s->read.records.size > 0) {
-        last = (uint64_t)s->read.next_offset - 1;
-        quorum_send_message(q, &s->header, &s->read.records);
-        s->read.records = (struct kb_chain){0};
-    }
-    send_free(s);
-    send_report(q, send_id, last);
-}
-
-static void on_send_read(struct log_read *r, int result)
-{
-    struct quorum_send *s = r->user;
-    s->reading = false;
-    send_finish(s, result);
-}
-
-static void send_try(struct quorum_send *s)
-{
-    struct node_quorum *q = s->quorum;
-    s->read = (struct log_read){
-        .offset = (int64_t)s->from_index,
-        .bound_offset = (int64_t)s->last_index + 1,
-        .max_bytes = NODE_RAFT_APPEND_BYTES,
-        .min_one = true,
-        .done = on_send_read,
-        .user = s,
-    };
-    int r = log_read(q->log, &s->read);
-    if (r == LOG_READ_PENDING)
-        s->reading = true;
-    else
-        send_finish(s, r);
-}
-
-/* A send that finishes steps the core, which may start and finish others: look afresh each time. */
-static void sends_retry(struct node_quorum *q)
-{
-    struct quorum_send *s = NULL;
-    do {
-        TAILQ_FOREACH(s, &q->sends, entries)
-        {
-            if (!s->reading && (int64_t)s->from_index < log_written_offset(q->log)) {
-                send_try(s);
-                break;
-            }
-        }
-    } while (s != NULL);
-}
-
-static void send_start(struct node_quorum *q, const struct raft_send *fx)
-{
-    struct quorum_send *s = kb_new(struct quorum_send);
-    s->quorum = q;
-    s->send_id = fx->send_id;
-    s->from_index = fx->from_index;
-    s->last_index = fx->last_index;
-    s->header = fx->header;
-    TAILQ_INSERT_TAIL(&q->sends, s, entries);
-}
-
 /* ---- effects
  * ------------------------------------------------------------------------------------------ */
 
@@ -226,7 +44,7 @@ static void run_append(struct node_quorum *q, const struct raft_effects *fx,
         else
             size += b.size;
     }
-    struct quorum_op *op = op_add(q, QUORUM_APPEND_COPY);
+    struct quorum_op *op = quorum_op_add(q, QUORUM_APPEND_COPY);
     op->block = kb_block_ref(msg->frame);
     op->position = (size_t)(data - msg->frame->data) + from;
     op->size = size;
@@ -240,9 +58,9 @@ static void run_log(struct node_quorum *q, const struct raft_effects *fx,
         quorum_save_hard(q, fx->hard, fx->hard_sequence);
     q->generation = fx->generation;
     if (fx->log_reset) {
-        op_add(q, QUORUM_RESET)->index = fx->log_reset_base.index;
+        quorum_op_add(q, QUORUM_RESET)->index = fx->log_reset_base.index;
     } else if (fx->truncate) {
-        op_add(q, QUORUM_TRUNCATE)->index = fx->truncate_after;
+        quorum_op_add(q, QUORUM_TRUNCATE)->index = fx->truncate_after;
     }
     if (fx->append_count > 0)
         run_append(q, fx, msg, entries);
@@ -256,7 +74,7 @@ static void run_effects(struct node_quorum *q, const struct raft_effects *fx,
     for (size_t i = 0; i < fx->n_messages; i++)
         quorum_send_message(q, &fx->messages[i], NULL);
     for (size_t i = 0; i < fx->n_sends; i++)
-        send_start(q, &fx->sends[i]);
+        quorum_send_start(q, &fx->sends[i]);
     for (size_t i = 0; i < fx->n_snapshot_sends; i++)
         quorum_send_chunk(q, &fx->snapshot_sends[i]);
     q->commit = fx->commit_index;
@@ -296,7 +114,7 @@ static void open_office(struct node_quorum *q)
 static void settle(struct node_quorum *q)
 {
     quorum_ops_run(q);
-    sends_retry(q);
+    quorum_sends_retry(q);
     if (q->must_open_office && q->role == RAFT_LEADER)
         open_office(q);
     quorum_apply(q);
@@ -328,7 +146,7 @@ void quorum_step(struct node_quorum *q, struct raft_input *in, const struct node
     }
 }
 
-static void on_apply_timer(void *arg)
+void quorum_on_apply_timer(void *arg)
 {
     struct node_quorum *q = arg;
     if (q->settling)
@@ -338,7 +156,7 @@ static void on_apply_timer(void *arg)
     q->settling = false;
 }
 
-static void on_timer(void *arg)
+void quorum_on_timer(void *arg)
 {
     struct raft_input in = {.kind = RAFT_IN_TICK};
     quorum_step(arg, &in, NULL, NULL);
@@ -419,7 +237,7 @@ void node_quorum_message(struct node *n, const struct node_message *msg)
  * ---------------------------------------------------------------------------------------------------
  */
 
-static void link_input(struct node_quorum *q, struct quorum_link *l)
+void quorum_link_input(struct node_quorum *q, struct quorum_link *l)
 {
     struct raft_input in = {
         .kind = RAFT_IN_LINK,
@@ -451,13 +269,13 @@ void node_quorum_link_open(struct node *n, struct node_peer *p)
         return; /* the second of the pair's two links */
     if (l->state == RAFT_LINK_UP && !raft_node_equal(l->node, node)) {
         l->state = RAFT_LINK_DEAD;
-        link_input(q, l);
+        quorum_link_input(q, l);
     }
     l->node = node;
     l->incarnation = p->incarnation;
     l->number = ++q->link_counter;
     l->state = RAFT_LINK_UP;
-    link_input(q, l);
+    quorum_link_input(q, l);
 }
 
 void node_quorum_link_closed(struct node *n, struct node_peer *p, struct node_link *closed)
@@ -469,11 +287,11 @@ void node_quorum_link_closed(struct node *n, struct node_peer *p, struct node_li
     if (node_peer_link(p, NODE_CONTROL) != NULL && !closed->dialled)
         return; /* our own link still carries messages */
     l->state = p->accepting ? RAFT_LINK_ACCEPTED : RAFT_LINK_CLOSED;
-    link_input(q, l);
+    quorum_link_input(q, l);
     if (node_peer_link(p, NODE_CONTROL) != NULL) {
         l->number = ++q->link_counter;
         l->state = RAFT_LINK_UP;
-        link_input(q, l);
+        quorum_link_input(q, l);
     }
 }
 
@@ -483,7 +301,7 @@ void node_quorum_peer_accepting(struct node *n, struct node_peer *p)
     if (l->state != RAFT_LINK_CLOSED)
         return;
     l->state = RAFT_LINK_ACCEPTED;
-    link_input(n->quorum, l);
+    quorum_link_input(n->quorum, l);
 }
 
 void node_quorum_peer_dead(struct node *n, struct node_peer *p)
@@ -492,333 +310,7 @@ void node_quorum_peer_dead(struct node *n, struct node_peer *p)
     if (l->state == RAFT_LINK_DEAD || l->state == RAFT_LINK_NONE)
         return;
     l->state = RAFT_LINK_DEAD;
-    link_input(n->quorum, l);
-}
-
-/* ---- the log's reports
- * ----------------------------------------------------------------------------------------- */
-
-static void on_written(struct log *log, void *user, uint32_t generation, int64_t offset)
-{
-    struct node_quorum *q = user;
-    (void)log;
-    (void)generation;
-    (void)offset;
-    if (q->begun)
-        sends_retry(q);
-}
-
-static void on_durable(struct log *log, void *user, uint32_t generation, int64_t offset)
-{
-    struct node_quorum *q = user;
-    (void)generation;
-    log_dir_mark_set(q->node->dir, q->dir_log, LOG_DIR_DURABLE, log_durable_mark(log));
-    if (offset <= log_start_offset(log))
-        return;
-    struct raft_input in = {
-        .kind = RAFT_IN_LOG_DURABLE,
-        .position = {.index = (uint64_t)offset - 1,
-                     .term = (uint64_t)log_epoch_at(log, offset - 1)},
-        .generation = q->log_generation,
-    };
-    quorum_step(q, &in, NULL, NULL);
-}
-
-static void on_space(struct log *log, void *user)
-{
-    struct node_quorum *q = user;
-    (void)log;
-    if (!q->settling)
-        quorum_ops_run(q);
-    else
-        kb_timer_arm(q->apply_timer, 0);
-}
-
-static void on_failed(struct log *log, void *user, int error)
-{
-    struct node_quorum *q = user;
-    (void)log;
-    node_panic_disk(q->node, "the metadata log failed", error);
-}
-
-static const struct log_handler log_handler = {
-    .on_written = on_written,
-    .on_durable = on_durable,
-    .on_space = on_space,
-    .on_failed = on_failed,
-};
-
-/* ---- start
- * --------------------------------------------------------------------------------------------------------
- */
-
-void node_quorum_found(struct node *n, const struct log_dir_found *found)
-{
-    struct node_quorum *q = kb_new(struct node_quorum);
-    q->node = n;
-    n->quorum = q;
-    TAILQ_INIT(&q->ops);
-    TAILQ_INIT(&q->sends);
-    TAILQ_INIT(&q->chunks);
-    TAILQ_INIT(&q->jobs);
-    TAILQ_INIT(&q->waits);
-    q->leader.id = RAFT_NOBODY;
-    q->timer = kb_timer_new(n->env, on_timer, q);
-    q->apply_timer = kb_timer_new(n->env, on_apply_timer, q);
-    n->image = meta_image_new();
-    for (size_t i = 0; i < found->log_count; i++) {
-        if (strcmp(found->logs[i].topic, NODE_RAFT_TOPIC) == 0 && found->logs[i].partition == 0)
-            q->dir_log = found->logs[i].log;
-    }
-    q->log_found = q->dir_log != NULL;
-    if (q->dir_log == NULL)
-        q->dir_log = log_dir_log_add(n->dir, NODE_RAFT_TOPIC, 0);
-}
-
-static void start_failed(struct node_quorum *q, int result, const char *what)
-{
-    char *reason = kb_asprintf("cannot read the metadata log in %s: %s (%s)",
-                               log_dir_log_path(q->dir_log), what, kb_err_text(result));
-    node_quorum_ready(q->node, result, reason);
-    (void)kb_free(reason);
-}
-
-static struct log_options raft_log_options(struct node_quorum *q)
-{
-    struct log_options o = {
-        .dir = log_dir_log_path(q->dir_log),
-        .lane = KB_LANE_RAFT,
-        .handler = &log_handler,
-        .user = q,
-        .cache = q->node->cache,
-        .read_pool = q->node->read_pool,
-        .clean = q->node->clean_start,
-        .durable_mark = log_dir_mark_get(q->dir_log, LOG_DIR_DURABLE),
-        .start_offset = log_dir_mark_get(q->dir_log, LOG_DIR_START),
-        .first_offset = 1,
-    };
-    log_config_init(&o.config);
-    o.config.segment_bytes = 16U << 20;
-    o.config.segment_ms = INT64_MAX;
-    o.config.retention_ms = -1;
-    o.config.retention_bytes = -1;
-    o.config.cleanup_delete = false;
-    o.config.flush_messages = 1;
-    return o;
-}
-
-static void on_log_open(struct log *log, void *user, int result, const struct log_found *found)
-{
-    struct node_quorum *q = user;
-    if (result == 0 && found->state == LOG_MISSING) {
-        q->log = log_free(log);
-        struct log_options o = raft_log_options(q);
-        q->log = log_create(q->node->env, &o, on_log_open, q);
-        return;
-    }
-    if (result < 0) {
-        q->log = log_free(log);
-        start_failed(q, result, "log");
-        return;
-    }
-    q->log_state = found->state == LOG_CUT       ? RAFT_LOG_CUT
-                   : found->state == LOG_DAMAGED ? RAFT_LOG_DAMAGED
-                                                 : RAFT_LOG_WHOLE;
-    if (q->log_state != RAFT_LOG_WHOLE)
-        kb_log_error("quorum", "event=metadata_log_not_whole state=%s end=%lld",
-                     log_state_name(found->state), (long long)found->end_offset);
-    quorum_load(q);
-}
-
-int node_quorum_start(struct node *n)
-{
-    struct node_quorum *q = n->quorum;
-    struct log_options o = raft_log_options(q);
-    q->log = q->log_found ? log_open(n->env, &o, on_log_open, q)
-                          : log_create(n->env, &o, on_log_open, q);
-    return 0;
-}
-
-/* ---- the walk over the log for voters records ---- */
-
-static void scan_more(struct node_quorum *q);
-
-static void voters_add(struct node_quorum *q, const struct raft_voters *v)
-{
-    kb_array_reserve(q->voters, q->voters_count, q->voters_capacity);
-    q->voters[q->voters_count++] = *v;
-    if (v->index > q->voters_index)
-        q->voters_index = v->index;
-}
-
-static void scan_bytes(struct node_quorum *q, const uint8_t *data, size_t size)
-{
-    struct kw_batches it;
-    struct kw_batch b;
-    kw_batches_init(&it, data, size);
-    while (kw_batches_next(&it, &b) == KW_BATCHES_ONE) {
-        struct raft_voters v;
-        if (quorum_find_voters(&b, &v))
-            voters_add(q, &v);
-    }
-}
-
-static void on_scan_bytes(struct node_load *load, int result)
-{
-    struct node_quorum *q = load->user;
-    bool end = load->bytes.size == 0;
-    if (result == 0)
-        scan_bytes(q, load->bytes.data, load->bytes.size);
-    node_load_release(load);
-    if (result < 0) {
-        start_failed(q, result, "log");
-        return;
-    }
-    q->scan.offset = q->scan.next_offset;
-    if (end)
-        node_quorum_ready(q->node, 0, NULL);
-    else
-        scan_more(q);
-}
-
-static void on_scan(struct log_read *r, int result)
-{
-    struct node_quorum *q = r->user;
-    q->scanning = false;
-    if (result != LOG_READ_OK) {
-        start_failed(q, result < 0 ? result : -KB_ECORRUPT, "log");
-        return;
-    }
-    q->load.done = on_scan_bytes;
-    q->load.user = q;
-    node_load_start(q->node, &q->load, &q->scan.records);
-}
-
-static void scan_more(struct node_quorum *q)
-{
-    q->scan.bound_offset = INT64_MAX;
-    q->scan.max_bytes = QUORUM_APPLY_BYTES;
-    q->scan.min_one = true;
-    q->scan.done = on_scan;
-    q->scan.user = q;
-    int r = log_read(q->log, &q->scan);
-    if (r == LOG_READ_PENDING)
-        q->scanning = true;
-    else
-        on_scan(&q->scan, r);
-}
-
-/* Vote file and snapshot are read: the snapshot's image is the committed one for now. */
-void quorum_loaded(struct node_quorum *q, int result, const char *what)
-{
-    if (result < 0) {
-        start_failed(q, result, what);
-        return;
-    }
-    int64_t start = log_start_offset(q->log);
-    if (q->snapshot.index + 1 > (uint64_t)start &&
-        q->snapshot.index < (uint64_t)log_end_offset(q->log))
-        start = (int64_t)q->snapshot.index + 1;
-    q->scan.offset = start;
-    int32_t epoch = log_epoch_at(q->log, (int64_t)q->snapshot.index);
-    bool holds = q->snapshot.index + 1 <= (uint64_t)log_start_offset(q->log) ||
-                 epoch == (int32_t)q->snapshot.term;
-    if (q->snapshot.index > 0 &&
-        (q->snapshot.index >= (uint64_t)log_end_offset(q->log) || !holds)) {
-        /* The log ends before the snapshot, or is another one there: a crash during an install. It
-         * begins anew behind it. */
-        q->generation = 0;
-        op_add(q, QUORUM_RESET)->index = q->snapshot.index;
-        q->scan.offset = (int64_t)q->snapshot.index + 1;
-        quorum_ops_run(q);
-        node_quorum_ready(q->node, 0, NULL);
-        return;
-    }
-    scan_more(q);
-}
-
-/* ---- taking part ---- */
-
-static size_t known_entries(struct node_quorum *q, struct raft_entry **ret)
-{
-    size_t count = 0;
-    size_t capacity = 0;
-    struct raft_entry *entries = NULL;
-    int64_t at = (int64_t)q->snapshot.index + 1;
-    int64_t end = log_end_offset(q->log);
-    while (at < end) {
-        int32_t epoch = log_epoch_at(q->log, at);
-        struct log_epoch_end e = log_epoch_end_offset(q->log, epoch);
-        if (e.end_offset <= at)
-            break;
-        kb_array_reserve(entries, count, capacity);
-        entries[count++] = (struct raft_entry){
-            .first = (uint64_t)at,
-            .last = (uint64_t)e.end_offset - 1,
-            .term = (uint64_t)epoch,
-        };
-        at = e.end_offset;
-    }
-    *ret = entries;
-    return count;
-}
-
-static void add_founding_voters(struct node_quorum *q)
-{
-    const struct node_founding_voter *list = NULL;
-    size_t count = node_identity_voters(q->node, &list);
-    struct raft_voters v = {0};
-    if (count == 0 || q->voters_count > 0)
-        return;
-    v.count = count;
-    for (size_t i = 0; i < count; i++)
-        v.nodes[i] = (struct raft_node){.id = list[i].id, .directory = list[i].directory_id};
-    voters_add(q, &v);
-}
-
-void node_quorum_begin(struct node *n)
-{
-    struct node_quorum *q = n->quorum;
-    struct raft_entry *entries = NULL;
-    const struct node_times *t = &n->config.times;
-    if (q->begun || q->stopping)
-        return;
-    q->begun = true;
-    add_founding_voters(q);
-    struct raft_core_config config = {
-        .self = {.id = n->config.node_id, .directory = n->directory_id},
-        .seed = kb_env_random_u64(n->env),
-        .now_ms = node_now(n),
-        .times = raft_times_default(),
-        .hard = q->hard,
-        .vote_damaged = q->vote_damaged || (q->vote_missing && log_end_offset(q->log) > 1),
-        .log_state = q->log_state,
-        .snapshot = q->snapshot,
-        .voters = q->voters,
-        .n_voters = q->voters_count,
-    };
-    config.times.heartbeat_ms = t->raft_heartbeat;
-    config.times.silence_ms = t->raft_silence;
-    config.times.silence_extra_ms = t->raft_silence_spread;
-    config.times.check_quorum_ms = t->check_quorum;
-    config.times.link_grace_ms = t->link_grace;
-    config.n_entries = known_entries(q, &entries);
-    config.entries = entries;
-    int r = raft_core_new(&config, &q->core);
-    (void)kb_free(entries);
-    if (r < 0) {
-        node_panic_disk(n, "the metadata log contradicts itself", r);
-        return;
-    }
-    q->applied = q->snapshot.index;
-    struct raft_input tick = {.kind = RAFT_IN_TICK};
-    quorum_step(q, &tick, NULL, NULL);
-    size_t cursor = 0;
-    struct quorum_link *l = NULL;
-    while ((l = kb_map_next(&q->links, &cursor, NULL)) != NULL) {
-        if (l->state == RAFT_LINK_UP)
-            link_input(q, l);
-    }
+    quorum_link_input(n->quorum, l);
 }
 
 /* ---- leading
@@ -861,7 +353,7 @@ int64_t node_quorum_propose(struct node *n, const struct meta_records *records,
     struct raft_entry e = fx.proposed;
     kw_batch_set_offset(block->data, (int64_t)e.first, (int32_t)e.term);
     q->generation = fx.generation;
-    struct quorum_op *op = op_add(q, QUORUM_APPEND_OWN);
+    struct quorum_op *op = quorum_op_add(q, QUORUM_APPEND_OWN);
     op->block = block;
     op->size = block->size;
     op->term = e.term;
@@ -991,9 +483,9 @@ void node_quorum_free(struct node *n)
     if (q == NULL)
         return;
     while (!TAILQ_EMPTY(&q->ops))
-        op_free(q, TAILQ_FIRST(&q->ops));
+        quorum_op_free(q, TAILQ_FIRST(&q->ops));
     while (!TAILQ_EMPTY(&q->sends))
-        send_free(TAILQ_FIRST(&q->sends));
+        quorum_send_free(TAILQ_FIRST(&q->sends));
     if (q->scanning)
         log_read_cancel(&q->scan);
     quorum_apply_free(q);

@@ -153,9 +153,21 @@ struct node_quorum {
 };
 
 /* quorum.c */
+void quorum_on_timer(void *arg);
+void quorum_on_apply_timer(void *arg);
 void quorum_step(struct node_quorum *q, struct raft_input *in, const struct node_message *msg,
                  const struct raft_entry *entries);
+/* quorum_log.c */
 void quorum_ops_run(struct node_quorum *q);
+struct quorum_op *quorum_op_add(struct node_quorum *q, enum quorum_op_kind kind);
+void quorum_op_free(struct node_quorum *q, struct quorum_op *op);
+void quorum_send_start(struct node_quorum *q, const struct raft_send *fx);
+void quorum_sends_retry(struct node_quorum *q);
+void quorum_send_free(struct quorum_send *s);
+/* quorum.c */
+void quorum_on_timer(void *arg);
+void quorum_on_apply_timer(void *arg);
+void quorum_link_input(struct node_quorum *q, struct quorum_link *l);
 void quorum_close_now(struct node_quorum *q);
 void quorum_pass_voters(struct node_quorum *q, const uint8_t *data, size_t size);
 /* quorum_wire.c: the protobuf form */

@@ -444,7 +444,8 @@ void node_replicate_durable(struct node *n, const struct node_message *msg)
                      .durable = item->durable,
                      .log_start = item->log_start},
         };
-        /* The last request may be judged again, or has not been judged yet: by then this is known. */
+        /* The last request may be judged again, or has not been judged yet: by then this is known.
+         */
         struct session *s = msg->link->fetch_session;
         struct follow *f = s != NULL ? follow_of(s, &topic_id, item->partition) : NULL;
         if (f != NULL && f->fetch.leader_epoch == report.leader_epoch)

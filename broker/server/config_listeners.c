@@ -1,3 +1,4 @@
+#include <stdio.h>
 #include <ctype.h>
 #include <string.h>
 #include <strings.h>
@@ -387,7 +388,7 @@ static void finish_advertised(struct srv_config *c)
 {
     char host[256] = "";
     if (gethostname(host, sizeof(host) - 1) < 0 || host[0] == '\0')
-        (void)strcpy(host, "localhost");
+        (void)snprintf(host, sizeof(host), "localhost");
     for (size_t i = 0; i < c->listeners_count; i++) {
         struct srv_listener_setting *l = &c->listeners[i];
         if (l->advertised_host != NULL)

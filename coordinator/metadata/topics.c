@@ -159,6 +159,12 @@ static size_t default_replication(const struct creation *cr)
     }
     if (config->default_replication_factor > 0)
         return (size_t)config->default_replication_factor;
+    /* Voters that have not registered yet are brokers all the same: a topic made while the cluster
+     * starts must not stay with fewer replicas for ever. */
+    const struct meta_voter *voters = NULL;
+    size_t expected = meta_image_voters(cr->c->image, &voters);
+    if (brokers < expected)
+        brokers = expected;
     return brokers < REPLICATION_DEFAULT ? brokers : REPLICATION_DEFAULT;
 }
 

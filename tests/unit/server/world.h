@@ -1,6 +1,8 @@
 #ifndef TESTS_UNIT_SERVER_WORLD_H
 #define TESTS_UNIT_SERVER_WORLD_H
 
+#include <stdio.h>
+
 #include <check.h>
 #include <stdbool.h>
 #include <stdlib.h>
