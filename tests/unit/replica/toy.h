@@ -41,7 +41,6 @@ struct toy_node {
     struct toy_log log;
     uint64_t controller_heard_ms;
     uint64_t link_heard_ms;
-    bool hold_cuts; /* truncations and resets wait for toy_node_finish_cut */
 
     struct rep_effects fx; /* of the last call */
     uint32_t seen;         /* flags since toy_node_forget */
@@ -49,6 +48,7 @@ struct toy_node {
     enum rep_report report;
     int64_t truncated_to, reset_to; /* last; -1 = none */
     bool lowered_hw, set_aside;
+    bool hold_cuts; /* truncations and resets wait for toy_node_finish_cut */
 };
 /* A replica of config.node_id = id with a whole log that holds n records of the given epoch, all on
  * disk, HW as given. n = 0: empty. */
