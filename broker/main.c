@@ -1,23 +1,64 @@
-/* The one binary: `kvorum server` is the broker, everything else the admin command. */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "broker/api/api.h"
 #include "broker/server/server.h"
 
-extern char **environ;
+/* The one binary: `kvorum server` is the broker, the other sub-commands administer a cluster. */
+
+#ifndef KVORUM_VERSION
+#define KVORUM_VERSION "unknown"
+#endif
+
+typedef int command_fn(int argc, char *const *argv);
+
+static int run_server(int argc, char *const *argv)
+{
+    struct srv_node_apis apis;
+    apis.apis = api_table(&apis.count);
+    return srv_main(argc, argv, environ, &srv_node_service, &apis);
+}
+
+static int run_version(int argc, char *const *argv)
+{
+    (void)argc;
+    (void)argv;
+    (void)printf("kvorum %s\n", KVORUM_VERSION);
+    return 0;
+}
+
+static int run_help(int argc, char *const *argv);
+
+static const struct {
+    const char *name;
+    command_fn *run;
+    const char *doc;
+} commands[] = {
+    {"server", run_server, "run a broker"},
+    {"version", run_version, "print the version"},
+    {"help", run_help, "print this page"},
+};
+#define COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static int run_help(int argc, char *const *argv)
+{
+    (void)argc;
+    (void)argv;
+    (void)printf("usage: kvorum COMMAND …\n\n");
+    for (size_t i = 0; i < COMMANDS; i++)
+        (void)printf("  %-10s %s\n", commands[i].name, commands[i].doc);
+    return 0;
+}
 
 int main(int argc, char **argv)
 {
-    if (argc >= 2 && strcmp(argv[1], "server") == 0) {
-        struct srv_node_apis apis;
-        apis.apis = api_table(&apis.count);
-        return srv_main(argc - 1, argv + 1, environ, &srv_node_service, &apis);
+    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+        return run_help(argc, argv);
+    for (size_t i = 0; i < COMMANDS; i++) {
+        if (strcmp(argv[1], commands[i].name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
     }
-    if (argc >= 2 && strcmp(argv[1], "--version") == 0) {
-        (void)printf("kvorum %s\n", KVORUM_VERSION);
-        return 0;
-    }
-    (void)fprintf(stderr, "usage: kvorum server [--config FILE] [--set key=value]…\n");
+    (void)fprintf(stderr, "kvorum: unknown command %s. See: kvorum help\n", argv[1]);
     return 2;
 }
