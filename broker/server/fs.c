@@ -150,6 +150,16 @@ static int fs_rename(struct kb_fs *fs, const char *from, const char *to)
     return result_of(rename(from, to));
 }
 
+static int fs_link(struct kb_fs *fs, const char *from, const char *to)
+{
+    (void)fs;
+    if (link(from, to) == 0)
+        return 0;
+    /* EPERM: the file system has no links; EMLINK: no more for this file. */
+    bool cannot = errno == EPERM || errno == EMLINK || errno == EOPNOTSUPP;
+    return cannot ? -KB_EUNSUPPORTED : kb_err_from_errno(errno);
+}
+
 static int fs_unlink(struct kb_fs *fs, const char *path)
 {
     (void)fs;
@@ -337,6 +347,7 @@ static const struct kb_fs_ops ops = {
     .size = fs_size,
     .stat = fs_stat,
     .rename = fs_rename,
+    .link = fs_link,
     .unlink = fs_unlink,
     .mkdir = fs_mkdir,
     .rmdir = fs_rmdir,

@@ -285,6 +285,11 @@ int kb_fs_rename(struct kb_fs *fs, const char *from, const char *to)
     return fs->ops->rename(fs, from, to);
 }
 
+int kb_fs_link(struct kb_fs *fs, const char *from, const char *to)
+{
+    return fs->ops->link == NULL ? -KB_EUNSUPPORTED : fs->ops->link(fs, from, to);
+}
+
 int kb_fs_unlink(struct kb_fs *fs, const char *path)
 {
     return fs->ops->unlink(fs, path);

@@ -236,8 +236,11 @@ struct kb_fs_stat {
 };
 int kb_fs_stat(struct kb_fs *fs, const char *path, struct kb_fs_stat *ret);
 int kb_fs_rename(struct kb_fs *fs, const char *from, const char *to); /* replaces */
-int kb_fs_unlink(struct kb_fs *fs, const char *path);                 /* a file */
-int kb_fs_mkdir(struct kb_fs *fs, const char *path);                  /* one level; -KB_EEXIST */
+/* A second name for a file; both are equal from then on. -KB_EEXIST when `to` is there,
+ * -KB_EUNSUPPORTED where the file system cannot. */
+int kb_fs_link(struct kb_fs *fs, const char *from, const char *to);
+int kb_fs_unlink(struct kb_fs *fs, const char *path); /* a file */
+int kb_fs_mkdir(struct kb_fs *fs, const char *path);  /* one level; -KB_EEXIST */
 int kb_fs_rmdir(struct kb_fs *fs, const char *path);
 /* Make creations, renames and removals in this directory durable. */
 int kb_fs_sync_dir(struct kb_fs *fs, const char *path);
@@ -283,6 +286,7 @@ struct kb_fs_ops {
     int64_t (*size)(struct kb_fs *, struct kb_fd *);
     int (*stat)(struct kb_fs *, const char *path, struct kb_fs_stat *ret);
     int (*rename)(struct kb_fs *, const char *from, const char *to);
+    int (*link)(struct kb_fs *, const char *from, const char *to);
     int (*unlink)(struct kb_fs *, const char *path);
     int (*mkdir)(struct kb_fs *, const char *path);
     int (*rmdir)(struct kb_fs *, const char *path);

@@ -352,6 +352,31 @@ int sim_disk_rename(struct sim_disk *d, const char *from, const char *to)
     return r;
 }
 
+int sim_disk_link(struct sim_disk *d, const char *from, const char *to)
+{
+    struct sim_path pf, pt;
+    int r = 0;
+    sim_path_parse(&pf, from);
+    sim_path_parse(&pt, to);
+    struct sim_inode *dir = sim_disk_parent(d, &pt);
+    struct sim_inode *i = sim_disk_walk(d, &pf, pf.count, false);
+    if (i == NULL || dir == NULL) {
+        r = -KB_ENOENT;
+    } else if (i->dir) {
+        r = -KB_EPERM;
+    } else if (sim_disk_walk(d, &pt, pt.count, false) != NULL) {
+        r = -KB_EEXIST;
+    } else {
+        const char *name = pt.parts[pt.count - 1];
+        sim_disk_name_set(d, dir, name, i);
+        op_add(d, (struct sim_dir_op){
+                      .kind = SIM_DIR_LINK, .dir = dir, .name = (char *)name, .inode = i});
+    }
+    (void)kb_free(pf.text);
+    (void)kb_free(pt.text);
+    return r;
+}
+
 /* A rename made durable through its new directory takes the creation it rests on with it. */
 static bool op_rests_on(const struct sim_dir_op *earlier, const struct sim_dir_op *rename)
 {

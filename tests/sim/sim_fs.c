@@ -157,6 +157,12 @@ static int fs_rename(struct kb_fs *fs, const char *from, const char *to)
     return r < 0 ? r : sim_disk_rename(disk_of(fs), from, to);
 }
 
+static int fs_link(struct kb_fs *fs, const char *from, const char *to)
+{
+    int r = enter(fs, 20);
+    return r < 0 ? r : sim_disk_link(disk_of(fs), from, to);
+}
+
 static int fs_unlink(struct kb_fs *fs, const char *path)
 {
     int r = enter(fs, 20);
@@ -225,6 +231,7 @@ static const struct kb_fs_ops fs_ops = {
     .size = fs_size,
     .stat = fs_stat,
     .rename = fs_rename,
+    .link = fs_link,
     .unlink = fs_unlink,
     .mkdir = fs_mkdir,
     .rmdir = fs_rmdir,

@@ -254,6 +254,7 @@ int sim_inode_allocate(struct sim_disk *d, struct sim_inode *i, uint64_t end);
 int sim_inode_sync(struct sim_disk *d, struct sim_inode *i);
 void sim_inode_drop_cache(struct sim_disk *d, struct sim_inode *i);
 int sim_disk_rename(struct sim_disk *d, const char *from, const char *to);
+int sim_disk_link(struct sim_disk *d, const char *from, const char *to);
 int sim_disk_unlink(struct sim_disk *d, const char *path);
 int sim_disk_mkdir(struct sim_disk *d, const char *path, int64_t wall_ms);
 int sim_disk_rmdir(struct sim_disk *d, const char *path);

@@ -352,6 +352,11 @@ static int fs_calls(struct kb_job *job, struct kb_fs *fs)
          kb_fs_unlink(fs, "./no/such") == -KB_ENOENT && kb_fs_mkdir(fs, sub) == -KB_EEXIST &&
          kb_fs_free_bytes(fs, sub, &free_bytes) == 0 && free_bytes > 0 && kb_fs_now_ms(fs) > 0 &&
          kb_fs_wall_ms(fs) > 1600000000000;
+    char *twin = kb_asprintf("%s/x/y/twin", j->path);
+    ok = ok && kb_fs_link(fs, file, twin) == 0 && kb_fs_link(fs, file, twin) == -KB_EEXIST &&
+         kb_fs_unlink(fs, file) == 0 && kb_fs_stat(fs, twin, &st) == 0 && st.size == 3 &&
+         kb_fs_link(fs, file, twin) == -KB_ENOENT;
+    (void)kb_free(twin);
     kb_buf_release(&content);
     char *top = kb_asprintf("%s/x", j->path);
     ok = ok && kb_fs_remove_tree(fs, top) == 0 && kb_fs_stat(fs, top, &st) == 0 &&

@@ -154,6 +154,31 @@ START_TEST(rename__is_old_or_new_after_a_cut)
 }
 END_TEST
 
+START_TEST(link__is_a_second_name_for_the_same_bytes)
+{
+    struct fixture f;
+    setup(&f, 1);
+    sim_disk_set_crash_mode(f.disk, SIM_CRASH_DROP);
+    sim_disk_put(f.disk, "/d/a", "old", 3);
+    sim_disk_put(f.disk, "/d/new", "new", 3);
+    uint64_t used = sim_disk_used_bytes(f.disk);
+    ck_assert_int_eq(kb_fs_link(f.fs, "/d/a", "/d/b"), 0);
+    ck_assert_int_eq(kb_fs_link(f.fs, "/d/a", "/d/b"), -KB_EEXIST);
+    ck_assert_int_eq(kb_fs_link(f.fs, "/d/none", "/d/c"), -KB_ENOENT);
+    ck_assert_uint_eq(sim_disk_used_bytes(f.disk), used);
+    ck_assert_int_eq(kb_fs_rename(f.fs, "/d/new", "/d/a"), 0);
+    ck_assert(holds(&f, "/d/a", "new") && holds(&f, "/d/b", "old"));
+    power_cut(&f);
+    ck_assert(holds(&f, "/d/a", "old") && holds(&f, "/d/b", NULL));
+    ck_assert_int_eq(kb_fs_link(f.fs, "/d/a", "/d/b"), 0);
+    ck_assert_int_eq(kb_fs_sync_dir(f.fs, "/d"), 0);
+    ck_assert_int_eq(kb_fs_unlink(f.fs, "/d/a"), 0);
+    power_cut(&f);
+    ck_assert(holds(&f, "/d/a", "old") && holds(&f, "/d/b", "old"));
+    (void)sim_world_free(f.world);
+}
+END_TEST
+
 START_TEST(unlink__may_be_undone_until_the_directory_is_synced)
 {
     int back = 0;
@@ -255,7 +280,8 @@ END_TEST
 
 UNIT_MAIN("sim_disk", sync__keeps_bytes_and_sync_dir_the_name,
           crash__drops_everything_unsynced_when_told, crash__tears_at_sectors,
-          rename__is_old_or_new_after_a_cut, unlink__may_be_undone_until_the_directory_is_synced,
+          rename__is_old_or_new_after_a_cut, link__is_a_second_name_for_the_same_bytes,
+          unlink__may_be_undone_until_the_directory_is_synced,
           kill__keeps_the_page_cache_until_the_next_power_cut,
           sync__failed_once_loses_bytes_behind_the_cache, capacity__refuses_and_recovers,
           copy__restores_an_older_directory)
