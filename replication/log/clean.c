@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "proto/base/log.h"
+#include "replication/log/compact.h"
 #include "replication/log/impl.h"
 
 enum { CLEAN_SEGMENTS_MAX = 16 }; /* per pass: the lane is not held up for long */
@@ -16,6 +17,7 @@ struct doom_job {
     struct log_job j;
     char *dir;
     int64_t base_offset;
+    uint32_t token;
 };
 
 static void doom_release(struct log_work *work)
@@ -28,6 +30,10 @@ static void doom_release(struct log_work *work)
 static int doom_run(struct kb_job *job, struct kb_fs *fs)
 {
     struct doom_job *d = (struct doom_job *)LOG_JOB_OF(job);
+    if (d->token != 0) {
+        (void)log_compact_discard(fs, d->dir, d->base_offset, d->token);
+        return 0;
+    }
     for (size_t i = 0; i < CLEAN_SUFFIX_COUNT; i++) {
         char *plain = log_segment_path(d->dir, d->base_offset, clean_suffixes[i]);
         char *path = kb_asprintf("%s.deleted", plain);
@@ -52,6 +58,7 @@ static void doom_due(void *arg)
         struct doom_job *job = kb_new(struct doom_job);
         job->dir = kb_strdup(log->dir);
         job->base_offset = d->base_offset;
+        job->token = d->token;
         free(d);
         /* In lane order: the same name may be renamed to .deleted again later. */
         log_job_lane(log, &job->j, doom_run, doom_finish, doom_release);
@@ -60,11 +67,12 @@ static void doom_due(void *arg)
         kb_timer_arm(log->doom_timer, d->due_ms - now_ms);
 }
 
-void log_doom(struct log *log, int64_t base_offset)
+void log_doom(struct log *log, int64_t base_offset, uint32_t token)
 {
     struct log_doomed *d = kb_new(struct log_doomed);
     int64_t delay = log->config.file_delete_delay_ms;
     d->base_offset = base_offset;
+    d->token = token;
     d->due_ms = kb_env_now_ms(log->env) + (delay > 0 ? (uint64_t)delay : 0);
     STAILQ_INSERT_TAIL(&log->doomed, d, link);
     if (log->doom_timer == NULL)
@@ -122,7 +130,7 @@ static void clean_finish(struct log *log, struct log_job *j, int result)
         char *path = kb_asprintf("%s.deleted", kb_file_path(c->files[i]));
         kb_file_set_path(c->files[i], path);
         free(path);
-        log_doom(log, c->bases[i]);
+        log_doom(log, c->bases[i], 0);
     }
     /* What could not be renamed is there again after the next start. */
 }
@@ -150,10 +158,11 @@ static void clean_front(struct log *log, size_t count)
     log_job_lane(log, &c->j, clean_run, clean_finish, clean_release);
 }
 
-/* A cut rewrites the list of files; whoever cleans comes again. */
+/* A cut or a swap rewrites the list of files; whoever cleans comes again. */
 static bool clean_allowed(const struct log *log)
 {
-    return log_is_open(log) && log->failure == 0 && !log->cutting && !log->damaged;
+    return log_is_open(log) && log->failure == 0 && !log->cutting && !log->replacing &&
+           !log->damaged;
 }
 
 size_t log_clean_below_start(struct log *log)

@@ -294,19 +294,15 @@ static int clean_groups(struct compact *c)
 
 /* ---- a run ---- */
 
-static void remove_cleaned(struct compact *c)
-{
-    for (size_t i = 0; i < c->in->segment_count; i++)
-        (void)log_compact_abandon(c->fs, c->in->dir, c->in->segments[i].base_offset);
-}
-
 int log_compact_run(struct kb_fs *fs, const struct log_compact_input *in,
                     struct log_compact_result *ret)
 {
     struct log_compact_result result = {.first_dirty = in->first_dirty};
     struct compact c = {.fs = fs, .in = in, .result = &result};
     compact_map_init(&c.map, in->config.map_bytes, in->hash_seed);
-    int r = find_txns(&c, &c.map_end);
+    int r = compact_clear_cleaned(fs, in->dir);
+    if (r == 0)
+        r = find_txns(&c, &c.map_end);
     if (r == 0)
         r = build_map(&c);
     if (r == 0 && c.map_end > in->first_dirty) {
@@ -316,7 +312,7 @@ int log_compact_run(struct kb_fs *fs, const struct log_compact_input *in,
             r = kb_fs_sync_dir(fs, in->dir);
     }
     if (r < 0 && r != -KB_ECRASHED)
-        remove_cleaned(&c);
+        (void)compact_clear_cleaned(fs, in->dir);
     compact_map_release(&c.map);
     (void)kb_free(c.aborted);
     if (r < 0) {

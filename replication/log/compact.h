@@ -86,7 +86,8 @@ struct log_compact_result {
     uint64_t records_read, records_kept, bytes_read, bytes_written;
     bool map_full; /* more is dirty than the map could hold: run again */
 };
-/* 0, or a negative error; the log is untouched then and the .cleaned files are gone (after
+/* One run per log at a time, swaps included: it first removes what an unfinished one has left.
+ * 0, or a negative error; the log is untouched then and the .cleaned files are gone (after
  * -KB_ECRASHED recovery removes them). -KB_ECORRUPT: a batch's bytes fail their CRC. */
 int log_compact_run(struct kb_fs *fs, const struct log_compact_input *in,
                     struct log_compact_result *ret);
@@ -95,18 +96,25 @@ void log_compact_result_release(struct log_compact_result *r);
 /* The swap of one group. Each step is for a job of the data lane, in this order; between them the
  * loop moves its handles (log_replace_segments does all of it):
  *   commit   NNN.log.cleaned (its indexes before it) -> .swap, directory synced: from here recovery
- *            finishes it. Then the old files -> *.deleted, directory synced.
- *   (loop)   kb_file_set_path of the old segments to *.deleted: their readers go on undisturbed.
- *   finish   indexes, then NNN.log.swap -> final names, directory synced.
+ *            finishes it. Then each old NNN.log gets a second name, log_compact_old_path.
+ *   (loop)   kb_file_set_path of the old segments to that name: their readers go on undisturbed.
+ *   finish   old indexes and the other old segments go, NNN.log.swap -> NNN.log, directory synced.
  *   (loop)   the new segment takes the old ones' place.
- *   discard  the *.deleted files go, after file.delete.delay.ms (recovery removes leftovers).
- * abandon, instead of commit: the old segments changed meanwhile. Steps may be repeated. */
-int log_compact_commit(struct kb_fs *fs, const char *dir, const int64_t *old_bases, size_t count);
-int log_compact_finish(struct kb_fs *fs, const char *dir, int64_t base_offset);
-int log_compact_discard(struct kb_fs *fs, const char *dir, const int64_t *old_bases, size_t count);
+ *   install  the new indexes get their names.
+ *   discard  the old bytes go, after file.delete.delay.ms (recovery removes leftovers).
+ * abandon, instead of commit: the old segments changed meanwhile. Steps may be repeated. token:
+ * unique among the swaps of this life. */
+int log_compact_commit(struct kb_fs *fs, const char *dir, const int64_t *old_bases, size_t count,
+                       uint32_t token);
+int log_compact_finish(struct kb_fs *fs, const char *dir, const int64_t *old_bases, size_t count);
+int log_compact_install(struct kb_fs *fs, const char *dir, int64_t base_offset);
+int log_compact_discard(struct kb_fs *fs, const char *dir, int64_t base_offset, uint32_t token);
 int log_compact_abandon(struct kb_fs *fs, const char *dir, int64_t base_offset);
+/* NNN.log.<token>.deleted; a new string. */
+char *log_compact_old_path(const char *dir, int64_t base_offset, uint32_t token);
 /* First thing in a log's recovery job: finishes a committed swap, removes *.cleaned and *.deleted.
- * 0, or a file error. -KB_ECORRUPT: the .swap file is damaged; nothing was changed. */
+ * A damaged .swap file is dropped if the old segments are still whole. 0, or a file error;
+ * -KB_ECORRUPT: they are not, nothing was changed. */
 int log_compact_recover(struct kb_fs *fs, const char *dir);
 
 #endif

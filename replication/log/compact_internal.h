@@ -57,6 +57,8 @@ int compact_clean_group(struct compact_cleaner *cl, struct log_compact_group *g,
 
 /* DIR/NNN.log.cleaned: suffix ".log", state ".cleaned". New string. */
 char *compact_path(const char *dir, int64_t base_offset, const char *suffix, const char *state);
+/* Remove what an earlier run left that was not swapped in to the end. */
+int compact_clear_cleaned(struct kb_fs *fs, const char *dir);
 /* Remove a file that may be there. */
 int compact_unlink(struct kb_fs *fs, const char *dir, int64_t base_offset, const char *suffix,
                    const char *state);

@@ -59,7 +59,30 @@ static bool is_there(struct kb_fs *fs, const char *dir, int64_t base_offset, con
     return r == 0 && st.type == KB_FS_FILE;
 }
 
-int log_compact_commit(struct kb_fs *fs, const char *dir, const int64_t *old_bases, size_t count)
+char *log_compact_old_path(const char *dir, int64_t base_offset, uint32_t token)
+{
+    char *path = log_segment_path(dir, base_offset, ".log");
+    char *whole = kb_asprintf("%s.%u.deleted", path, token);
+    (void)kb_free(path);
+    return whole;
+}
+
+/* A second name for an old segment, for those who still read it. */
+static int name_old(struct kb_fs *fs, const char *dir, int64_t base_offset, uint32_t token)
+{
+    char *from = log_segment_path(dir, base_offset, ".log");
+    char *to = log_compact_old_path(dir, base_offset, token);
+    int r = kb_fs_link(fs, from, to);
+    if (r ==
+        -KB_EUNSUPPORTED) /* then a reader may find neither name for a moment, and asks again */
+        r = kb_fs_rename(fs, from, to);
+    (void)kb_free(from);
+    (void)kb_free(to);
+    return r == -KB_EEXIST ? 0 : r; /* repeated */
+}
+
+int log_compact_commit(struct kb_fs *fs, const char *dir, const int64_t *old_bases, size_t count,
+                       uint32_t token)
 {
     int64_t base = old_bases[0];
     int r = 0;
@@ -71,41 +94,53 @@ int log_compact_commit(struct kb_fs *fs, const char *dir, const int64_t *old_bas
         r = 0; /* repeated */
     if (r == 0)
         r = kb_fs_sync_dir(fs, dir);
-    for (size_t i = 0; i < count && r == 0; i++) {
-        for (size_t k = 0; k < INDEX_SUFFIX_COUNT && r == 0; k++)
-            r = move_if_there(fs, dir, old_bases[i], index_suffixes[k], "", ".deleted");
-        if (r == 0 && i > 0)
-            r = move_if_there(fs, dir, old_bases[i], ".snapshot", "", ".deleted");
-        if (r == 0)
-            r = move_if_there(fs, dir, old_bases[i], ".log", "", ".deleted");
-    }
+    for (size_t i = 0; i < count && r == 0; i++)
+        r = name_old(fs, dir, old_bases[i], token);
+    return r;
+}
+
+/* The old indexes, and all but the first of the old segments. */
+static int unlink_old(struct kb_fs *fs, const char *dir, int64_t base_offset, bool first)
+{
+    int r = 0;
+    for (size_t k = 0; k < INDEX_SUFFIX_COUNT && r == 0; k++)
+        r = compact_unlink(fs, dir, base_offset, index_suffixes[k], "");
+    if (r == 0 && !first)
+        r = compact_unlink(fs, dir, base_offset, ".snapshot", "");
+    if (r == 0 && !first)
+        r = compact_unlink(fs, dir, base_offset, ".log", "");
+    return r;
+}
+
+int log_compact_finish(struct kb_fs *fs, const char *dir, const int64_t *old_bases, size_t count)
+{
+    int r = 0;
+    for (size_t i = 0; i < count && r == 0; i++)
+        r = unlink_old(fs, dir, old_bases[i], i == 0);
+    /* The old ones are durably gone before the last witness of the swap takes its name. */
+    if (r == 0)
+        r = kb_fs_sync_dir(fs, dir);
+    if (r == 0)
+        r = move(fs, dir, old_bases[0], ".log", ".swap", "");
+    if (r == -KB_ENOENT && is_there(fs, dir, old_bases[0], ""))
+        r = 0; /* repeated */
     return r < 0 ? r : kb_fs_sync_dir(fs, dir);
 }
 
-int log_compact_finish(struct kb_fs *fs, const char *dir, int64_t base_offset)
+int log_compact_install(struct kb_fs *fs, const char *dir, int64_t base_offset)
 {
     int r = 0;
     for (size_t i = 0; i < INDEX_SUFFIX_COUNT && r == 0; i++)
         r = move_if_there(fs, dir, base_offset, index_suffixes[i], ".swap", "");
-    if (r == 0)
-        r = move(fs, dir, base_offset, ".log", ".swap", "");
-    if (r == -KB_ENOENT && is_there(fs, dir, base_offset, ""))
-        r = 0;
-    return r < 0 ? r : kb_fs_sync_dir(fs, dir);
+    return r;
 }
 
-int log_compact_discard(struct kb_fs *fs, const char *dir, const int64_t *old_bases, size_t count)
+int log_compact_discard(struct kb_fs *fs, const char *dir, int64_t base_offset, uint32_t token)
 {
-    int r = 0;
-    for (size_t i = 0; i < count && r == 0; i++) {
-        for (size_t k = 0; k < INDEX_SUFFIX_COUNT && r == 0; k++)
-            r = compact_unlink(fs, dir, old_bases[i], index_suffixes[k], ".deleted");
-        if (r == 0)
-            r = compact_unlink(fs, dir, old_bases[i], ".snapshot", ".deleted");
-        if (r == 0)
-            r = compact_unlink(fs, dir, old_bases[i], ".log", ".deleted");
-    }
-    return r;
+    char *path = log_compact_old_path(dir, base_offset, token);
+    int r = kb_fs_unlink(fs, path);
+    (void)kb_free(path);
+    return r == -KB_ENOENT ? 0 : r;
 }
 
 int log_compact_abandon(struct kb_fs *fs, const char *dir, int64_t base_offset)
@@ -154,8 +189,32 @@ static int list_file(void *arg, const char *name, enum kb_fs_type type)
     return 0;
 }
 
-/* Where a .swap file ends; all of it must be sound. */
-static int swap_end(struct kb_fs *fs, const char *dir, int64_t base_offset, int64_t *ret_next)
+static void listing_release(struct listing *l)
+{
+    for (size_t i = 0; i < l->litter_count; i++)
+        (void)kb_free(l->litter[i]);
+    (void)kb_free(l->litter);
+    (void)kb_free(l->swaps);
+    (void)kb_free(l->segments);
+}
+
+int compact_clear_cleaned(struct kb_fs *fs, const char *dir)
+{
+    struct listing l = {0};
+    int r = kb_fs_list(fs, dir, list_file, &l);
+    for (size_t i = 0; i < l.litter_count && r == 0; i++) {
+        char *path = kb_asprintf("%s/%s", dir, l.litter[i]);
+        if (ends_with(path, ".cleaned"))
+            r = kb_fs_unlink(fs, path);
+        (void)kb_free(path);
+    }
+    listing_release(&l);
+    return r;
+}
+
+/* Where a segment file ends; all of it must be sound. */
+static int segment_end(struct kb_fs *fs, const char *dir, int64_t base_offset, const char *state,
+                       int64_t *ret_next)
 {
     struct kb_fd *fd = NULL;
     struct log_scan scan = {
@@ -166,7 +225,7 @@ static int swap_end(struct kb_fs *fs, const char *dir, int64_t base_offset, int6
         .epoch = -1,
         .check_crc = true,
     };
-    char *path = compact_path(dir, base_offset, ".log", ".swap");
+    char *path = compact_path(dir, base_offset, ".log", state);
     int r = kb_fs_open(fs, path, KB_FS_READ, &fd);
     (void)kb_free(path);
     if (r < 0)
@@ -180,29 +239,41 @@ static int swap_end(struct kb_fs *fs, const char *dir, int64_t base_offset, int6
     return r;
 }
 
-static int finish_swap(struct kb_fs *fs, const char *dir, int64_t base, int64_t next,
-                       const struct listing *l)
+/* A swap file went bad after it was synced. If nothing of the old segments is gone, it is not
+ * needed: from its base on each must end where the next begins. */
+static int drop_damaged(struct kb_fs *fs, const char *dir, int64_t base, const struct listing *l)
 {
+    int64_t next = base;
     int r = 0;
-    for (size_t i = 0; i < INDEX_SUFFIX_COUNT && r == 0; i++)
-        r = compact_unlink(fs, dir, base, index_suffixes[i], "");
     for (size_t i = 0; i < l->segment_count && r == 0; i++) {
-        int64_t old = l->segments[i];
-        if (old <= base || old >= next)
+        if (l->segments[i] < base)
             continue;
-        for (size_t k = 0; k < INDEX_SUFFIX_COUNT && r == 0; k++)
-            r = compact_unlink(fs, dir, old, index_suffixes[k], "");
-        if (r == 0)
-            r = compact_unlink(fs, dir, old, ".snapshot", "");
-        if (r == 0)
-            r = compact_unlink(fs, dir, old, ".log", "");
+        if (l->segments[i] != next)
+            return -KB_ECORRUPT;
+        if (i + 1 < l->segment_count)
+            r = segment_end(fs, dir, next, "", &next);
     }
-    /* The old ones are durably gone before the last witness of the swap takes its name. */
+    if (r == 0 && next == base)
+        r = -KB_ECORRUPT;
+    return r < 0 ? r : compact_unlink(fs, dir, base, ".log", ".swap");
+}
+
+static int finish_swap(struct kb_fs *fs, const char *dir, int64_t base, const struct listing *l)
+{
+    int64_t next = -1;
+    int64_t *old = kb_new_array(int64_t, l->segment_count + 1);
+    size_t count = 1;
+    old[0] = base;
+    int r = segment_end(fs, dir, base, ".swap", &next);
+    for (size_t i = 0; i < l->segment_count && r == 0; i++)
+        if (l->segments[i] > base && l->segments[i] < next)
+            old[count++] = l->segments[i];
     if (r == 0)
-        r = kb_fs_sync_dir(fs, dir);
-    if (r == 0)
-        r = move(fs, dir, base, ".log", ".swap", "");
-    return r < 0 ? r : kb_fs_sync_dir(fs, dir);
+        r = log_compact_finish(fs, dir, old, count);
+    else if (r == -KB_ECORRUPT)
+        r = drop_damaged(fs, dir, base, l);
+    (void)kb_free(old);
+    return r;
 }
 
 static int clear_litter(struct kb_fs *fs, const char *dir, const struct listing *l)
@@ -219,20 +290,11 @@ static int clear_litter(struct kb_fs *fs, const char *dir, const struct listing 
 int log_compact_recover(struct kb_fs *fs, const char *dir)
 {
     struct listing l = {0};
-    int64_t *ends = NULL;
     int r = kb_fs_list(fs, dir, list_file, &l);
-    ends = kb_new_array(int64_t, l.swap_count);
     for (size_t i = 0; i < l.swap_count && r == 0; i++)
-        r = swap_end(fs, dir, l.swaps[i], &ends[i]);
-    for (size_t i = 0; i < l.swap_count && r == 0; i++)
-        r = finish_swap(fs, dir, l.swaps[i], ends[i], &l);
+        r = finish_swap(fs, dir, l.swaps[i], &l);
     if (r == 0)
         r = clear_litter(fs, dir, &l);
-    for (size_t i = 0; i < l.litter_count; i++)
-        (void)kb_free(l.litter[i]);
-    (void)kb_free(l.litter);
-    (void)kb_free(l.swaps);
-    (void)kb_free(l.segments);
-    (void)kb_free(ends);
+    listing_release(&l);
     return r;
 }

@@ -64,6 +64,7 @@ struct log_cached;
 struct log_doomed {
     STAILQ_ENTRY(log_doomed) link;
     int64_t base_offset;
+    uint32_t token; /* of a replaced segment's second name; 0: it was renamed */
     uint64_t due_ms;
 };
 
@@ -84,6 +85,7 @@ struct log {
     bool damaged;     /* appends wait for a cut */
     bool rolling;     /* a roll is queued or under way */
     bool cutting;     /* a cut or reset is */
+    bool replacing;   /* closed segments are being swapped */
     bool index_valid; /* false while a cut rebuilds the index */
 
     int64_t start, end, written, durable;
@@ -213,8 +215,8 @@ void log_hints_clear(struct log *log);
 
 /* ---- clean.c ---- */
 
-/* These files carry .deleted now; unlink them later. */
-void log_doom(struct log *log, int64_t base_offset);
+/* These files carry .deleted now; unlink them later. token: see struct log_doomed. */
+void log_doom(struct log *log, int64_t base_offset, uint32_t token);
 /* Remove whole segments below the start offset. Returns how many. */
 size_t log_clean_below_start(struct log *log);
 

@@ -276,13 +276,15 @@ struct log_segment_info log_segment_info(const struct log *log, size_t index);
 
 enum log_replace_result {
     LOG_REPLACE_OK = 0,
-    LOG_REPLACE_STALE, /* a segment is gone, active, or a truncation came between; nothing changed
-                        */
+    LOG_REPLACE_STALE, /* a segment is gone or active, or a truncation came between: the .cleaned
+                          files are removed, nothing else changed */
 };
-/* Compaction: swap in BASE.log.cleaned (+ .index/.timeindex.cleaned, synced by the caller's job),
- * BASE being bases[0], for the neighbouring closed segments `bases`, with Kafka's renames (.cleaned
- * → .swap, old ones → .deleted, .swap → final). fn gets a log_replace_result or a negative error.
- */
+/* Compaction: swap in BASE.log.cleaned, BASE being bases[0], with its .index.cleaned and
+ * .timeindex.cleaned, all synced by the caller's job, for the neighbouring closed segments `bases`;
+ * the new segment ends where the last old one ended. Crash-safe (compact.h). Who reads an old
+ * segment goes on undisturbed; its bytes go after file.delete.delay.ms. The caller has seen that
+ * the generation is still the one of its list. fn gets a log_replace_result, or a negative error
+ * that is final for the log. */
 void log_replace_segments(struct log *log, const int64_t *bases, size_t count, log_done_fn *fn,
                           void *user);
 

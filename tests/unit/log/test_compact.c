@@ -58,9 +58,11 @@ static void swap_all(struct bench *b, const struct kit_log *before,
         int64_t bases[100];
         for (size_t k = 0; k < g->count; k++)
             bases[k] = before->segments[g->first + k].base_offset;
-        ck_assert_int_eq(log_compact_commit(b->fs, KIT_DIR, bases, g->count), 0);
-        ck_assert_int_eq(log_compact_finish(b->fs, KIT_DIR, bases[0]), 0);
-        ck_assert_int_eq(log_compact_discard(b->fs, KIT_DIR, bases, g->count), 0);
+        ck_assert_int_eq(log_compact_commit(b->fs, KIT_DIR, bases, g->count, 7), 0);
+        ck_assert_int_eq(log_compact_finish(b->fs, KIT_DIR, bases, g->count), 0);
+        ck_assert_int_eq(log_compact_install(b->fs, KIT_DIR, bases[0]), 0);
+        for (size_t k = 0; k < g->count; k++)
+            ck_assert_int_eq(log_compact_discard(b->fs, KIT_DIR, bases[k], 7), 0);
     }
 }
 
@@ -616,11 +618,13 @@ static int crash_run(struct kb_job *job, struct kb_fs *fs)
         int64_t bases[100];
         for (size_t k = 0; k < g->count; k++)
             bases[k] = j->before->segments[g->first + k].base_offset;
-        r = log_compact_commit(fs, KIT_DIR, bases, g->count);
+        r = log_compact_commit(fs, KIT_DIR, bases, g->count, 7);
         if (r == 0)
-            r = log_compact_finish(fs, KIT_DIR, bases[0]);
+            r = log_compact_finish(fs, KIT_DIR, bases, g->count);
         if (r == 0)
-            r = log_compact_discard(fs, KIT_DIR, bases, g->count);
+            r = log_compact_install(fs, KIT_DIR, bases[0]);
+        for (size_t k = 0; k < g->count && r == 0; k++)
+            r = log_compact_discard(fs, KIT_DIR, bases[k], 7);
     }
     log_compact_result_release(&result);
     return r;
@@ -755,26 +759,31 @@ START_TEST(swap__survives_a_crash_at_each_file_call)
 }
 END_TEST
 
-START_TEST(recover__damaged_swap_changes_nothing)
+/* The new file went bad on the disk between commit and recovery. */
+START_TEST(recover__damaged_swap_is_dropped_while_the_old_are_whole)
 {
-    struct bench b;
-    struct kit_log before;
-    struct kit_log after;
-    bench_init(&b, 41);
-    kit_write_record(&b.writer, "a", "1");
-    kit_roll(&b.writer);
-    kit_write_record(&b.writer, "a", "2");
-    kit_roll(&b.writer);
-    kit_read(b.disk, &before);
-    sim_disk_put(b.disk, KIT_DIR "/00000000000000000000.log.swap", "rubbish", 7);
-    sim_disk_put(b.disk, KIT_DIR "/00000000000000000001.log.deleted", "old", 3);
-    ck_assert_int_eq(log_compact_recover(b.fs, KIT_DIR), -KB_ECORRUPT);
-    ck_assert_uint_eq(litter(&b), 2);
-    kit_read(b.disk, &after);
-    ck_assert(kit_same(&before, &after));
-    kit_release(&before);
-    kit_release(&after);
-    bench_release(&b);
+    for (int gone = 0; gone < 2; gone++) {
+        struct bench b;
+        struct kit_log before;
+        struct kit_log after;
+        bench_init(&b, 41);
+        for (int i = 0; i < 3; i++) {
+            kit_write_record(&b.writer, "a", "1");
+            kit_roll(&b.writer);
+        }
+        kit_read(b.disk, &before);
+        sim_disk_put(b.disk, KIT_DIR "/00000000000000000000.log.swap", "rubbish", 7);
+        sim_disk_put(b.disk, KIT_DIR "/00000000000000000001.log.7.deleted", "old", 3);
+        if (gone)
+            ck_assert_int_eq(sim_disk_remove(b.disk, KIT_DIR "/00000000000000000001.log"), 0);
+        ck_assert_int_eq(log_compact_recover(b.fs, KIT_DIR), gone ? -KB_ECORRUPT : 0);
+        ck_assert_uint_eq(litter(&b), gone ? 2 : 0);
+        kit_read(b.disk, &after);
+        ck_assert(gone || kit_same(&before, &after));
+        kit_release(&before);
+        kit_release(&after);
+        bench_release(&b);
+    }
 }
 END_TEST
 
@@ -863,5 +872,6 @@ UNIT_MAIN("compact", run__equals_naive_pass, run__small_map_goes_on_where_it_sto
           run__nothing_to_do_leaves_nothing, run__tombstone_lives_until_its_horizon,
           run__aborted_data_goes_before_its_marker, run__damage_is_refused_and_nothing_changes,
           run__full_disk_leaves_the_log_as_it_was, swap__survives_a_crash_at_each_file_call,
-          recover__damaged_swap_changes_nothing, plan__ratio_lags_and_odd_checkpoints,
-          map__newest_offset_of_each_key_until_full, hash__known_vectors)
+          recover__damaged_swap_is_dropped_while_the_old_are_whole,
+          plan__ratio_lags_and_odd_checkpoints, map__newest_offset_of_each_key_until_full,
+          hash__known_vectors)
