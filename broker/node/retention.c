@@ -188,6 +188,7 @@ static size_t closed_segments(struct node_partition *p, struct log_compact_segme
             break;
         s[count].base_offset = info.base_offset;
         s[count].size_bytes = info.size_bytes;
+        s[count].first_timestamp = info.first_timestamp;
         s[count].max_timestamp = info.max_timestamp;
         count++;
         *ret_end = info.next_offset;
