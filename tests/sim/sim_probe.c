@@ -31,7 +31,8 @@ int64_t sim_probe_high_watermark(const struct node *n, const char *topic, int32_
     for (p = n->partitions; p != NULL; p = p->hh.next) {
         if (p->index == partition && strcmp(p->topic, topic) == 0 && p->rep != NULL &&
             p->state == NODE_PARTITION_OPEN)
-            return rep_hw(p->rep);
+            return rep_hw(p->rep) < log_written_offset(p->log) ? rep_hw(p->rep)
+                                                               : log_written_offset(p->log);
     }
     return -1;
 }

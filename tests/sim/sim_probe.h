@@ -10,7 +10,8 @@
 
 /* What the node's Raft core believes (life is left out); false before it has one. */
 bool sim_probe_raft(const struct node *n, struct sim_raft_view *ret);
-/* The replica's high watermark; -1 when the node has no such open replica. */
+/* The replica's high watermark, as far as its log is written; -1 when the node has no such open
+ * replica. */
 int64_t sim_probe_high_watermark(const struct node *n, const char *topic, int32_t partition);
 /* What the node believes, in lines for people. */
 void sim_probe_describe(struct node *n, FILE *out);

@@ -31,7 +31,8 @@ struct lane {
     uint32_t queued, in_flight;
     uint32_t order;
     int32_t sequence;
-    bool retrying; /* something failed: wait until nothing is in flight, then send in order */
+    int32_t leader; /* what is in flight went there */
+    bool retrying;  /* something failed: wait until nothing is in flight, then send in order */
 };
 
 struct sim_producer {
@@ -258,6 +259,11 @@ static void lane_send(struct sim_producer *p, uint32_t partition)
         sim_client_refresh(p->client);
         return;
     }
+    /* A broker that knows nothing of this producer accepts any sequence: nothing goes to a new
+     * leader before all that went to the old one is answered. */
+    if (lane->in_flight > 0 && lane->leader != view->leader)
+        return;
+    lane->leader = view->leader;
     lane->retrying = false;
     for (b = TAILQ_FIRST(&lane->batches); b != NULL; b = next) {
         next = TAILQ_NEXT(b, link);

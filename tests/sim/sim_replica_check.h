@@ -25,7 +25,8 @@ struct sim_replica_check *sim_replica_check_free(struct sim_replica_check *c);
 /* A producer was told that its batch (as it sent it) lies at [first, last]. */
 void sim_replica_check_ack(struct sim_replica_check *c, uint32_t partition, int64_t first,
                            int64_t last, int16_t acks, struct kb_view batch);
-/* Compare the visible replicas of a partition. high_watermarks by node; -1 = not known (down). */
+/* Compare the visible replicas of a partition. high_watermarks by node, none above what the node
+ * has written; -1 = not known (down). */
 void sim_replica_check_compare(struct sim_replica_check *c, uint32_t partition,
                                const int64_t *high_watermarks);
 /* The run is over and healed: durable replicas are identical to their ends. Reports every record of
