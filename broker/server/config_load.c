@@ -231,18 +231,16 @@ void srv_config_load_args(struct srv_config *c, int argc, char *const *argv)
 
 void srv_config_usage(struct kb_buf *to)
 {
-    kb_buf_append_str(to, "usage: kvorum server [flags] [server.properties]\n\n"
-                          "  -c, --config FILE            read Kafka's server.properties\n"
-                          "  -s, --set KEY=VALUE          set any key; wins over environment and "
-                          "file\n"
-                          "      --check-config           check everything, start nothing\n"
-                          "      --found-without-absent-voters\n"
-                          "                               found the cluster with a majority of "
-                          "its voters\n"
-                          "  -h, --help                   this page\n");
+    kb_buf_append_str(
+        to, "usage: kvorum server [flags] [server.properties]\n\n"
+            "  -c, --config FILE                  read Kafka's server.properties\n"
+            "  -s, --set KEY=VALUE                set any key; wins over environment and file\n"
+            "      --check-config                 check everything, start nothing\n"
+            "      --found-without-absent-voters  found the cluster with a majority of its voters\n"
+            "  -h, --help                         this page\n");
     for (size_t i = 0; i < KEY_FLAGS; i++)
         kb_buf_printf(to, "      --%s %s%*s %s (%s)\n", key_flags[i].flag, key_flags[i].argument,
-                      (int)(23 - strlen(key_flags[i].flag) - strlen(key_flags[i].argument)), "",
+                      (int)(27 - strlen(key_flags[i].flag) - strlen(key_flags[i].argument)), "",
                       key_flags[i].doc, key_flags[i].key);
     kb_buf_append_str(to, "\nKAFKA_NODE_ID and the like set keys too (KAFKA_ + the key in capitals "
                           "with _ for . and __ for _).\nflag > environment > file > default. "

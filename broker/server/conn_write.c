@@ -17,12 +17,12 @@
  * buffer keeps its file in the slice: if the log is cut before the last byte is out, the connection
  * closes (replication rule 2.10). */
 
-#define FLUSH_BYTES_MAX (1024 * 1024) /* per connection and round */
-#define GATHER_BYTES (256 * 1024)     /* per sendmsg; also bounds buffers of file bytes */
+#define FLUSH_BYTES_MAX ((size_t)1024 * 1024) /* per connection and round */
+#define GATHER_BYTES ((size_t)256 * 1024)     /* per sendmsg; also bounds buffers of file bytes */
 #define GATHER_SLICES 64
-#define SENDFILE_BYTES_MIN (256 * 1024)
-#define SENDFILE_STEP (512 * 1024)
-#define PROBE_STEP (32 * 1024) /* one byte per so many is asked for before sendfile */
+#define SENDFILE_BYTES_MIN ((size_t)256 * 1024)
+#define SENDFILE_STEP ((size_t)512 * 1024)
+#define PROBE_STEP ((size_t)32 * 1024) /* one byte per so many is asked for before sendfile */
 
 /* A range a reader thread fetches for a connection, which may be gone when it is done. */
 struct srv_cold {

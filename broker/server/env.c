@@ -17,7 +17,7 @@
 #include "proto/base/log.h"
 #include "proto/base/mem.h"
 
-#define POOL_KEEP_BYTES (4 * 1024 * 1024)
+#define POOL_KEEP_BYTES ((size_t)4 * 1024 * 1024)
 #define STEPS_PER_ROUND 8 /* deliveries at the end of a round, before new events are looked at */
 #define ROUND_FOREVER UINT64_MAX
 
@@ -467,7 +467,7 @@ void srv_env_round(struct srv_env *e, uint64_t wait_ms)
         kb_timer_arm(limit, wait_ms);
     }
     (void)event_base_loop(e->loop, flags);
-    limit = kb_timer_free(limit);
+    (void)kb_timer_free(limit);
     (void)finish_round(e);
 }
 

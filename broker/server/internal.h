@@ -14,7 +14,7 @@
 /* What the pieces of srv_env share: the loop's state, and connections. Only the loop touches it;
  * files, lanes, workers and the mailbox lock their own parts. */
 
-#define SRV_SCRATCH_BYTES (64 * 1024)
+#define SRV_SCRATCH_BYTES ((size_t)64 * 1024)
 
 TAILQ_HEAD(srv_conn_list, srv_conn);
 LIST_HEAD(srv_listener_list, srv_listener);

@@ -12,7 +12,7 @@
 #include "proto/base/err.h"
 #include "proto/base/mem.h"
 
-#define RING_BYTES (64 * 1024)
+#define RING_BYTES ((size_t)64 * 1024)
 #define FLUSH_LIMIT_S 1
 
 /* The one global, as kb_log's sink is. */

@@ -12,6 +12,7 @@
 
 #include "broker/server/env.h"
 #include "broker/server/log_sink.h"
+#include "broker/server/port_holder.h"
 #include "proto/base/err.h"
 #include "proto/base/log.h"
 #include "proto/base/mem.h"
@@ -145,6 +146,21 @@ static void check_advertised(struct process *p)
     }
 }
 
+/* Name the processes that hold our ports. */
+static void explain_ports(const struct process *p)
+{
+    for (size_t i = 0; i < p->config->listeners_count; i++) {
+        const struct srv_listener_setting *l = &p->config->listeners[i];
+        char name[64] = "";
+        int pid = l->port != 0 ? srv_port_holder(l->port, name, sizeof(name)) : 0;
+        if (pid != 0 && pid != (int)getpid())
+            (void)fprintf(stderr,
+                          "kvorum server: port %u is already used by pid %d (%s). Stop it or "
+                          "change listeners=.\n",
+                          l->port, pid, name);
+    }
+}
+
 static void on_started(void *arg, int result, const char *reason)
 {
     struct process *p = arg;
@@ -152,6 +168,8 @@ static void on_started(void *arg, int result, const char *reason)
         (void)fprintf(stderr, "kvorum server: %s\n", reason != NULL ? reason : kb_err_text(result));
         kb_log_error("server", "event=start_failed error=%s why=\"%s\"", kb_err_name(result),
                      reason != NULL ? reason : kb_err_text(result));
+        if (result == -KB_EADDRINUSE)
+            explain_ports(p);
         p->status = 1;
         srv_env_stop(p->env);
         return;

@@ -4,7 +4,7 @@
 
 #include "proto/base/err.h"
 
-#define STACK_BYTES (1024 * 1024) /* address space, not memory: pages come when touched */
+#define STACK_BYTES ((size_t)1024 * 1024) /* address space, not memory: pages come when touched */
 
 int srv_thread_start(const char *name, void *(*fn)(void *), void *arg, pthread_t *ret)
 {

@@ -169,7 +169,7 @@ void srv_timer_arm(struct kb_timer *kt, uint64_t delay_ms)
     uint64_t delay_max_ms = (UINT64_MAX / 4 - now_us) / 1000; /* beyond = never */
     timer->deadline_us = now_us + (delay_ms < delay_max_ms ? delay_ms : delay_max_ms) * 1000;
     timer->seq = t->next_seq++;
-    kb_array_reserve(t->heap, t->count, t->capacity);
+    kb_array_reserve(t->heap, t->count, t->capacity); /* NOLINT(bugprone-sizeof-expression) */
     t->count++;
     sift_up(t, timer, t->count - 1);
     program(t);

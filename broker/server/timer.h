@@ -28,10 +28,10 @@ void srv_timers_release(struct srv_timers *t);
 
 struct kb_timer *srv_timer_new(struct srv_timers *timers, struct kb_env *env, kb_timer_fn *fn,
                                void *arg);
-void srv_timer_arm(struct kb_timer *timer, uint64_t delay_ms);
-void srv_timer_cancel(struct kb_timer *timer);
-bool srv_timer_armed(const struct kb_timer *timer);
-void srv_timer_free(struct kb_timer *timer);
+void srv_timer_arm(struct kb_timer *kt, uint64_t delay_ms);
+void srv_timer_cancel(struct kb_timer *kt);
+bool srv_timer_armed(const struct kb_timer *kt);
+void srv_timer_free(struct kb_timer *kt);
 
 /* CLOCK_BOOTTIME in microseconds, never 0. Any thread. */
 uint64_t srv_now_us(void);

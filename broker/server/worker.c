@@ -8,7 +8,7 @@
 #include "proto/base/err.h"
 #include "proto/base/mem.h"
 
-#define WARM_BYTES (64 * 1024) /* step of a read that only warms the page cache */
+#define WARM_BYTES ((size_t)64 * 1024) /* step of a read that only warms the page cache */
 
 /* Bytes read (short at the end of the file), or negative. */
 static int64_t read_range(int fd, uint8_t *buffer, uint8_t *warm, uint64_t position, size_t size)
@@ -100,7 +100,7 @@ static void *worker_main(void *arg)
             (void)close(fd);
         else if (read_request != NULL)
             run_read(w, read_request);
-        else
+        else if (job != NULL)
             run_job(w, job);
         (void)pthread_mutex_lock(&w->lock);
     }

@@ -41,6 +41,6 @@ void srv_workers_close_fd(struct srv_workers *w, int fd);
 
 /* The loop's side (env.c). */
 void srv_worker_job_done(void *env, void *job, int64_t result);
-void srv_worker_read_done(void *env, void *read, int64_t result);
+void srv_worker_read_done(void *env, void *ptr, int64_t result);
 
 #endif

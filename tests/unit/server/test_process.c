@@ -1,7 +1,9 @@
 /* The process around the node: a small echo service in place of it, started with srv_main in a
  * child process; its log lines, its exit statuses, its signals. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,6 +11,7 @@
 #include <unistd.h>
 
 #include "broker/server/log_sink.h"
+#include "broker/server/port_holder.h"
 #include "broker/server/server.h"
 #include "proto/base/err.h"
 #include "proto/base/mem.h"
@@ -170,6 +173,22 @@ START_TEST(process__failures_have_a_status_and_a_sentence)
 }
 END_TEST
 
+START_TEST(port_holder__names_who_listens)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t size = sizeof(a);
+    char name[64] = "";
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&a, &size), 0);
+    ck_assert_int_eq(srv_port_holder(ntohs(a.sin_port), name, sizeof(name)), 0);
+    ck_assert_int_eq(listen(fd, 1), 0);
+    ck_assert_int_ne(srv_port_holder(ntohs(a.sin_port), name, sizeof(name)), 0);
+    ck_assert(name[0] != '\0');
+    (void)close(fd);
+}
+END_TEST
+
 static void check_line(bool json, const char *text, const char *expected)
 {
     struct kb_buf b = {0};
@@ -235,4 +254,5 @@ END_TEST
 
 UNIT_MAIN("process", process__starts_warns_and_stops_on_a_signal,
           process__second_signal_ends_it_at_once, process__failures_have_a_status_and_a_sentence,
-          log__lines_have_the_documented_form, log__stuck_reader_does_not_hold_up_the_writer)
+          port_holder__names_who_listens, log__lines_have_the_documented_form,
+          log__stuck_reader_does_not_hold_up_the_writer)
