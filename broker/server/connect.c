@@ -252,8 +252,8 @@ static uint16_t bound_port(int fd)
     if (getsockname(fd, (struct sockaddr *)&address, &size) < 0)
         return 0;
     if (address.ss_family == AF_INET6)
-        return ntohs(((struct sockaddr_in6 *)&address)->sin6_port);
-    return ntohs(((struct sockaddr_in *)&address)->sin_port);
+        return kb_get_be16(&((struct sockaddr_in6 *)&address)->sin6_port);
+    return kb_get_be16(&((struct sockaddr_in *)&address)->sin_port);
 }
 
 static int add_socket(struct srv_env *e, struct srv_listener *l, struct sockaddr_storage *address,

@@ -29,7 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     size_t warnings = 0;
     size_t warnings_again = 0;
-    if (size > 64 * 1024)
+    if (size > 65536)
         return 0;
     size_t errors = verdict(data, size, &warnings);
     KB_ASSERT(verdict(data, size, &warnings_again) == errors);

@@ -129,8 +129,8 @@ START_TEST(lane__reports_written_then_durable_in_order_around_jobs)
     ck_assert_uint_eq(kb_lane_stall_ms(w.env, KB_LANE_DATA), 0);
     for (int i = 0; i < 6; i++)
         (void)kb_free(writes[i]);
-    a = kb_file_unref(a);
-    b = kb_file_unref(b);
+    (void)kb_file_unref(a);
+    (void)kb_file_unref(b);
     (void)kb_free(path_a);
     (void)kb_free(path_b);
     world_close(&w);
@@ -221,9 +221,9 @@ START_TEST(lane__failed_file_stays_failed_and_others_go_on)
     check_content(good_path, "fine!");
     for (int i = 0; i < 6; i++)
         (void)kb_free(writes[i]);
-    full = kb_file_unref(full);
-    good = kb_file_unref(good);
-    missing = kb_file_unref(missing);
+    (void)kb_file_unref(full);
+    (void)kb_file_unref(good);
+    (void)kb_file_unref(missing);
     (void)kb_free(good_path);
     world_close(&w);
 }
@@ -254,7 +254,7 @@ START_TEST(lane__write_cut_short_by_a_limit_fails_from_there_on)
     check_story(&s, "w1 w2! w3! d1 d2! d3!");
     for (int i = 0; i < 3; i++)
         (void)kb_free(writes[i]);
-    f = kb_file_unref(f);
+    (void)kb_file_unref(f);
     (void)kb_free(path);
     world_close(&w);
 }
@@ -279,7 +279,7 @@ START_TEST(file__set_path_follows_a_rename)
     kb_buf_release(&s.text);
     (void)kb_free(a);
     (void)kb_free(b);
-    f = kb_file_unref(f);
+    (void)kb_file_unref(f);
     (void)kb_free(old_path);
     (void)kb_free(new_path);
     world_close(&w);
@@ -314,13 +314,13 @@ START_TEST(read__by_a_reader_and_at_once)
     ck_assert_int_eq(kb_env_read_now(w.env, f, 990, buffer, 300), 10);
     ck_assert_uint_eq(buffer[9], world_byte(999));
     ck_assert_int_eq(kb_env_read_now(w.env, f, 2000, buffer, 300), 0);
-    f = kb_file_unref(f);
+    (void)kb_file_unref(f);
     struct kb_file *missing = kb_file_new(w.env, "./no/such/file");
     r = (struct reading){.r = {.file = missing, .buffer = buffer, .size = 1, .done = on_read}};
     kb_env_read(w.env, &r.r);
     world_until(&w, &r.done);
     ck_assert_int_eq(r.result, -KB_ENOENT);
-    missing = kb_file_unref(missing);
+    (void)kb_file_unref(missing);
     (void)kb_free(path);
     world_close(&w);
 }
