@@ -1,6 +1,7 @@
 /* What brokers ask for their partitions: AlterPartition (rules 4.1, 4.8, KIP-841, KIP-903),
  * elections (1.7, 2.6, 9.3), producer ids (R18); and forgetting a broker. */
 #include "coordinator/metadata/controller_private.h"
+#include "proto/base/assert.h"
 #include "proto/base/map.h"
 #include "proto/base/mem.h"
 #include "proto/kafka/error.h"
@@ -167,6 +168,7 @@ int16_t meta_controller_alter_partitions(struct meta_controller *c, uint64_t now
         }
         if (out[i].error != KW_NONE)
             continue;
+        KB_ASSERT(p != NULL);
         if (meta_plan_full(&plan) || kb_map_put(&seen, (uint64_t)(uintptr_t)p, out) != NULL) {
             out[i].error = KW_REQUEST_TIMED_OUT; /* not looked at: ask again */
             continue;

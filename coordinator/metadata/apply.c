@@ -198,6 +198,7 @@ static int apply_broker(struct meta_image *image, uint64_t index, const Kc__Brok
         if (!r->has_last_unfenced_epoch && old != NULL)
             spec.last_unfenced_epoch = old->last_unfenced_epoch;
         if (old == NULL)
+            /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers */
             meta_array_insert(image->brokers, at, image->brokers_count, image->brokers_capacity);
         image->brokers[at] = meta_broker_copy(&spec);
         (void)meta_broker_free(old);
@@ -248,6 +249,7 @@ static int apply_broker_remove(struct meta_image *image, const Kc__BrokerRemoveR
         return -KB_ECORRUPT;
     meta_delta_add_broker(delta, b->id);
     (void)meta_broker_free(b);
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers */
     meta_array_remove(image->brokers, at, image->brokers_count);
     return 0;
 }
@@ -272,8 +274,10 @@ static int apply_topic(struct meta_image *image, uint64_t index, const Kc__Topic
     t->name = kb_strdup(r->name);
     t->created_index = snapshot ? r->created_index : index;
     size_t count = image->topics_count;
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers */
     meta_array_insert(image->topics_by_id, at_id, count, image->topics_by_id_capacity);
     image->topics_by_id[at_id] = t;
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers */
     meta_array_insert(image->topics, at, image->topics_count, image->topics_capacity);
     image->topics[at] = t;
     meta_delta_add_topic(delta, t, META_TOPIC_CREATED);
@@ -292,7 +296,9 @@ static int apply_topic_remove(struct meta_image *image, const Kc__TopicRemoveRec
     struct meta_topic *t = image->topics_by_id[at_id];
     size_t at = meta_image_topic_lower_bound(image, t->name);
     size_t count = image->topics_count;
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers */
     meta_array_remove(image->topics_by_id, at_id, count);
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers */
     meta_array_remove(image->topics, at, image->topics_count);
     image->partitions_count -= t->partitions_count;
     meta_delta_add_topic(delta, t, META_TOPIC_REMOVED);
@@ -410,6 +416,7 @@ static int apply_partition(struct meta_image *image, uint64_t index, const Kc__P
     if (snapshot)
         spec.assigned_index = r->assigned_index;
     if (old == NULL) {
+        /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers */
         kb_array_reserve(t->partitions, t->partitions_count, t->partitions_capacity);
         t->partitions_count++;
         image->partitions_count++;

@@ -82,7 +82,7 @@ static void elect_named(struct election *e,
     ret->partition_result_count = (int32_t)count;
     for (size_t i = 0; i < count; i++) {
         const struct meta_partition *p = meta_topic_partition(t, req->partitions[i]);
-        struct meta_verdict v = meta_fine();
+        struct meta_verdict v;
         if (t == NULL)
             v = meta_unknown_topic(e->arena, req->topic);
         else if (p == NULL)

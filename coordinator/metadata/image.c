@@ -208,33 +208,33 @@ static void clone_topics(struct meta_image *to, const struct meta_image *from)
     }
 }
 
-struct meta_image *meta_image_clone(const struct meta_image *from)
+struct meta_image *meta_image_clone(const struct meta_image *image)
 {
-    struct meta_image *to = kb_memdup(from, sizeof(*from));
-    to->cluster_id = from->cluster_id != NULL ? kb_strdup(from->cluster_id) : NULL;
-    to->voters = kb_new_array(struct meta_voter, from->voters_count);
-    for (size_t i = 0; i < from->voters_count; i++) {
-        to->voters[i] = from->voters[i];
-        to->voters[i].host = kb_strdup(from->voters[i].host);
+    struct meta_image *to = kb_memdup(image, sizeof(*image));
+    to->cluster_id = image->cluster_id != NULL ? kb_strdup(image->cluster_id) : NULL;
+    to->voters = kb_new_array(struct meta_voter, image->voters_count);
+    for (size_t i = 0; i < image->voters_count; i++) {
+        to->voters[i] = image->voters[i];
+        to->voters[i].host = kb_strdup(image->voters[i].host);
     }
-    meta_configs_copy(&to->founding, &from->founding);
-    to->brokers = kb_new_array(struct meta_broker *, from->brokers_count);
-    to->brokers_capacity = from->brokers_count;
-    for (size_t i = 0; i < from->brokers_count; i++)
-        to->brokers[i] = meta_broker_copy(from->brokers[i]);
-    clone_topics(to, from);
-    to->resources = kb_new_array(struct meta_resource_configs, from->resources_count);
-    to->resources_capacity = from->resources_count;
-    for (size_t i = 0; i < from->resources_count; i++) {
-        to->resources[i].type = from->resources[i].type;
-        to->resources[i].name = kb_strdup(from->resources[i].name);
-        meta_configs_copy(&to->resources[i].configs, &from->resources[i].configs);
+    meta_configs_copy(&to->founding, &image->founding);
+    to->brokers = kb_new_array(struct meta_broker *, image->brokers_count);
+    to->brokers_capacity = image->brokers_count;
+    for (size_t i = 0; i < image->brokers_count; i++)
+        to->brokers[i] = meta_broker_copy(image->brokers[i]);
+    clone_topics(to, image);
+    to->resources = kb_new_array(struct meta_resource_configs, image->resources_count);
+    to->resources_capacity = image->resources_count;
+    for (size_t i = 0; i < image->resources_count; i++) {
+        to->resources[i].type = image->resources[i].type;
+        to->resources[i].name = kb_strdup(image->resources[i].name);
+        meta_configs_copy(&to->resources[i].configs, &image->resources[i].configs);
     }
-    to->features = kb_new_array(struct meta_feature_level, from->features_count);
-    to->features_capacity = from->features_count;
-    for (size_t i = 0; i < from->features_count; i++) {
-        to->features[i].level = from->features[i].level;
-        to->features[i].name = kb_strdup(from->features[i].name);
+    to->features = kb_new_array(struct meta_feature_level, image->features_count);
+    to->features_capacity = image->features_count;
+    for (size_t i = 0; i < image->features_count; i++) {
+        to->features[i].level = image->features[i].level;
+        to->features[i].name = kb_strdup(image->features[i].name);
     }
     return to;
 }

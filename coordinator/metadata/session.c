@@ -29,6 +29,7 @@ struct meta_session *meta_session_get(struct meta_controller *c, int32_t broker_
     s->broker_id = broker_id;
     s->grace_ms = c->config.link_grace_ms;
     size_t at = session_lower_bound(c, broker_id);
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers */
     meta_array_insert(c->sessions, at, c->sessions_count, c->sessions_capacity);
     c->sessions[at] = s;
     return s;

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "coordinator/metadata/admin_private.h"
+#include "proto/base/assert.h"
 #include "proto/base/err.h"
 #include "proto/base/map.h"
 #include "proto/cluster/unpack.h"
@@ -47,6 +48,7 @@ static void delete_one(struct deletion *d, struct kw_str name, const struct kb_u
     ret->error_message = v.message;
     if (v.error != KW_NONE)
         return;
+    KB_ASSERT(t != NULL);
     /* The image may be replayed before the answer is written: copy. */
     ret->name = kw_str_of(kb_arena_printf(d->arena, "%s", t->name));
     ret->topic_id = t->id;
@@ -159,7 +161,7 @@ static size_t create_partitions_of(struct growth *g, struct meta_names *seen, si
                                    bool validate_only, struct meta_result *result,
                                    struct kw_create_partitions_response_result *ret)
 {
-    struct meta_verdict v = meta_fine();
+    struct meta_verdict v;
     g->topic = meta_find_topic(g->c->image, g->req->name);
     if (!meta_names_add(seen, g->req->name))
         v = meta_refuse(g->arena, KW_INVALID_REQUEST, "the request names this topic twice");
