@@ -91,6 +91,7 @@ struct group_member {
     bool is_new;         /* has not been told its generation yet: cannot send heartbeats */
     bool pending_sync;   /* got its JoinGroup answer, has not sent SyncGroup */
     uint64_t session_deadline_ms;
+    struct kw_bytes fresh_assignment; /* borrowed, during the leader's SyncGroup only */
 };
 /* A member id handed out with MEMBER_ID_REQUIRED that has not come back. */
 struct group_pending {
@@ -115,6 +116,7 @@ struct group {
     uint32_t initial_delay_ms; /* the step under way */
     uint32_t initial_left_ms;  /* how much it may still be extended */
     struct kw_str protocol_type;
+    size_t protocols_bytes; /* of all members */
     struct group_member *members;
     struct group_member *statics;
     struct group_member *leader;
@@ -199,16 +201,14 @@ void group_reply_sync_error(struct group_effects *fx, uint64_t token, enum kw_er
 /* ---- records.c
  * ------------------------------------------------------------------------------------- */
 
-/* The group's record made from its live members. assignments NULL: nobody has one (a generation
- * begins); else their image's, or what the array of the SyncGroup says. */
 enum group_assignments {
     GROUP_ASSIGN_NONE,  /* a generation begins */
-    GROUP_ASSIGN_IMAGE, /* as they are; by_member names a member whose id changed */
-    GROUP_ASSIGN_SYNC,  /* from the leader's SyncGroup */
+    GROUP_ASSIGN_IMAGE, /* as they are, but for one member whose id changed */
+    GROUP_ASSIGN_FRESH, /* what the leader's SyncGroup says */
 };
+/* The group's record, made from its live members. */
 struct group_record_source {
     enum group_assignments assignments;
-    const struct kw_sync_group_request *sync;
     struct kw_str replaced_id; /* IMAGE: this former id ... */
     struct kw_str new_id;      /* ... is now this one */
     int32_t generation;
@@ -302,8 +302,10 @@ void group_timers_run(struct group *g, struct group_now now, struct group_effect
 void group_start(struct group *g, struct group_now now, struct group_effects *fx);
 /* All that want to sync have done so. */
 void group_sync_received(struct group_member *m);
-/* The JoinGroup answer of the present generation. */
-void group_answer_join(struct group_member *m, uint64_t token, struct group_effects *fx);
+/* A successful JoinGroup answer. with_members: it leads and gets the list. */
+struct group_reply *group_answer_join(const struct group_member *m, uint64_t token,
+                                      int32_t generation, struct kw_str protocol, bool with_members,
+                                      struct group_effects *fx);
 
 /* ---- expire.c
  * -------------------------------------------------------------------------------------- */
@@ -313,8 +315,15 @@ void group_expiry_tick(struct group_shard *s, struct group_now now, struct group
 /* ---- subscription.c
  * -------------------------------------------------------------------------------- */
 
-/* Does the present generation consume this topic, by the consumer protocol's subscriptions? */
-bool group_subscribed(const struct group *g, struct kw_str topic);
+/* The topics that the last generation consumes, by the consumer protocol's subscriptions. */
+struct group_subscriptions {
+    struct group_subscribed_topic *topics; /* uthash */
+    bool known;
+    bool assume; /* the answer while not known */
+};
+void group_subscriptions_init(struct group_subscriptions *subs, const struct group *g);
+bool group_subscriptions_have(const struct group_subscriptions *subs, struct kw_str topic);
+void group_subscriptions_release(struct group_subscriptions *subs);
 bool group_is_consumer(const struct group *g); /* its protocol type is "consumer" */
 
 #endif

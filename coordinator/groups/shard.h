@@ -123,6 +123,9 @@ int group_shard_leave(struct group_shard *s, struct group_now now, int16_t versi
 int group_shard_commit(struct group_shard *s, struct group_now now, int16_t version,
                        const struct kw_offset_commit_request *req, struct kb_arena *arena,
                        struct kw_offset_commit_response *ret, struct group_effects *fx);
+/* The answer that gives each partition of req this error. 0 or -KB_ENOMEM. */
+int group_commit_refuse(const struct kw_offset_commit_request *req, enum kw_error error,
+                        struct kb_arena *arena, struct kw_offset_commit_response *ret);
 /* One group of OffsetFetch v8 and up (older requests ask the same for their one group); topics
  * NULL: all offsets of the group. by_id: v10, topics are named by id. 0 or -KB_ENOMEM. */
 int group_shard_fetch(struct group_shard *s, const struct kw_offset_fetch_request_group *req,
