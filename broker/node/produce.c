@@ -161,10 +161,31 @@ static bool append_now(struct node_partition *p, struct node_append_op *op)
     return true;
 }
 
+/* Some other member of the ISR has fetched in this epoch, or there is none. A leader by an image
+ * that is out of date lacks what its successor acknowledged; it must not tell a producer, who takes
+ * it for data loss, that sequences are missing. */
+static bool is_confirmed(struct node_partition *p)
+{
+    struct rep_inspect i;
+    bool alone = true;
+    rep_inspect(p->rep, node_now(p->node), &i);
+    for (size_t k = 0; k < i.n_peers; k++) {
+        if (!i.peers[k].in_isr || i.peers[k].node_id == p->node->config.node_id)
+            continue;
+        if (i.peers[k].log_end >= 0)
+            return true;
+        alone = false;
+    }
+    return alone;
+}
+
 /* Sequence check just before the append: earlier batches of the same producer may have waited for
  * space. */
 static bool check_sequence(struct node_partition *p, struct node_append_op *op)
 {
+    /* A producer never seen here starts at 0 (T12): after its first batch was refused for a passing
+     * reason, the next one of its pipeline must not open the sequence. */
+    static const struct log_producers_rules rules = {.zero_when_unknown = true};
     struct log_producer_batch b;
     struct log_producers_original original;
     int r = log_producer_batch_parse(op->block_->data + op->position_, op->size_, &b);
@@ -174,11 +195,13 @@ static bool check_sequence(struct node_partition *p, struct node_append_op *op)
     }
     if (b.producer_id < 0)
         return true;
-    enum log_producers_verdict v = log_producers_check(log_producers(p->log), &b, NULL, &original);
+    enum log_producers_verdict v = log_producers_check(log_producers(p->log), &b, &rules,
+                                                       &original);
     if (v == LOG_PRODUCERS_OK)
         return true;
     if (v != LOG_PRODUCERS_DUPLICATE) {
-        finish(op, verdict_error(v));
+        bool stale = v == LOG_PRODUCERS_OUT_OF_ORDER && !is_confirmed(p);
+        finish(op, stale ? KW_NOT_LEADER_OR_FOLLOWER : verdict_error(v));
         return false;
     }
     /* Rule 3.5: a duplicate waits exactly as its original would. */
