@@ -195,6 +195,24 @@ void sim_cluster_compare(struct sim_cluster *c)
     }
 }
 
+bool sim_cluster_is_behind(const struct sim_cluster *c, uint32_t partition, int32_t broker)
+{
+    uint32_t topic = 0;
+    int32_t index = 0, own = -1, newest = -1;
+    sim_topics_split(c->options.topics, partition, &topic, &index);
+    for (uint32_t i = 0; i < c->options.nodes; i++) {
+        const struct member *m = &c->members[i];
+        if (m->env == NULL || sim_env_is_down(m->env))
+            continue;
+        int32_t epoch = sim_probe_leader_epoch(m->node, c->options.topics->topic[topic].name,
+                                               index);
+        newest = epoch > newest ? epoch : newest;
+        if ((int32_t)i + 1 == broker)
+            own = epoch;
+    }
+    return own < newest || own < 0;
+}
+
 bool sim_cluster_is_running(const struct sim_cluster *c, uint32_t i)
 {
     const struct member *m = &c->members[i];

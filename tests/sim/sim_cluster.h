@@ -41,6 +41,8 @@ bool sim_cluster_is_running(const struct sim_cluster *c, uint32_t i);
 /* Node that leads the metadata quorum by its own belief; -1 none. */
 int32_t sim_cluster_controller(const struct sim_cluster *c);
 
+/* Another node knows a newer leader epoch of this partition than this broker, or it is down. */
+bool sim_cluster_is_behind(const struct sim_cluster *c, uint32_t partition, int32_t broker);
 /* What every node believes, for people. */
 void sim_cluster_describe(struct sim_cluster *c, FILE *out);
 /* Compare the replicas below their high watermarks now (P3). */

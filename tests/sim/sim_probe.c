@@ -25,16 +25,30 @@ bool sim_probe_raft(const struct node *n, struct sim_raft_view *ret)
     return true;
 }
 
-int64_t sim_probe_high_watermark(const struct node *n, const char *topic, int32_t partition)
+static struct node_partition *find_open(const struct node *n, const char *topic, int32_t partition)
 {
-    const struct node_partition *p;
+    struct node_partition *p;
     for (p = n->partitions; p != NULL; p = p->hh.next) {
         if (p->index == partition && strcmp(p->topic, topic) == 0 && p->rep != NULL &&
             p->state == NODE_PARTITION_OPEN)
-            return rep_hw(p->rep) < log_written_offset(p->log) ? rep_hw(p->rep)
-                                                               : log_written_offset(p->log);
+            return p;
     }
-    return -1;
+    return NULL;
+}
+
+int64_t sim_probe_high_watermark(const struct node *n, const char *topic, int32_t partition)
+{
+    const struct node_partition *p = find_open(n, topic, partition);
+    if (p == NULL)
+        return -1;
+    int64_t written = log_written_offset(p->log);
+    return rep_hw(p->rep) < written ? rep_hw(p->rep) : written;
+}
+
+int32_t sim_probe_leader_epoch(const struct node *n, const char *topic, int32_t partition)
+{
+    const struct node_partition *p = find_open(n, topic, partition);
+    return p != NULL ? rep_leader_epoch(p->rep) : -1;
 }
 
 static void describe_replica(struct node_partition *p, FILE *out)

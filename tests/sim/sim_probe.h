@@ -13,6 +13,8 @@ bool sim_probe_raft(const struct node *n, struct sim_raft_view *ret);
 /* The replica's high watermark, as far as its log is written; -1 when the node has no such open
  * replica. */
 int64_t sim_probe_high_watermark(const struct node *n, const char *topic, int32_t partition);
+/* The leader epoch the node knows of this partition; -1 when it holds no replica. */
+int32_t sim_probe_leader_epoch(const struct node *n, const char *topic, int32_t partition);
 /* What the node believes, in lines for people. */
 void sim_probe_describe(struct node *n, FILE *out);
 /* The durable vote on a node's disk: 1, or 0 when there is none (readable). */

@@ -179,8 +179,11 @@ static void batch_refused(struct batch *b, int16_t error)
     sim_world_note(sim_env_world(sim_env_of(p->env)), "producer %u partition %u sequence %d: %s",
                    p->options.number, b->partition, b->sequence, kw_error_name(error));
     bool order = error == KW_OUT_OF_ORDER_SEQUENCE_NUMBER || error == KW_UNKNOWN_PRODUCER_ID;
+    bool behind = p->options.is_behind != NULL &&
+                  p->options.is_behind(p->options.on_ack_arg, b->partition,
+                                       p->lanes[b->partition].leader);
     if (order) /* fine behind an earlier batch that failed; else something acknowledged is gone */
-        sim_check(p->options.checks, SIM_CHECK_P11, !first,
+        sim_check(p->options.checks, SIM_CHECK_P11, !first || behind,
                   "partition %u producer %u sequence %d: %s with nothing before it open",
                   b->partition, p->options.number, b->sequence, kw_error_name(error));
     else

@@ -22,6 +22,9 @@ struct sim_producer_options {
     void (*on_ack)(void *arg, uint32_t partition, int64_t first_offset, int64_t last_offset,
                    int16_t acks, struct kb_view batch);
     void *on_ack_arg;
+    /* Does this broker not know yet that the partition has another leader? What it says of
+     * sequences then is no verdict. NULL = never. */
+    bool (*is_behind)(void *arg, uint32_t partition, int32_t broker);
 };
 struct sim_producer *sim_producer_new(struct kb_env *env,
                                       const struct sim_producer_options *options);

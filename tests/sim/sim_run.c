@@ -181,6 +181,11 @@ static void on_ack(void *arg, uint32_t partition, int64_t first, int64_t last, i
     sim_replica_check_ack(sim_cluster_replicas(run->cluster), partition, first, last, acks, batch);
 }
 
+static bool is_behind(void *arg, uint32_t partition, int32_t broker)
+{
+    return sim_cluster_is_behind(((struct run *)arg)->cluster, partition, broker);
+}
+
 struct reader_arg {
     struct run *run;
     uint32_t number;
@@ -210,7 +215,8 @@ static void start_clients(struct run *run, struct reader_arg *readers)
                                           .interval_ms_max = 120,
                                           .records_max = 3,
                                           .on_ack = on_ack,
-                                          .on_ack_arg = run};
+                                          .on_ack_arg = run,
+                                          .is_behind = is_behind};
         if (!kinds[i].idempotent)
             po.interval_ms_max *= 4;
         run->producers[i] = sim_producer_new(sim_env_kb(run->clients[kinds[i].client]), &po);
