@@ -303,6 +303,12 @@ static void finish_limits(struct srv_config *c)
                          "authorizer.class.name is %s, but access control lists are not enforced "
                          "yet. Leave it empty to run without them",
                          authorizer);
+    const char *between = srv_config_text(c, "security.inter.broker.protocol");
+    if (between != NULL && strcmp(between, "PLAINTEXT") != 0)
+        srv_config_error(c,
+                         "security.inter.broker.protocol is %s, but links between brokers are not "
+                         "encrypted yet. Only PLAINTEXT can be served",
+                         between);
     const char *id = srv_config_text(c, "cluster.id");
     if (id != NULL && (*id == '\0' || strlen(id) > 64 || strpbrk(id, " \t\r\n\"") != NULL))
         srv_config_error(c, "cluster.id \"%s\" must be 1 to 64 characters without spaces", id);

@@ -137,6 +137,8 @@ static const struct srv_key keys[] = {
      "idle producer ids are forgotten by partitions"},
     {"authorizer.class.name", SRV_KEY_STRING, "", "", 0, 0, NULL,
      "authorizer plug-in; must be empty: access control lists are not enforced yet"},
+    {"security.inter.broker.protocol", SRV_KEY_STRING, "PLAINTEXT", "PLAINTEXT", 0, 0, NULL,
+     "protocol between brokers; must be PLAINTEXT: links are not encrypted yet"},
     {"cluster.id", SRV_KEY_STRING, NULL, NULL, 0, 0, NULL,
      "id the cluster must have or is founded with (environment: CLUSTER_ID); unset = made at "
      "founding"},

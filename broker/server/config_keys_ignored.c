@@ -25,8 +25,6 @@ static const struct srv_ignored_key keys[] = {
     {"metadata.max.idle.interval.ms",
      "active controller writes a no-op record this often when idle"},
     {"inter.broker.listener.name", "listener used between brokers"},
-    {"security.inter.broker.protocol",
-     "protocol used between brokers when no listener name is set"},
     {"early.start.listeners", "listeners opened before the authorizer is ready"},
     {"num.network.threads", "threads per listener that read and write sockets"},
     {"num.io.threads", "threads that handle requests"},
