@@ -570,6 +570,27 @@ void node_groups_tick(struct node *n, uint64_t now_ms);
 void node_groups_free(struct node *n);
 void node_groups_topic_deleted(struct node *n, const char *topic, const struct kb_uuid *topic_id);
 
+/* The shard that coordinates a group, ready to be asked; NULL and the error to answer otherwise:
+ * COORDINATOR_NOT_AVAILABLE (no offsets topic yet), NOT_COORDINATOR, COORDINATOR_LOAD_IN_PROGRESS.
+ */
+struct group_shard;
+struct group_effects;
+struct node_group *node_group_of(struct node *n, struct kw_str group_id, enum kw_error *ret_error);
+struct group_shard *node_group_shard(struct node_group *g);
+/* NULL while it is loading. */
+struct group_shard *node_group_ready_shard(struct node_group *g);
+void node_group_now(struct node_group *g, uint64_t *ret_mono_ms, int64_t *ret_wall_ms);
+/* The request is answered by the shard, now or later. */
+void node_group_join(struct node_group *g, struct node_request *rq,
+                     const struct kw_join_group_request *req);
+void node_group_sync(struct node_group *g, struct node_request *rq,
+                     const struct kw_sync_group_request *req);
+/* Carry a handler's effects out (fx is released) and answer with body (in the request's arena) once
+ * they are committed, or through fail when they cannot be. */
+typedef void node_group_fail_fn(struct node_request *rq, enum kw_error error);
+void node_group_submit(struct node_group *g, struct group_effects *fx, struct node_request *rq,
+                       node_body_write_fn *write, const void *body, node_group_fail_fn *fail);
+
 /* ---- apply.c: the committed image moves
  * --------------------------------------------------------------- */
 

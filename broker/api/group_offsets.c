@@ -1,0 +1,259 @@
+/* OffsetCommit, OffsetFetch, OffsetDelete. */
+#include "broker/api/internal.h"
+#include "coordinator/groups/effects.h"
+#include "coordinator/groups/shard.h"
+
+API_WRITER(write_commit, kw_offset_commit_response_write, kw_offset_commit_response)
+API_WRITER(write_fetch, kw_offset_fetch_response_write, kw_offset_fetch_response)
+API_WRITER(write_delete, kw_offset_delete_response_write, kw_offset_delete_response)
+
+/* ---- OffsetCommit
+ * ------------------------------------------------------------------------------------------ */
+
+static void fail_commit(struct node_request *rq, enum kw_error error)
+{
+    struct kw_offset_commit_request req;
+    struct kw_offset_commit_response resp;
+    API_DECODE(rq, kw_offset_commit_request_read, &req);
+    kw_offset_commit_response_init(&resp);
+    if (group_commit_refuse(&req, error, &rq->arena, &resp) < 0)
+        node_request_reject(rq, "its answer needs too much memory");
+    else
+        node_request_reply(rq, write_commit, &resp);
+}
+
+void api_offset_commit(struct node_request *rq)
+{
+    struct kw_offset_commit_request req;
+    struct kw_offset_commit_response *resp = kb_arena_new(&rq->arena,
+                                                          struct kw_offset_commit_response);
+    struct group_effects fx;
+    struct group_now now;
+    enum kw_error error = KW_NONE;
+    if (resp == NULL) {
+        node_request_reject(rq, "out of memory");
+        return;
+    }
+    API_DECODE(rq, kw_offset_commit_request_read, &req);
+    struct node_group *g = node_group_of(rq->node, req.group_id, &error);
+    if (g == NULL) {
+        fail_commit(rq, error);
+        return;
+    }
+    kw_offset_commit_response_init(resp);
+    node_group_now(g, &now.mono_ms, &now.wall_ms);
+    group_effects_init(&fx);
+    if (group_shard_commit(node_group_shard(g), now, rq->header.api_version, &req, &rq->arena, resp,
+                           &fx) < 0) {
+        group_effects_release(&fx);
+        node_request_reject(rq, "its answer needs too much memory");
+        return;
+    }
+    node_group_submit(g, &fx, rq, write_commit, resp, fail_commit);
+}
+
+/* ---- OffsetFetch
+ * --------------------------------------------------------------------------------------------- */
+
+static int fetch_one(struct node_request *rq, const struct kw_offset_fetch_request_group *q,
+                     struct kw_offset_fetch_response_group *ret)
+{
+    enum kw_error error = KW_NONE;
+    struct node_group *g = node_group_of(rq->node, q->group_id, &error);
+    kw_offset_fetch_response_group_init(ret);
+    ret->group_id = q->group_id;
+    if (g == NULL) {
+        ret->error_code = (int16_t)error;
+        return 0;
+    }
+    return group_shard_fetch(node_group_shard(g), q, rq->header.api_version >= 10, &rq->arena, ret);
+}
+
+/* Versions below 8 ask for one group, in fields of their own. */
+static bool old_request(struct node_request *rq, const struct kw_offset_fetch_request *req,
+                        struct kw_offset_fetch_request_group *ret)
+{
+    kw_offset_fetch_request_group_init(ret);
+    ret->group_id = req->group_id;
+    ret->topics_count = req->topics_count;
+    if (req->topics_count < 0)
+        return true;
+    ret->topics = api_new_array(rq, struct kw_offset_fetch_request_group_topic, req->topics_count);
+    for (int32_t i = 0; ret->topics != NULL && i < req->topics_count; i++) {
+        ret->topics[i].name = req->topics[i].name;
+        ret->topics[i].partition_indexes = req->topics[i].partition_indexes;
+        ret->topics[i].partition_indexes_count = req->topics[i].partition_indexes_count;
+    }
+    return ret->topics != NULL;
+}
+
+/* Version 1 has no top-level error: each partition that was asked for carries it. */
+static bool old_refusal(struct node_request *rq, const struct kw_offset_fetch_request *req,
+                        int16_t error, struct kw_offset_fetch_response *resp)
+{
+    resp->error_code = rq->header.api_version >= 2 ? error : KW_NONE;
+    if (req->topics_count <= 0)
+        return true;
+    resp->topics = api_new_array(rq, struct kw_offset_fetch_response_topic, req->topics_count);
+    for (int32_t i = 0; resp->topics != NULL && i < req->topics_count; i++) {
+        int32_t count = req->topics[i].partition_indexes_count;
+        struct kw_offset_fetch_response_topic *t = &resp->topics[i];
+        t->name = req->topics[i].name;
+        t->partitions = api_new_array(rq, struct kw_offset_fetch_response_partition, count);
+        if (t->partitions == NULL)
+            return false;
+        for (int32_t k = 0; k < count; k++) {
+            kw_offset_fetch_response_partition_init(&t->partitions[k]);
+            t->partitions[k].partition_index = req->topics[i].partition_indexes[k];
+            t->partitions[k].committed_offset = -1;
+            t->partitions[k].metadata = KW_STR("");
+            t->partitions[k].error_code = error;
+        }
+        t->partitions_count = count;
+        resp->topics_count++;
+    }
+    return resp->topics != NULL;
+}
+
+static bool old_answer(struct node_request *rq, const struct kw_offset_fetch_request *req,
+                       const struct kw_offset_fetch_response_group *g,
+                       struct kw_offset_fetch_response *resp)
+{
+    if (g->error_code != KW_NONE)
+        return old_refusal(rq, req, g->error_code, resp);
+    resp->topics = api_new_array(rq, struct kw_offset_fetch_response_topic, g->topics_count);
+    for (int32_t i = 0; resp->topics != NULL && i < g->topics_count; i++) {
+        int32_t count = g->topics[i].partitions_count;
+        struct kw_offset_fetch_response_topic *t = &resp->topics[i];
+        t->name = g->topics[i].name;
+        t->partitions = api_new_array(rq, struct kw_offset_fetch_response_partition, count);
+        if (t->partitions == NULL)
+            return false;
+        for (int32_t k = 0; k < count; k++) {
+            const struct kw_offset_fetch_response_group_topic_partition *p =
+                &g->topics[i].partitions[k];
+            kw_offset_fetch_response_partition_init(&t->partitions[k]);
+            t->partitions[k].partition_index = p->partition_index;
+            t->partitions[k].committed_offset = p->committed_offset;
+            if (rq->header.api_version >= 5)
+                t->partitions[k].committed_leader_epoch = p->committed_leader_epoch;
+            t->partitions[k].metadata = p->metadata;
+            t->partitions[k].error_code = p->error_code;
+        }
+        t->partitions_count = count;
+        resp->topics_count++;
+    }
+    return resp->topics != NULL;
+}
+
+static void fail_fetch(struct node_request *rq, enum kw_error error)
+{
+    struct kw_offset_fetch_request req;
+    struct kw_offset_fetch_response resp;
+    bool good = true;
+    API_DECODE(rq, kw_offset_fetch_request_read, &req);
+    kw_offset_fetch_response_init(&resp);
+    if (rq->header.api_version < 8) {
+        good = old_refusal(rq, &req, (int16_t)error, &resp);
+    } else {
+        resp.groups = api_new_array(rq, struct kw_offset_fetch_response_group, req.groups_count);
+        for (int32_t i = 0; resp.groups != NULL && i < req.groups_count; i++) {
+            kw_offset_fetch_response_group_init(&resp.groups[i]);
+            resp.groups[i].group_id = req.groups[i].group_id;
+            resp.groups[i].error_code = (int16_t)error;
+            resp.groups_count++;
+        }
+        good = resp.groups != NULL;
+    }
+    if (good)
+        node_request_reply(rq, write_fetch, &resp);
+    else
+        node_request_reject(rq, "its answer needs too much memory");
+}
+
+static bool fetch_groups(struct node_request *rq, const struct kw_offset_fetch_request *req,
+                         struct kw_offset_fetch_response *resp, struct node_group **ret_wait)
+{
+    enum kw_error error = KW_NONE;
+    if (rq->header.api_version < 8) {
+        struct kw_offset_fetch_request_group q;
+        struct kw_offset_fetch_response_group g;
+        *ret_wait = node_group_of(rq->node, req->group_id, &error);
+        return old_request(rq, req, &q) && fetch_one(rq, &q, &g) == 0 &&
+               old_answer(rq, req, &g, resp);
+    }
+    resp->groups = api_new_array(rq, struct kw_offset_fetch_response_group, req->groups_count);
+    for (int32_t i = 0; resp->groups != NULL && i < req->groups_count; i++) {
+        if (fetch_one(rq, &req->groups[i], &resp->groups[i]) < 0)
+            return false;
+        resp->groups_count++;
+        struct node_group *g = node_group_of(rq->node, req->groups[i].group_id, &error);
+        *ret_wait = *ret_wait == NULL ? g : *ret_wait;
+    }
+    return resp->groups != NULL;
+}
+
+/* What was read may rest on commits that are not durable yet: the answer waits for them (rule 6.3).
+ */
+void api_offset_fetch(struct node_request *rq)
+{
+    struct kw_offset_fetch_request req;
+    struct kw_offset_fetch_response *resp = kb_arena_new(&rq->arena,
+                                                         struct kw_offset_fetch_response);
+    struct node_group *wait = NULL;
+    struct group_effects fx;
+    if (resp == NULL) {
+        node_request_reject(rq, "out of memory");
+        return;
+    }
+    API_DECODE(rq, kw_offset_fetch_request_read, &req);
+    kw_offset_fetch_response_init(resp);
+    if (!fetch_groups(rq, &req, resp, &wait)) {
+        node_request_reject(rq, "its answer needs too much memory");
+        return;
+    }
+    if (wait == NULL) {
+        node_request_reply(rq, write_fetch, resp);
+        return;
+    }
+    group_effects_init(&fx);
+    node_group_submit(wait, &fx, rq, write_fetch, resp, fail_fetch);
+}
+
+/* ---- OffsetDelete
+ * ---------------------------------------------------------------------------------------------- */
+
+static void fail_delete(struct node_request *rq, enum kw_error error)
+{
+    struct kw_offset_delete_response resp;
+    kw_offset_delete_response_init(&resp);
+    resp.error_code = (int16_t)error;
+    node_request_reply(rq, write_delete, &resp);
+}
+
+void api_offset_delete(struct node_request *rq)
+{
+    struct kw_offset_delete_request req;
+    struct kw_offset_delete_response *resp = kb_arena_new(&rq->arena,
+                                                          struct kw_offset_delete_response);
+    struct group_effects fx;
+    enum kw_error error = KW_NONE;
+    if (resp == NULL) {
+        node_request_reject(rq, "out of memory");
+        return;
+    }
+    API_DECODE(rq, kw_offset_delete_request_read, &req);
+    struct node_group *g = node_group_of(rq->node, req.group_id, &error);
+    if (g == NULL) {
+        fail_delete(rq, error);
+        return;
+    }
+    kw_offset_delete_response_init(resp);
+    group_effects_init(&fx);
+    if (group_shard_delete_offsets(node_group_shard(g), &req, &rq->arena, resp, &fx) < 0) {
+        group_effects_release(&fx);
+        node_request_reject(rq, "its answer needs too much memory");
+        return;
+    }
+    node_group_submit(g, &fx, rq, write_delete, resp, fail_delete);
+}
