@@ -2,8 +2,6 @@
 #define LOG_DIR_INTERNAL_H
 
 #include <sys/queue.h>
-/* uthash's own hash falls through switch labels in a way that clang warns of. */
-#define HASH_FUNCTION(keyptr, keylen, hashv) HASH_FNV(keyptr, keylen, hashv)
 #include <uthash.h>
 
 #include "replication/log/dir.h"
