@@ -93,6 +93,7 @@ static void partition_free(struct node_partition *p)
 {
     HASH_DEL(p->node->partitions, p);
     node_pending_fx_free(p);
+    p->leaving = true; /* also when the node is freed as it stands: links must not point here */
     node_replicate_forget(p);
     node_fetcher_forget(p);
     (void)rep_free(p->rep);
