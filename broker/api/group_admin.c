@@ -7,32 +7,64 @@ API_WRITER(write_describe, kw_describe_groups_response_write, kw_describe_groups
 API_WRITER(write_list, kw_list_groups_response_write, kw_list_groups_response)
 API_WRITER(write_delete, kw_delete_groups_response_write, kw_delete_groups_response)
 
-void api_describe_groups(struct node_request *rq)
+static void fail_describe(struct node_request *rq, enum kw_error error)
 {
     struct kw_describe_groups_request req;
     struct kw_describe_groups_response resp;
     API_DECODE(rq, kw_describe_groups_request_read, &req);
     kw_describe_groups_response_init(&resp);
     resp.groups = api_new_array(rq, struct kw_describe_groups_response_group, req.groups_count);
-    for (int32_t i = 0; i < req.groups_count; i++) {
-        enum kw_error error = KW_NONE;
-        if (resp.groups == NULL) {
-            node_request_reject(rq, "its answer needs too much memory");
-            return;
-        }
-        struct kw_describe_groups_response_group *w = &resp.groups[i];
-        struct node_group *g = node_group_of(rq->node, req.groups[i], &error);
-        kw_describe_groups_response_group_init(w);
-        w->group_id = req.groups[i];
-        w->error_code = (int16_t)error;
-        if (g != NULL && group_shard_describe(node_group_shard(g), rq->header.api_version,
-                                              req.groups[i], &rq->arena, w) < 0) {
-            node_request_reject(rq, "its answer needs too much memory");
-            return;
-        }
+    for (int32_t i = 0; resp.groups != NULL && i < req.groups_count; i++) {
+        kw_describe_groups_response_group_init(&resp.groups[i]);
+        resp.groups[i].group_id = req.groups[i];
+        resp.groups[i].error_code = (int16_t)error;
         resp.groups_count++;
     }
     node_request_reply(rq, write_describe, &resp);
+}
+
+static int describe_part(struct node_request *rq, const struct api_settle *s, int32_t i,
+                         struct node_group **ret)
+{
+    const struct kw_describe_groups_request *req = s->request;
+    struct kw_describe_groups_response *resp = s->body;
+    struct kw_describe_groups_response_group *w = &resp->groups[i];
+    enum kw_error error = KW_NONE;
+    *ret = node_group_of(rq->node, req->groups[i], &error);
+    kw_describe_groups_response_group_init(w);
+    w->group_id = req->groups[i];
+    w->error_code = (int16_t)error;
+    if (*ret == NULL)
+        return 0;
+    return group_shard_describe(node_group_shard(*ret), rq->header.api_version, req->groups[i],
+                                &rq->arena, w);
+}
+
+void api_describe_groups(struct node_request *rq)
+{
+    struct kw_describe_groups_request *req = kb_arena_new(&rq->arena,
+                                                          struct kw_describe_groups_request);
+    struct kw_describe_groups_response *resp = kb_arena_new(&rq->arena,
+                                                            struct kw_describe_groups_response);
+    if (req == NULL || resp == NULL) {
+        node_request_reject(rq, "out of memory");
+        return;
+    }
+    API_DECODE(rq, kw_describe_groups_request_read, req);
+    kw_describe_groups_response_init(resp);
+    resp->groups_count = req->groups_count;
+    resp->groups = api_new_array(rq, struct kw_describe_groups_response_group, req->groups_count);
+    if (resp->groups == NULL) {
+        node_request_reject(rq, "its answer needs too much memory");
+        return;
+    }
+    struct api_settle s = {.count = req->groups_count,
+                           .part = describe_part,
+                           .request = req,
+                           .body = resp,
+                           .write = write_describe,
+                           .fail = fail_describe};
+    api_settle(rq, &s);
 }
 
 void api_list_groups(struct node_request *rq)
@@ -78,39 +110,50 @@ static void fail_deletes(struct node_request *rq, enum kw_error error)
     node_request_reply(rq, write_delete, &resp);
 }
 
+static int delete_part(struct node_request *rq, const struct api_settle *s, int32_t i,
+                       struct node_group **ret)
+{
+    const struct kw_delete_groups_request *req = s->request;
+    struct kw_delete_groups_response *resp = s->body;
+    struct kw_delete_groups_response_result *w = &resp->results[i];
+    struct group_effects fx;
+    enum kw_error error = KW_NONE;
+    *ret = node_group_to_write(rq->node, req->groups_names[i], &error);
+    kw_delete_groups_response_result_init(w);
+    w->group_id = req->groups_names[i];
+    if (*ret != NULL) {
+        group_effects_init(&fx);
+        error = group_shard_delete(node_group_shard(*ret), req->groups_names[i], &fx);
+        node_group_submit(*ret, &fx, NULL, NULL, NULL, NULL);
+    }
+    w->error_code = (int16_t)error;
+    return 0;
+}
+
 void api_delete_groups(struct node_request *rq)
 {
-    struct kw_delete_groups_request req;
+    struct kw_delete_groups_request *req = kb_arena_new(&rq->arena,
+                                                        struct kw_delete_groups_request);
     struct kw_delete_groups_response *resp = kb_arena_new(&rq->arena,
                                                           struct kw_delete_groups_response);
-    struct node_group *last = NULL;
-    struct group_effects fx;
-    if (resp == NULL) {
+    if (req == NULL || resp == NULL) {
         node_request_reject(rq, "out of memory");
         return;
     }
-    API_DECODE(rq, kw_delete_groups_request_read, &req);
+    API_DECODE(rq, kw_delete_groups_request_read, req);
     kw_delete_groups_response_init(resp);
+    resp->results_count = req->groups_names_count;
     resp->results = api_new_array(rq, struct kw_delete_groups_response_result,
-                                  req.groups_names_count);
-    for (int32_t i = 0; resp->results != NULL && i < req.groups_names_count; i++) {
-        struct kw_delete_groups_response_result *w = &resp->results[resp->results_count++];
-        enum kw_error error = KW_NONE;
-        struct node_group *g = node_group_of(rq->node, req.groups_names[i], &error);
-        w->group_id = req.groups_names[i];
-        if (g != NULL) {
-            group_effects_init(&fx);
-            error = group_shard_delete(node_group_shard(g), req.groups_names[i], &fx);
-            if (error == KW_NONE)
-                last = g;
-            node_group_submit(g, &fx, NULL, NULL, NULL, NULL);
-        }
-        w->error_code = (int16_t)error;
-    }
-    if (last == NULL) {
-        node_request_reply(rq, write_delete, resp);
+                                  req->groups_names_count);
+    if (resp->results == NULL) {
+        node_request_reject(rq, "its answer needs too much memory");
         return;
     }
-    group_effects_init(&fx);
-    node_group_submit(last, &fx, rq, write_delete, resp, fail_deletes);
+    struct api_settle s = {.count = req->groups_names_count,
+                           .part = delete_part,
+                           .request = req,
+                           .body = resp,
+                           .write = write_delete,
+                           .fail = fail_deletes};
+    api_settle(rq, &s);
 }

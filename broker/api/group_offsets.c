@@ -35,7 +35,7 @@ void api_offset_commit(struct node_request *rq)
         return;
     }
     API_DECODE(rq, kw_offset_commit_request_read, &req);
-    struct node_group *g = node_group_of(rq->node, req.group_id, &error);
+    struct node_group *g = node_group_to_write(rq->node, req.group_id, &error);
     if (g == NULL) {
         fail_commit(rq, error);
         return;
@@ -55,18 +55,19 @@ void api_offset_commit(struct node_request *rq)
 /* ---- OffsetFetch
  * --------------------------------------------------------------------------------------------- */
 
+/* *ret: its shard, when it was asked. */
 static int fetch_one(struct node_request *rq, const struct kw_offset_fetch_request_group *q,
-                     struct kw_offset_fetch_response_group *ret)
+                     struct kw_offset_fetch_response_group *answer, struct node_group **ret)
 {
     enum kw_error error = KW_NONE;
-    struct node_group *g = node_group_of(rq->node, q->group_id, &error);
-    kw_offset_fetch_response_group_init(ret);
-    ret->group_id = q->group_id;
-    if (g == NULL) {
-        ret->error_code = (int16_t)error;
+    *ret = node_group_to_write(rq->node, q->group_id, &error);
+    kw_offset_fetch_response_group_init(answer);
+    answer->group_id = q->group_id;
+    answer->error_code = (int16_t)error;
+    if (*ret == NULL)
         return 0;
-    }
-    return group_shard_fetch(node_group_shard(g), q, rq->header.api_version >= 10, &rq->arena, ret);
+    return group_shard_fetch(node_group_shard(*ret), q, rq->header.api_version >= 10, &rq->arena,
+                             answer);
 }
 
 /* Versions below 8 ask for one group, in fields of their own. */
@@ -171,53 +172,50 @@ static void fail_fetch(struct node_request *rq, enum kw_error error)
         node_request_reject(rq, "its answer needs too much memory");
 }
 
-static bool fetch_groups(struct node_request *rq, const struct kw_offset_fetch_request *req,
-                         struct kw_offset_fetch_response *resp, struct node_group **ret_wait)
+static int fetch_part(struct node_request *rq, const struct api_settle *s, int32_t i,
+                      struct node_group **ret)
 {
-    enum kw_error error = KW_NONE;
-    if (rq->header.api_version < 8) {
-        struct kw_offset_fetch_request_group q;
-        struct kw_offset_fetch_response_group g;
-        *ret_wait = node_group_of(rq->node, req->group_id, &error);
-        return old_request(rq, req, &q) && fetch_one(rq, &q, &g) == 0 &&
-               old_answer(rq, req, &g, resp);
-    }
-    resp->groups = api_new_array(rq, struct kw_offset_fetch_response_group, req->groups_count);
-    for (int32_t i = 0; resp->groups != NULL && i < req->groups_count; i++) {
-        if (fetch_one(rq, &req->groups[i], &resp->groups[i]) < 0)
-            return false;
-        resp->groups_count++;
-        struct node_group *g = node_group_of(rq->node, req->groups[i].group_id, &error);
-        *ret_wait = *ret_wait == NULL ? g : *ret_wait;
-    }
-    return resp->groups != NULL;
+    const struct kw_offset_fetch_request *req = s->request;
+    struct kw_offset_fetch_response *resp = s->body;
+    struct kw_offset_fetch_request_group q;
+    struct kw_offset_fetch_response_group g;
+    if (rq->header.api_version >= 8)
+        return fetch_one(rq, &req->groups[i], &resp->groups[i], ret);
+    if (!old_request(rq, req, &q) || fetch_one(rq, &q, &g, ret) < 0 ||
+        !old_answer(rq, req, &g, resp))
+        return -KB_ENOMEM;
+    return 0;
 }
 
-/* What was read may rest on commits that are not durable yet: the answer waits for them (rule 6.3).
- */
+/* What was read may rest on commits that are not durable yet, and a new coordinator may know newer
+ * ones: the answer waits until neither can be (rules 6.3, 6.10). */
 void api_offset_fetch(struct node_request *rq)
 {
-    struct kw_offset_fetch_request req;
+    struct kw_offset_fetch_request *req = kb_arena_new(&rq->arena, struct kw_offset_fetch_request);
     struct kw_offset_fetch_response *resp = kb_arena_new(&rq->arena,
                                                          struct kw_offset_fetch_response);
-    struct node_group *wait = NULL;
-    struct group_effects fx;
-    if (resp == NULL) {
+    if (req == NULL || resp == NULL) {
         node_request_reject(rq, "out of memory");
         return;
     }
-    API_DECODE(rq, kw_offset_fetch_request_read, &req);
+    API_DECODE(rq, kw_offset_fetch_request_read, req);
     kw_offset_fetch_response_init(resp);
-    if (!fetch_groups(rq, &req, resp, &wait)) {
-        node_request_reject(rq, "its answer needs too much memory");
-        return;
+    if (rq->header.api_version >= 8) {
+        resp->groups_count = req->groups_count;
+        resp->groups = api_new_array(rq, struct kw_offset_fetch_response_group, req->groups_count);
+        if (resp->groups == NULL) {
+            node_request_reject(rq, "its answer needs too much memory");
+            return;
+        }
     }
-    if (wait == NULL) {
-        node_request_reply(rq, write_fetch, resp);
-        return;
-    }
-    group_effects_init(&fx);
-    node_group_submit(wait, &fx, rq, write_fetch, resp, fail_fetch);
+    struct api_settle s = {.count = rq->header.api_version >= 8 ? req->groups_count : 1,
+                           .prove = true,
+                           .part = fetch_part,
+                           .request = req,
+                           .body = resp,
+                           .write = write_fetch,
+                           .fail = fail_fetch};
+    api_settle(rq, &s);
 }
 
 /* ---- OffsetDelete
@@ -243,7 +241,7 @@ void api_offset_delete(struct node_request *rq)
         return;
     }
     API_DECODE(rq, kw_offset_delete_request_read, &req);
-    struct node_group *g = node_group_of(rq->node, req.group_id, &error);
+    struct node_group *g = node_group_to_write(rq->node, req.group_id, &error);
     if (g == NULL) {
         fail_delete(rq, error);
         return;

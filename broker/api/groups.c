@@ -106,7 +106,7 @@ void api_join_group(struct node_request *rq)
         return;
     }
     API_DECODE(rq, kw_join_group_request_read, req);
-    struct node_group *g = node_group_of(rq->node, req->group_id, &error);
+    struct node_group *g = node_group_to_write(rq->node, req->group_id, &error);
     if (g == NULL)
         fail_join(rq, req->group_id.size == 0 ? KW_INVALID_GROUP_ID : error);
     else
@@ -123,7 +123,7 @@ void api_sync_group(struct node_request *rq)
         return;
     }
     API_DECODE(rq, kw_sync_group_request_read, req);
-    struct node_group *g = node_group_of(rq->node, req->group_id, &error);
+    struct node_group *g = node_group_to_write(rq->node, req->group_id, &error);
     if (g != NULL) {
         node_group_sync(g, rq, req);
         return;
@@ -168,7 +168,7 @@ void api_leave_group(struct node_request *rq)
         return;
     }
     API_DECODE(rq, kw_leave_group_request_read, &req);
-    struct node_group *g = node_group_of(rq->node, req.group_id, &error);
+    struct node_group *g = node_group_to_write(rq->node, req.group_id, &error);
     if (g == NULL) {
         fail_leave(rq, error);
         return;

@@ -76,6 +76,24 @@ const struct meta_endpoint *api_broker_endpoint(struct node_request *rq, int32_t
  * At most one request per name is under way; nothing is reported: the image will show the topic. */
 void api_auto_create(struct node *n, const char *topic);
 
+/* An answer whose parts come from several group shards. One part after the other: part i is filled
+ * in from its shard, then everything that shard had replayed must be committed (6.3) - with prove
+ * set, in a batch that shows it still led afterwards (6.10) - before the next one. All pointers
+ * into the request's arena. */
+struct api_settle {
+    int32_t count;
+    bool prove;
+    /* Fill part i of body. *ret: the shard to wait for; NULL: nothing was read. -KB_ENOMEM. */
+    int (*part)(struct node_request *rq, const struct api_settle *s, int32_t i,
+                struct node_group **ret);
+    const void *request;
+    void *body;
+    node_body_write_fn *write;
+    node_group_fail_fn *fail;
+    int32_t next_;
+};
+void api_settle(struct node_request *rq, const struct api_settle *what);
+
 /* Elements of a response array in the request's arena; rejects nothing: NULL on refusal. */
 #define api_new_array(rq, type, count) kb_arena_new_array(&(rq)->arena, type, (size_t)(count))
 

@@ -4,7 +4,7 @@
 #include "coordinator/groups/clock.h"
 #include "coordinator/groups/shard.h"
 
-enum { LOAD_BYTES = 1 << 20, RELOAD_MS = 200 };
+enum { LOAD_BYTES = 1 << 20, RELOAD_MS = 200, LOAD_AGAIN_MS = 20 };
 
 /* A plain answer that waits for a commit. */
 struct group_answer {
@@ -12,6 +12,7 @@ struct group_answer {
     node_body_write_fn *write;
     const void *body; /* in the request's arena */
     node_group_fail_fn *fail;
+    node_group_done_fn *done; /* not NULL: told instead of answering */
     TAILQ_ENTRY(group_answer) entries;
 };
 TAILQ_HEAD(group_answers, group_answer);
@@ -105,6 +106,8 @@ static void send_answer(struct node_group *g, struct group_answer *a, enum kw_er
 {
     if (g->node->freeing)
         node_request_free(a->rq);
+    else if (a->done != NULL)
+        a->done(a->rq, error);
     else if (error == KW_NONE)
         node_request_reply(a->rq, a->write, a->body);
     else
@@ -267,6 +270,11 @@ static void submit(struct node_group *g, struct group_effects *fx, struct group_
 
 static void start_loading(struct node_group *g);
 
+static bool can_append(struct node_group *g)
+{
+    return rep_check_append(g->partition->rep, -1, node_now(g->node)) == REP_APPEND_OK;
+}
+
 static void on_timer(void *arg)
 {
     struct node_group *g = arg;
@@ -285,10 +293,17 @@ static void on_timer(void *arg)
         return;
     }
     batches_check(g);
-    if (g->loading)
+    if (g->loading) {
+        if (!g->load_complete && !g->reading && !g->copying)
+            load_more(g);
         return;
+    }
     struct group_now now = now_of(g);
     if (group_shard_deadline(g->shard) <= now.mono_ms) {
+        if (!can_append(g)) { /* a refused batch would cost the shard */
+            kb_timer_arm(g->timer, RELOAD_MS);
+            return;
+        }
         struct group_effects fx;
         group_effects_init(&fx);
         group_shard_tick(g->shard, now, &fx);
@@ -342,7 +357,7 @@ static void on_bytes(struct node_load *load, int result)
     struct node_group *g = load->user;
     struct kw_batches it;
     struct kw_batch b;
-    bool end = load->bytes.size == 0;
+    bool nothing = load->bytes.size == 0; /* the tail is not written yet */
     g->copying = false;
     if (g->orphan) {
         node_load_release(load);
@@ -365,9 +380,11 @@ static void on_bytes(struct node_load *load, int result)
         return;
     }
     g->read.offset = g->read.next_offset;
-    if (end || g->read.offset >= g->load_end) {
+    if (g->read.offset >= g->load_end) {
         g->load_complete = true;
         load_finish(g);
+    } else if (nothing) {
+        kb_timer_arm(g->timer, LOAD_AGAIN_MS);
     } else {
         load_more(g);
     }
@@ -552,6 +569,17 @@ struct node_group *node_group_of(struct node *n, struct kw_str group_id, enum kw
     return *ret_error == KW_NONE ? g : NULL;
 }
 
+/* Rule 3.6: what cannot be appended is refused before the shard hears of it. */
+struct node_group *node_group_to_write(struct node *n, struct kw_str group_id,
+                                       enum kw_error *ret_error)
+{
+    struct node_group *g = node_group_of(n, group_id, ret_error);
+    if (g == NULL || can_append(g))
+        return g;
+    *ret_error = KW_COORDINATOR_NOT_AVAILABLE;
+    return NULL;
+}
+
 struct group_shard *node_group_shard(struct node_group *g)
 {
     return g->shard;
@@ -657,4 +685,21 @@ void node_group_submit(struct node_group *g, struct group_effects *fx, struct no
     submit(g, fx, a);
     if (!g->failed)
         arm_timer(g);
+}
+
+bool node_group_settle(struct node_group *g, bool prove, struct node_request *rq,
+                       node_group_done_fn *done)
+{
+    struct group_answer *a = NULL;
+    struct group_effects fx;
+    if (!prove && TAILQ_EMPTY(&g->batches))
+        return false;
+    a = kb_new(struct group_answer);
+    a->rq = rq;
+    a->done = done;
+    group_effects_init(&fx);
+    if (prove)
+        group_shard_prove(g->shard, &fx);
+    submit(g, &fx, a);
+    return true;
 }

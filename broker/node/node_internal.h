@@ -576,6 +576,10 @@ void node_groups_topic_deleted(struct node *n, const char *topic, const struct k
 struct group_shard;
 struct group_effects;
 struct node_group *node_group_of(struct node *n, struct kw_str group_id, enum kw_error *ret_error);
+/* The same for what may append: COORDINATOR_NOT_AVAILABLE while too few replicas are there (3.6).
+ */
+struct node_group *node_group_to_write(struct node *n, struct kw_str group_id,
+                                       enum kw_error *ret_error);
 struct group_shard *node_group_shard(struct node_group *g);
 /* NULL while it is loading. */
 struct group_shard *node_group_ready_shard(struct node_group *g);
@@ -590,6 +594,13 @@ void node_group_sync(struct node_group *g, struct node_request *rq,
 typedef void node_group_fail_fn(struct node_request *rq, enum kw_error error);
 void node_group_submit(struct node_group *g, struct group_effects *fx, struct node_request *rq,
                        node_body_write_fn *write, const void *body, node_group_fail_fn *fail);
+/* done runs when all that the shard has replayed is committed (6.3), or with the error to answer.
+ * prove: and this broker was its coordinator later than now (6.10), shown by the commit of a batch
+ * that changes nothing; found by node_group_to_write. done never runs before this returns; false:
+ * there is nothing to wait for, and it will not run. */
+typedef void node_group_done_fn(struct node_request *rq, enum kw_error error);
+bool node_group_settle(struct node_group *g, bool prove, struct node_request *rq,
+                       node_group_done_fn *done);
 
 /* ---- apply.c: the committed image moves
  * --------------------------------------------------------------- */

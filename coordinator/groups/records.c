@@ -90,6 +90,13 @@ void group_record_metadata_tombstone(struct group *g, struct group_effects *fx)
     finish(&w, &chain, key_size, true, g, fx);
 }
 
+void group_shard_prove(struct group_shard *s, struct group_effects *fx)
+{
+    struct group nobody = {.shard = s, .id = KW_STR("")};
+    group_handler_begin(s);
+    group_record_metadata_tombstone(&nobody, fx);
+}
+
 static size_t put_offset_key(struct kw_writer *w, const struct group *g, struct kw_str topic,
                              int32_t partition)
 {

@@ -134,6 +134,9 @@ int group_shard_fetch(struct group_shard *s, const struct kw_offset_fetch_reques
 int group_shard_delete_offsets(struct group_shard *s, const struct kw_offset_delete_request *req,
                                struct kb_arena *arena, struct kw_offset_delete_response *ret,
                                struct group_effects *fx);
+/* A record that changes nothing (it deletes the metadata of the group "", which cannot exist): its
+ * commit proves that this coordinator still led after it was appended (rule 6.10). */
+void group_shard_prove(struct group_shard *s, struct group_effects *fx);
 /* The topic is gone: its offsets go too, in all groups. id zero: whatever its id. */
 void group_shard_topic_deleted(struct group_shard *s, struct kw_str name, const struct kb_uuid *id,
                                struct group_effects *fx);

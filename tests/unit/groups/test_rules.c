@@ -1,0 +1,138 @@
+/* What the transcripts cannot show: partitions by Java's hash, the clock that offsets expire by,
+ * Kafka's bytes of records, topics by id, old versions, records nobody knows. */
+#include "tests/unit/groups/toy.h"
+#include "tests/unit/unit.h"
+
+START_TEST(group_partition_for__is_javas_hash)
+{
+    ck_assert_int_eq(group_partition_for(KW_STR(""), 50), 0);
+    ck_assert_int_eq(group_partition_for(KW_STR("a"), 50), 97 % 50);
+    ck_assert_int_eq(group_partition_for(KW_STR("hello"), 1000), 99162322 % 1000);
+    /* hashCode is Integer.MIN_VALUE, which has no absolute value */
+    ck_assert_int_eq(group_partition_for(KW_STR("polygenelubricants"), 50), 0);
+    /* two bytes of UTF-8, one unit; four bytes, a pair of surrogates */
+    ck_assert_int_eq(group_partition_for(KW_STR("\xc3\xa9"), 1000), 0xe9);
+    ck_assert_int_eq(group_partition_for(KW_STR("\xf0\x9f\x98\x80"), 1000),
+                     (0xd83d * 31 + 0xde00) % 1000);
+}
+END_TEST
+
+START_TEST(group_clock_read__takes_no_jumps)
+{
+    struct group_clock c = {0};
+    ck_assert_int_eq(group_clock_read(&c, 100, 5000), 5000);
+    ck_assert_int_le(group_clock_read(&c, 1100, 90000000), 6001);
+    ck_assert_int_ge(group_clock_read(&c, 2100, -90000000), 6999);
+    int64_t before = group_clock_read(&c, 2100, 0);
+    ck_assert_int_eq(group_clock_read(&c, 2100, 90000000), before);
+}
+END_TEST
+
+START_TEST(replay__ignores_what_is_not_ours)
+{
+    struct group_options o;
+    group_options_init(&o);
+    struct group_shard *s = group_shard_new(&o);
+    const uint8_t consumer_group[] = {0, 3, 0, 1, 'g', 0};
+    const uint8_t cut_key[] = {0, 2, 0, 9, 'g'};
+    const uint8_t metadata_key[] = {0, 2, 0, 1, 'g'};
+    const uint8_t later_value[] = {0, 99, 1, 2, 3};
+    const uint8_t cut_value[] = {0, 3, 0};
+    ck_assert_int_eq(group_shard_replay(s, kb_view_of(consumer_group, 6), kb_view_of("x", 1)),
+                     GROUP_REPLAY_IGNORED);
+    ck_assert_int_eq(group_shard_replay(s, kb_view_of(cut_key, 5), kb_view_of(NULL, 0)),
+                     -KB_ECORRUPT);
+    ck_assert_int_eq(group_shard_replay(s, kb_view_of("", 0), kb_view_of(NULL, 0)), -KB_ECORRUPT);
+    ck_assert_int_eq(group_shard_replay(s, kb_view_of(metadata_key, 5), kb_view_of(later_value, 5)),
+                     GROUP_REPLAY_IGNORED);
+    ck_assert_int_eq(group_shard_replay(s, kb_view_of(metadata_key, 5), kb_view_of(cut_value, 3)),
+                     -KB_ECORRUPT);
+    (void)group_shard_free(s, KW_NONE, NULL);
+}
+END_TEST
+
+START_TEST(records__have_kafkas_bytes)
+{
+    static const uint8_t key[] = {0, 1, 0, 1, 'g', 0, 1, 't', 0, 0, 0, 7};
+    struct toy t;
+    toy_init(&t);
+    ck_assert_int_eq(toy_commit(&t, toy_client(&t, "c"), "t", 7, 5, "m"), KW_NONE);
+    ck_assert_uint_eq(t.log_count, 1);
+    ck_assert_uint_eq(t.log[0].key_size, sizeof(key));
+    ck_assert_mem_eq(t.log[0].key, key, sizeof(key));
+    ck_assert_uint_eq(kb_get_be16(t.log[0].value), 3);
+    ck_assert_uint_eq(kb_get_be64(t.log[0].value + 2), 5);
+    ck_assert_uint_eq(kb_get_be32(t.log[0].value + 10), UINT32_MAX);
+    ck_assert_uint_eq(kb_get_be16(t.log[0].value + 14), 1);
+    ck_assert_uint_eq(kb_get_be64(t.log[0].value + 17), 1000000);
+    toy_release(&t);
+}
+END_TEST
+
+START_TEST(prove__changes_nothing)
+{
+    struct toy t;
+    struct group_effects fx;
+    toy_init(&t);
+    ck_assert_int_eq(toy_commit(&t, toy_client(&t, "c"), "t", 7, 5, "m"), KW_NONE);
+    group_effects_init(&fx);
+    group_shard_prove(t.shard, &fx);
+    ck_assert_uint_eq(fx.records_count, 1);
+    toy_run(&t, &fx);
+    toy_judge(&t);
+    ck_assert_int_eq(toy_fetch(&t, "g", "t", 7), 5);
+    toy_release(&t);
+}
+END_TEST
+
+/* One topic "t" of two partitions, whose id changes when it is made anew. */
+static bool one_topic(void *arg, struct kw_str *name, struct kb_uuid *id, int32_t *ret_partitions)
+{
+    const struct kb_uuid *present = arg;
+    if (name->data != NULL ? !kw_str_is(*name, "t") : !kb_uuid_equal(id, present))
+        return false;
+    *name = KW_STR("t");
+    *id = *present;
+    *ret_partitions = 2;
+    return true;
+}
+
+START_TEST(fetch__leaves_out_offsets_of_a_former_topic)
+{
+    struct kb_uuid id = {{1}};
+    struct toy t;
+    toy_init(&t);
+    t.options.topic = one_topic;
+    t.options.topic_arg = &id;
+    toy_take_over(&t);
+    struct toy_client *c = toy_client(&t, "c");
+    ck_assert_int_eq(toy_commit(&t, c, "t", 1, 5, ""), KW_NONE);
+    ck_assert_int_eq(toy_commit(&t, c, "t", 2, 5, ""), KW_UNKNOWN_TOPIC_OR_PARTITION);
+    ck_assert_int_eq(toy_commit(&t, c, "u", 0, 5, ""), KW_UNKNOWN_TOPIC_OR_PARTITION);
+    ck_assert_int_eq(toy_fetch(&t, "g", "t", 1), 5);
+    id.bytes[0] = 2;
+    ck_assert_int_eq(toy_fetch(&t, "g", "t", 1), -1);
+    ck_assert_int_eq(toy_commit(&t, c, "t", 1, 6, ""), KW_NONE);
+    ck_assert_int_eq(toy_fetch(&t, "g", "t", 1), 6);
+    toy_release(&t);
+}
+END_TEST
+
+START_TEST(free__answers_what_is_parked)
+{
+    struct toy t;
+    toy_init(&t);
+    struct toy_client *c = toy_client(&t, "c");
+    c->version = 3;
+    toy_join(&t, c);
+    ck_assert_uint_ne(c->waiting, 0);
+    toy_take_over(&t);
+    ck_assert_uint_eq(c->waiting, 0);
+    ck_assert_int_eq(c->error, KW_NOT_COORDINATOR);
+    toy_release(&t);
+}
+END_TEST
+
+UNIT_MAIN("groups_rules", group_partition_for__is_javas_hash, group_clock_read__takes_no_jumps,
+          replay__ignores_what_is_not_ours, records__have_kafkas_bytes, prove__changes_nothing,
+          fetch__leaves_out_offsets_of_a_former_topic, free__answers_what_is_parked)
