@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "broker/api/api.h"
+#include "broker/cli/cli.h"
 #include "broker/server/server.h"
 
 /* The one binary: `kvorum server` is the broker, the other sub-commands administer a cluster. */
@@ -47,7 +48,9 @@ static int run_help(int argc, char *const *argv)
     (void)argv;
     (void)printf("usage: kvorum COMMAND …\n\n");
     for (size_t i = 0; i < COMMANDS; i++)
-        (void)printf("  %-10s %s\n", commands[i].name, commands[i].doc);
+        (void)printf("  %-16s %s\n", commands[i].name, commands[i].doc);
+    (void)printf("\n");
+    cli_print_commands(stdout);
     return 0;
 }
 
@@ -59,6 +62,8 @@ int main(int argc, char **argv)
         if (strcmp(argv[1], commands[i].name) == 0)
             return commands[i].run(argc - 1, argv + 1);
     }
+    if (cli_knows(argv[1]))
+        return cli_main(argc - 1, argv + 1);
     (void)fprintf(stderr, "kvorum: unknown command %s. See: kvorum help\n", argv[1]);
     return 2;
 }

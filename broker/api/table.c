@@ -50,6 +50,7 @@ static struct node_api table[] = {
     {.key = KW_API_LIST_GROUPS, .handle = api_list_groups},
     {.key = KW_API_DELETE_GROUPS, .handle = api_delete_groups},
     {.key = KW_API_DESCRIBE_CLUSTER, .handle = api_describe_cluster},
+    {.key = KW_API_KVORUM_STATUS, .handle = api_status},
     {.key = KW_API_DESCRIBE_TOPIC_PARTITIONS, .handle = api_describe_topic_partitions},
 };
 

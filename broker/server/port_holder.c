@@ -78,7 +78,7 @@ int srv_port_holder(uint16_t port, char *ret_name, size_t name_size)
     for (const struct dirent *d = readdir(proc); d != NULL && pid == 0; d = readdir(proc)) {
         if (!isdigit((unsigned char)d->d_name[0]) || !has_descriptor(d->d_name, wanted))
             continue;
-        pid = atoi(d->d_name);
+        pid = (int)strtol(d->d_name, NULL, 10);
         read_name(d->d_name, ret_name, name_size);
     }
     (void)closedir(proc);

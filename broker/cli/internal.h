@@ -1,0 +1,186 @@
+#ifndef CLI_INTERNAL_H
+#define CLI_INTERNAL_H
+
+/* What the files of this room share. A command runs once in its own process and on one thread. */
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <netdb.h>
+
+#include "broker/cli/cli.h"
+#include "proto/base/arena.h"
+#include "proto/base/bytes.h"
+#include "proto/base/mem.h"
+#include "proto/cluster/status.pb-c.h"
+#include "proto/cluster/unpack.h"
+#include "proto/kafka/api.h"
+#include "proto/kafka/codec.h"
+
+enum {
+    CLI_SCHEMA_VERSION = 1,
+    CLI_NODE_TIMEOUT_MS = 1000, /* a dead node must not slow the command */
+    CLI_OPERATION_TIMEOUT_MS = 15000,
+    CLI_ANSWER_BYTES_MAX = 128 << 20,
+    CLI_CONFIGS_MAX = 64,
+    CLI_OPERANDS_MAX = 64,
+};
+
+/* ---- args.c: the command line -----------------------------------------------------------------
+ */
+
+struct cli_args {
+    const char *bootstrap;
+    bool json;
+    bool quiet;
+    bool local;
+    bool help;
+    bool if_not_exists;
+    bool under_replicated;
+    bool unavailable;
+    bool stop_at_end;
+    int32_t partitions;  /* -1 = the broker's default */
+    int32_t replication; /* -1 = the broker's default */
+    int32_t partition;   /* -1 = not given */
+    int64_t offset;      /* -2 beginning, -1 end */
+    int64_t count;       /* -1 = no limit */
+    int32_t acks;
+    const char *format;
+    const char *key_separator;
+    const char *configs[CLI_CONFIGS_MAX]; /* NAME=VALUE */
+    size_t configs_count;
+    const char *operands[CLI_OPERANDS_MAX];
+    size_t operands_count;
+};
+
+struct cli_command {
+    const char *noun;
+    const char *verb;  /* NULL: the noun is the command */
+    const char *alias; /* of the verb; may be NULL */
+    int (*run)(const struct cli_args *args);
+    const char *options;  /* letters of args.c that it takes, besides b, o, h */
+    const char *operands; /* for people */
+    size_t operands_min;
+    size_t operands_max;
+    const char *doc;
+};
+
+/* Read options and operands of argv[1..]. CLI_OK, or CLI_USAGE with the reason on stderr. */
+int cli_args_parse(const struct cli_command *command, int argc, char *const *argv,
+                   struct cli_args *ret);
+void cli_args_help(const struct cli_command *command, FILE *out);
+/* The command that the words name; NULL when there is none. *ret_words: how many words name it. */
+const struct cli_command *cli_command_find(int argc, char *const *argv, int *ret_words);
+/* "kvorum: …" on stderr, with a newline. */
+void cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* ---- net.c: requests over non-blocking sockets ------------------------------------------------
+ */
+
+uint64_t cli_now_ms(void);
+/* "host:port", "host", "[::1]:9092"; the port is 9092 unless given. 0 or -KB_EINVAL. */
+int cli_address_parse(const char *text, size_t size, char **ret_host, uint16_t *ret_port);
+
+enum cli_call_state { CLI_RESOLVING, CLI_CONNECTING, CLI_SENDING, CLI_RECEIVING, CLI_DONE };
+struct cli_call {
+    char *host;
+    uint16_t port;
+    int fd; /* open after success */
+    enum cli_call_state state;
+    int result;       /* 0, or a negative errno */
+    struct kb_buf in; /* the answer, its 4 bytes of size included */
+    uint64_t began_ms;
+    uint64_t took_ms;
+    /* Private. */
+    struct kb_buf out_;
+    size_t sent_;
+    struct gaicb *lookup_;
+    struct addrinfo *address_; /* the one being tried */
+};
+/* Requests that run side by side. Zero-initialise to start. */
+struct cli_calls {
+    struct cli_call **calls;
+    size_t count;
+    size_t capacity;
+};
+/* Send this frame (taken) to host:port. fd -1: connect first. */
+struct cli_call *cli_calls_add(struct cli_calls *set, const char *host, uint16_t port, int fd,
+                               struct kb_buf *frame);
+/* Until all are done or the time is over; the others then have -ETIMEDOUT. done may add calls. */
+typedef void cli_done_fn(void *arg, struct cli_call *call);
+void cli_calls_run(struct cli_calls *set, uint64_t deadline_ms, cli_done_fn *done, void *arg);
+void cli_calls_release(struct cli_calls *set); /* closes what is open */
+/* "refused", "timed out after 1 s", … */
+const char *cli_result_text(int result);
+
+/* ---- cluster.c: what all nodes believe --------------------------------------------------------
+ */
+
+enum cli_verdict { CLI_HEALTHY, CLI_DEGRADED, CLI_UNAVAILABLE };
+const char *cli_verdict_name(enum cli_verdict v);
+
+struct cli_node {
+    int32_t id; /* -1: an address of the bootstrap list of which nobody knows the node */
+    char *host;
+    uint16_t port;
+    int result; /* 0 = it answered */
+    bool voter;
+    bool fenced;         /* in the best view */
+    bool registered;     /* in the best view */
+    int64_t seen_age_ms; /* -1 = nobody heard from it */
+    size_t leaders;
+    size_t in_isr;
+    size_t assigned;
+    const Kvorum__StatusResponse *status; /* NULL when it did not answer */
+};
+/* Gathered once. Zero-initialise to start. */
+struct cli_cluster {
+    struct cli_node *nodes; /* by id */
+    size_t nodes_count;
+    size_t nodes_capacity;
+    const Kvorum__StatusResponse *best; /* controller's view, else the newest; NULL: no answers */
+    int32_t controller_id;              /* -1: none in office */
+    size_t nodes_up;
+    size_t voters;
+    size_t voters_up;
+    size_t partitions;
+    size_t leaderless; /* or led by a node that is down */
+    size_t under_replicated;
+    size_t under_min_isr;
+    enum cli_verdict verdict;
+    /* Private. */
+    struct kb_arena arena_;
+    struct cli_calls calls_;
+    bool local_;
+};
+/* Ask the bootstrap list and all brokers any of them knows, at most CLI_NODE_TIMEOUT_MS long.
+ * local: the first of the list alone. CLI_OK, CLI_USAGE or CLI_NO_NODE, told on stderr unless
+ * quiet. */
+int cli_cluster_gather(const struct cli_args *args, bool local, struct cli_cluster *ret);
+void cli_cluster_release(struct cli_cluster *c);
+/* The frame of a status request. */
+void cli_status_frame(bool partitions, struct kb_buf *ret);
+
+/* ---- table.c: how answers look ----------------------------------------------------------------
+ */
+
+struct libscols_table;
+/* Column names, ending with NULL; a name that begins with '>' is aligned to the right. */
+struct libscols_table *cli_table_new(const char *const *columns);
+/* printf text of each cell, separated by '\t'. */
+void cli_table_row(struct libscols_table *t, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+void cli_table_print(struct libscols_table *t); /* and frees it */
+/* Print and free; schema_version is added in front. */
+void cli_json_print(json_t *object);
+/* "1.2 G" */
+void cli_bytes_text(uint64_t bytes, char text[16]);
+/* "now", "6.2 s ago", "–" for negative. */
+void cli_age_text(int64_t age_ms, char text[32]);
+
+/* ---- commands ---------------------------------------------------------------------------------
+ */
+
+int cli_status(const struct cli_args *args);
+int cli_health(const struct cli_args *args);
+
+#endif

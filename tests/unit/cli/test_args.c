@@ -1,0 +1,92 @@
+/* A user types a command: it is found by its words, its options are read or refused, and addresses
+ * of brokers come in the forms people use. */
+#include "broker/cli/internal.h"
+#include "tests/unit/unit.h"
+
+static int parse(const char *const *words_given, struct cli_args *ret)
+{
+    char *const *argv = (char *const *)(uintptr_t)words_given;
+    int argc = 0;
+    int words = 0;
+    while (argv[argc] != NULL)
+        argc++;
+    const struct cli_command *c = cli_command_find(argc, argv, &words);
+    ck_assert_ptr_nonnull(c);
+    return cli_args_parse(c, argc - words + 1, argv + words - 1, ret);
+}
+
+START_TEST(parse__reads_options)
+{
+    const char *argv[] = {"health", "--local", "-q", "-b", "a:1,b:2", "-o", "json", NULL};
+    struct cli_args a;
+    ck_assert_int_eq(parse(argv, &a), CLI_OK);
+    ck_assert(a.local && a.quiet && a.json);
+    ck_assert_str_eq(a.bootstrap, "a:1,b:2");
+}
+END_TEST
+
+START_TEST(parse__refuses_what_the_command_does_not_take)
+{
+    const char *local[] = {"status", "--local", NULL};
+    const char *format[] = {"status", "-o", "xml", NULL};
+    const char *operand[] = {"status", "now", NULL};
+    const char *missing[] = {"status", "-b", NULL};
+    struct cli_args a;
+    ck_assert_int_eq(parse(local, &a), CLI_USAGE);
+    ck_assert_int_eq(parse(format, &a), CLI_USAGE);
+    ck_assert_int_eq(parse(operand, &a), CLI_USAGE);
+    ck_assert_int_eq(parse(missing, &a), CLI_USAGE);
+}
+END_TEST
+
+START_TEST(find__unknown_words)
+{
+    const char *argv[] = {"statsu", NULL};
+    int words = 0;
+    ck_assert_ptr_null(cli_command_find(1, (char *const *)(uintptr_t)argv, &words));
+    ck_assert(!cli_knows("statsu"));
+    ck_assert(cli_knows("health"));
+}
+END_TEST
+
+static void check_address(const char *text, const char *host, uint16_t port)
+{
+    char *got = NULL;
+    uint16_t got_port = 0;
+    int r = cli_address_parse(text, strlen(text), &got, &got_port);
+    ck_assert_int_eq(r, host != NULL ? 0 : -KB_EINVAL);
+    if (host == NULL)
+        return;
+    ck_assert_str_eq(got, host);
+    ck_assert_uint_eq(got_port, port);
+    (void)kb_free(got);
+}
+
+START_TEST(address_parse__forms)
+{
+    check_address("localhost", "localhost", 9092);
+    check_address("kvorum-1:19092", "kvorum-1", 19092);
+    check_address("[::1]:29092", "::1", 29092);
+    check_address("[::1]", "::1", 9092);
+    check_address("a:", NULL, 0);
+    check_address(":1", NULL, 0);
+    check_address("", NULL, 0);
+    check_address("a:0", NULL, 0);
+    check_address("a:65536", NULL, 0);
+    check_address("a:1x", NULL, 0);
+}
+END_TEST
+
+START_TEST(gather__nobody_answers)
+{
+    struct cli_args a = {.bootstrap = "127.0.0.1:1", .quiet = true};
+    struct cli_cluster c = {0};
+    uint64_t begin_ms = cli_now_ms();
+    ck_assert_int_eq(cli_cluster_gather(&a, false, &c), CLI_NO_NODE);
+    ck_assert_uint_lt(cli_now_ms() - begin_ms, 1200);
+    cli_cluster_release(&c);
+}
+END_TEST
+
+UNIT_MAIN("cli_args", parse__reads_options, parse__refuses_what_the_command_does_not_take,
+          find__unknown_words, address_parse__forms, gather__nobody_answers)
