@@ -24,9 +24,9 @@ ROUND_S = 4.0
 
 
 class Judge:
-    def __init__(self, binary, bootstrap, file):
+    def __init__(self, binary, bootstrap, file, topic="quickstart"):
         self.process = subprocess.Popen(
-            [binary, "-b", bootstrap, "-t", "quickstart", "-p", str(PARTITIONS), "-i",
+            [binary, "-b", bootstrap, "-t", topic, "-p", str(PARTITIONS), "-i",
              str(INTERVAL_MS), "-f", file],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
 
@@ -42,6 +42,10 @@ class Judge:
             answer = json.loads(line)
             if answer["event"] == event:
                 return answer
+
+    def end(self):
+        self.process.stdin.close()
+        self.process.wait()
 
     def ask(self, command, event):
         self.say(command)
@@ -95,11 +99,18 @@ def play(args, cluster):
     result = {}
     began = time.monotonic() * 1000
     cluster.start()
-    judge = Judge(args.judge, cluster.bootstrap(), args.file)
-    ready = judge.hear("ready")
+    judge = Judge(args.judge, cluster.bootstrap(), args.file, "coldstart")
+    judge.hear("ready")
     judge.say("start")
     first = judge.hear("first_ack")
     result["cold_start_ms"] = round(first["ms"] - began, 1)
+    judge.ask("stop", "stopped")
+    wait_full(judge)  # three brokers are in it
+    judge.end()
+    judge = Judge(args.judge, cluster.bootstrap(), args.file)
+    ready = judge.hear("ready")
+    judge.say("start")
+    judge.hear("first_ack")
     print("three brokers started; first acknowledged record after %.0f ms" % result["cold_start_ms"])
     samples = []
     controller_samples = []
@@ -132,8 +143,7 @@ def play(args, cluster):
         state = wait_ready(judge, round_ends)
     stopped = judge.ask("stop", "stopped")
     verified = judge.ask("verify", "verified")
-    judge.process.stdin.close()
-    judge.process.wait()
+    judge.end()
     result.update({
         "rounds": args.rounds,
         "records_acked": stopped["acked"],
@@ -158,8 +168,7 @@ def measure_idle(args):
         judge = Judge(args.judge, cluster.bootstrap(), args.file)
         judge.hear("ready")
         wait_full(judge)
-        judge.process.stdin.close()
-        judge.process.wait()
+        judge.end()
         time.sleep(5)
         return [b.rss_bytes() for b in cluster.brokers]
     finally:
