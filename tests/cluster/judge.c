@@ -6,8 +6,9 @@
  * and starts brokers and talks to the judge over stdin, one command a line; answers are JSON
  * objects, one a line, on stdout:
  *
- *   cluster                    -> {"event":"cluster","controller":C,"isr_full":B,"leaders":[…]}
- *   start                      -> {"event":"started"} and, with the first acknowledgement,
+ *   cluster                    ->
+ * {"event":"cluster","controller":C,"isr_full":B,"steady":B,"leaders":[…]} start ->
+ * {"event":"started"} and, with the first acknowledgement,
  * {"event":"first_ack","ms":M} kill PID BROKER P,P,…      -> kill -9;
  * {"event":"recovered","ms":[…]}: per partition from the kill to the next acknowledgement that
  * another broker than BROKER gave stop                       -> flush;
@@ -36,6 +37,7 @@ enum {
     LINES_MAX = 100000,
     IN_FLIGHT_MAX = 2000, /* per partition */
     CALL_MS = 2000,
+    STEADY_MS = 250,
     VERIFY_MS = 60000,
 };
 
@@ -44,6 +46,7 @@ struct partition {
     uint32_t in_flight;
     uint8_t *acked; /* by number */
     uint32_t acked_capacity;
+    double acked_ms; /* last acknowledgement */
     bool sample_wanted;
     double sample_ms;
     /* verification */
@@ -136,6 +139,7 @@ static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaqu
         return;
     }
     j->acked++;
+    p->acked_ms = now_ms();
     remember(p, number);
     if (!j->first_acked) {
         j->first_acked = true;
@@ -168,21 +172,33 @@ static void produce_one(struct judge *j, int partition)
 /* ---- commands
  * --------------------------------------------------------------------------------------------- */
 
+/* Every partition was acknowledged just now: the client is connected to all leaders. */
+static bool steady(const struct judge *j)
+{
+    for (int i = 0; i < j->partitions; i++) {
+        if (now_ms() - j->p[i].acked_ms > STEADY_MS)
+            return false;
+    }
+    return true;
+}
+
 static void do_cluster(struct judge *j)
 {
     const struct rd_kafka_metadata *md = NULL;
     rd_kafka_resp_err_t e = rd_kafka_metadata(j->producer, 0, j->handle, &md, CALL_MS);
     if (e != RD_KAFKA_RESP_ERR_NO_ERROR || md->topic_cnt != 1) {
-        (void)printf(
-            "{\"event\":\"cluster\",\"controller\":-1,\"isr_full\":false,\"leaders\":[]}\n");
+        (void)printf("{\"event\":\"cluster\",\"controller\":-1,\"isr_full\":false,\"steady\":false,"
+                     "\"leaders\":[]}\n");
     } else {
         const struct rd_kafka_metadata_topic *t = &md->topics[0];
         bool full = t->partition_cnt == j->partitions;
         for (int i = 0; i < t->partition_cnt; i++)
             full = full && t->partitions[i].isr_cnt == t->partitions[i].replica_cnt &&
                    t->partitions[i].leader >= 0;
-        (void)printf("{\"event\":\"cluster\",\"controller\":%d,\"isr_full\":%s,\"leaders\":[",
-                     rd_kafka_controllerid(j->producer, 0), full ? "true" : "false");
+        (void)printf("{\"event\":\"cluster\",\"controller\":%d,\"isr_full\":%s,\"steady\":%s,"
+                     "\"leaders\":[",
+                     rd_kafka_controllerid(j->producer, 0), full ? "true" : "false",
+                     steady(j) ? "true" : "false");
         for (int i = 0; i < t->partition_cnt; i++)
             (void)printf("%s%d", i > 0 ? "," : "", t->partitions[i].leader);
         (void)printf("]}\n");

@@ -6,7 +6,6 @@ nothing was lost, duplicated or reordered."""
 import argparse
 import json
 import os
-import random
 import subprocess
 import sys
 import time
@@ -17,9 +16,9 @@ from brokers import Cluster  # noqa: E402
 PARTITIONS = 12
 INTERVAL_MS = 20  # between two records of one partition
 SETTLE_S = 60     # for every ISR to be full again
-BALANCE_S = 10    # for leaders to be back where they are preferred
-# librdkafka doubles its pause before a reconnect to the same broker, up to 10 s, unless the last one is 10 s ago. Victims
-# take turns and rounds have this length at least, so that the cluster is measured and not that pause.
+BALANCE_S = 15    # for leaders to be back where they are preferred, and the client with them
+# librdkafka pauses up to 10 s before it reconnects to a broker that it lost shortly before. Victims take turns, rounds have
+# this length at least, and each begins when all partitions are written steadily: the cluster is measured, not that pause.
 ROUND_S = 4.0
 
 
@@ -80,14 +79,14 @@ def balanced(leaders):
 
 
 def wait_ready(judge, not_before):
-    """Every ISR full, leaders spread, and the round's time over."""
+    """Every ISR full, leaders spread, all partitions written steadily, and the round's time over."""
     state = wait_full(judge)
     until = time.monotonic() + BALANCE_S
-    while time.monotonic() < until and not balanced(state["leaders"]):
+    while time.monotonic() < not_before or (
+            time.monotonic() < until and not (balanced(state["leaders"]) and state["steady"])):
         time.sleep(0.1)
         state = wait_full(judge)
-    time.sleep(max(0.0, not_before - time.monotonic()))
-    return wait_full(judge)
+    return state
 
 
 def choose_victim(leaders, last_killed):
@@ -123,7 +122,6 @@ def play(args, cluster):
         round_ends = time.monotonic() + ROUND_S
         partitions = [i for i, leader in enumerate(leaders) if leader == victim]
         was_controller = state["controller"] == victim
-        time.sleep(random.uniform(0.0, 0.5))
         broker = cluster.broker(victim)
         times = judge.ask("kill %d %d %s" % (broker.process.pid, victim,
                                              ",".join(map(str, partitions))), "recovered")["ms"]
