@@ -232,8 +232,9 @@ static void do_stop(struct judge *j)
 {
     j->running = false;
     (void)rd_kafka_flush(j->producer, VERIFY_MS);
-    (void)printf("{\"event\":\"stopped\",\"acked\":%llu,\"failed\":%llu}\n",
-                 (unsigned long long)j->acked, (unsigned long long)j->failed);
+    (void)printf("{\"event\":\"stopped\",\"acked\":%llu,\"failed\":%llu,\"outstanding\":%d}\n",
+                 (unsigned long long)j->acked, (unsigned long long)j->failed,
+                 rd_kafka_outq_len(j->producer));
     (void)fflush(stdout);
 }
 
@@ -323,10 +324,11 @@ static void do_verify(struct judge *j)
         for (uint32_t k = 0; k < j->p[i].acked_capacity && k < j->p[i].next; k++)
             v.lost += j->p[i].acked[k] && !j->p[i].seen[k];
     }
-    (void)printf("{\"event\":\"verified\",\"read\":%llu,\"lost\":%llu,\"duplicated\":%llu,"
-                 "\"reordered\":%llu}\n",
-                 (unsigned long long)v.read, (unsigned long long)v.lost,
-                 (unsigned long long)v.duplicated, (unsigned long long)v.reordered);
+    (void)printf("{\"event\":\"verified\",\"complete\":%s,\"read\":%llu,\"lost\":%llu,"
+                 "\"duplicated\":%llu,\"reordered\":%llu}\n",
+                 all_done(j) ? "true" : "false", (unsigned long long)v.read,
+                 (unsigned long long)v.lost, (unsigned long long)v.duplicated,
+                 (unsigned long long)v.reordered);
     (void)fflush(stdout);
     (void)rd_kafka_consumer_close(c);
     rd_kafka_destroy(c);

@@ -146,6 +146,8 @@ def play(args, cluster):
         "rounds": args.rounds,
         "records_acked": stopped["acked"],
         "records_failed": stopped["failed"],
+        "records_unanswered": stopped["outstanding"],
+        "read_to_the_end": verified["complete"],
         "records_read": verified["read"],
         "lost": verified["lost"],
         "duplicated": verified["duplicated"],
@@ -213,8 +215,9 @@ def main():
         with open(args.json, "w") as f:
             json.dump(result, f, indent=2)
             f.write("\n")
-    bad = result["lost"] + result["duplicated"] + result["reordered"]
-    sys.exit(0 if bad == 0 and result["records_acked"] > 0 else 1)
+    bad = (result["lost"] + result["duplicated"] + result["reordered"] + result["records_failed"] +
+           result["records_unanswered"])
+    sys.exit(0 if bad == 0 and result["read_to_the_end"] and result["records_acked"] > 0 else 1)
 
 
 if __name__ == "__main__":
