@@ -4,7 +4,8 @@
 
 enum {
     CREATE_WAIT_MS = 1000, /* an auto-created topic is waited for this long */
-    IMAGE_WAIT_MS = 5000,  /* a node that has not joined yet */
+    CREATE_AGAIN_MS = 50,
+    IMAGE_WAIT_MS = 5000, /* a node that has not joined yet */
 };
 
 struct metadata_op {
@@ -69,7 +70,7 @@ static uint64_t wait_until(struct metadata_op *op)
             char *name = api_text(op->rq, q->name);
             if (name != NULL && may_create(op, name)) {
                 api_auto_create(n, name);
-                u = op->started_ms + CREATE_WAIT_MS;
+                u = now_ms + CREATE_AGAIN_MS; /* it may have failed for now: ask again */
             }
         }
         until = u > until ? u : until;
