@@ -70,7 +70,7 @@ static uint64_t wait_until(struct metadata_op *op)
             char *name = api_text(op->rq, q->name);
             if (name != NULL && may_create(op, name)) {
                 api_auto_create(n, name);
-                u = now_ms + CREATE_AGAIN_MS; /* it may have failed for now: ask again */
+                u = now_ms + CREATE_AGAIN_MS; /* it may have been refused: ask again */
             }
         }
         until = u > until ? u : until;

@@ -214,7 +214,7 @@ static void scan_more(struct node_quorum *q)
         on_scan(&q->scan, r);
 }
 
-/* Vote file and snapshot are read: the snapshot's image is the committed one for now. */
+/* Vote file and snapshot are read: the committed image begins with the snapshot's. */
 void quorum_loaded(struct node_quorum *q, int result, const char *what)
 {
     if (result < 0) {
