@@ -6,6 +6,7 @@ enum {
     CREATE_WAIT_MS = 1000, /* an auto-created topic is waited for this long */
     CREATE_AGAIN_MS = 50,
     IMAGE_WAIT_MS = 5000, /* a node that has not joined yet */
+    PROOF_WAIT_MS = 50,   /* a leader's sign of life */
 };
 
 struct metadata_op {
@@ -13,6 +14,7 @@ struct metadata_op {
     struct node_request *rq;
     struct kw_metadata_request req;
     uint64_t started_ms;
+    uint64_t proof_since; /* leaders answer a ping younger than this */
     bool all;
 };
 
@@ -26,14 +28,20 @@ static void cancel(struct node_request *rq)
 }
 
 /* The latest time until which some leader of this topic must not be named; 0 = answer. */
-static uint64_t held_until(struct node *n, const struct meta_topic *t)
+static uint64_t held_until(struct metadata_op *op, const struct meta_topic *t)
 {
+    struct node *n = op->rq->node;
+    uint64_t proof_ms = op->started_ms + PROOF_WAIT_MS;
+    bool may_ask = node_now(n) < proof_ms;
     uint64_t until = 0;
     for (size_t i = 0; i < t->partitions_count; i++) {
+        int32_t leader = t->partitions[i]->leader;
         uint64_t u = 0;
-        if (t->partitions[i]->leader >= 0 && node_leader_held(n, t->partitions[i]->leader, &u) &&
-            u > until)
-            until = u;
+        if (leader < 0)
+            continue;
+        if (!node_leader_held(n, leader, &u))
+            u = may_ask && node_leader_unproven(n, leader, op->proof_since) ? proof_ms : 0;
+        until = u > until ? u : until;
     }
     return until;
 }
@@ -55,7 +63,7 @@ static uint64_t wait_until(struct metadata_op *op)
         return now_ms < op->started_ms + IMAGE_WAIT_MS ? op->started_ms + IMAGE_WAIT_MS : 0;
     if (op->all) {
         for (size_t i = 0; i < meta_image_topics_count(n->image); i++) {
-            uint64_t u = held_until(n, meta_image_topic_at(n->image, i));
+            uint64_t u = held_until(op, meta_image_topic_at(n->image, i));
             until = u > until ? u : until;
         }
         return until;
@@ -65,7 +73,7 @@ static uint64_t wait_until(struct metadata_op *op)
         const struct meta_topic *t = api_topic(op->rq, q->name, &q->topic_id);
         uint64_t u = 0;
         if (t != NULL) {
-            u = held_until(n, t);
+            u = held_until(op, t);
         } else if (q->name.data != NULL && now_ms < op->started_ms + CREATE_WAIT_MS) {
             char *name = api_text(op->rq, q->name);
             if (name != NULL && may_create(op, name)) {
@@ -205,6 +213,7 @@ void api_metadata(struct node_request *rq)
     op->rq = rq;
     op->hold.fn = on_hold;
     op->started_ms = node_now(rq->node);
+    op->proof_since = rq->node->proof_sequence;
     op->all = op->req.topics_count < 0 ||
               (rq->header.api_version == 0 && op->req.topics_count == 0);
     rq->op = op;

@@ -1,4 +1,5 @@
-/* Rule 10.5: a leader whose link closed is not named until the controller has decided. */
+/* Rule 10.5: a leader whose link closed is not named until the controller has decided, and one of
+ * which nothing was heard since the question came is asked for a sign of life first. */
 #include "broker/node/node_internal.h"
 
 enum { HOLD_MS = 400 };
@@ -101,6 +102,32 @@ void node_clients_peer_dead(struct node *n, int32_t id)
     struct node_peer *p = node_peer_find(n, id);
     if (p != NULL && p->lost_ms == 0 && meta_image_broker_live(n->image, id))
         p->lost_ms = node_now(n);
+}
+
+bool node_leader_unproven(struct node *n, int32_t leader, uint64_t since)
+{
+    struct node_peer *p = node_peer_find(n, leader);
+    if (p == NULL || leader == n->config.node_id || p->proof_heard > since)
+        return false;
+    struct node_link *l = node_peer_link(p, NODE_CONTROL);
+    if (l == NULL)
+        l = node_peer_link(p, NODE_DATA);
+    if (l == NULL)
+        return false;
+    if (p->proof_asked <= p->proof_heard || p->proof_link != l->serial) {
+        p->proof_asked = ++n->proof_sequence;
+        p->proof_link = l->serial;
+        node_link_ping(l, p->proof_asked);
+    }
+    return true;
+}
+
+void node_leader_proven(struct node *n, struct node_peer *p, uint64_t sequence)
+{
+    if (sequence <= p->proof_heard || sequence > p->proof_asked)
+        return; /* of an earlier life of this process */
+    p->proof_heard = sequence;
+    run_all(n, UINT64_MAX);
 }
 
 void node_holds_free(struct node *n)

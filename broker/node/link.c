@@ -588,12 +588,14 @@ static void on_accept(struct kb_conn *conn, const char *peer_host, uint16_t peer
 /* ---- the clock
  * ------------------------------------------------------------------------------------- */
 
-static void ping(struct node_link *l)
+void node_link_ping(struct node_link *l, uint64_t sequence)
 {
     Kvorum__PeerMessage m = KVORUM__PEER_MESSAGE__INIT;
     Kvorum__Ping body = KVORUM__PING__INIT;
     m.body_case = KVORUM__PEER_MESSAGE__BODY_PING;
     m.ping = &body;
+    body.has_sequence = sequence != 0;
+    body.sequence = sequence;
     body.has_leader_id = 1;
     body.leader_id = node_quorum_leader_id(l->node);
     node_link_send(l, &m, NULL);
@@ -603,12 +605,17 @@ void node_links_take_ping(struct node *n, const struct node_message *msg)
 {
     Kvorum__PeerMessage m = KVORUM__PEER_MESSAGE__INIT;
     Kvorum__Ping body = KVORUM__PING__INIT;
-    if (msg->m->ping->answer)
+    if (msg->m->ping->answer) {
+        if (msg->m->ping->has_sequence)
+            node_leader_proven(n, msg->peer, msg->m->ping->sequence);
         return;
+    }
     m.body_case = KVORUM__PEER_MESSAGE__BODY_PING;
     m.ping = &body;
     body.has_answer = 1;
     body.answer = 1;
+    body.has_sequence = msg->m->ping->has_sequence;
+    body.sequence = msg->m->ping->sequence;
     body.has_leader_id = 1;
     body.leader_id = node_quorum_leader_id(n);
     node_link_send(msg->link, &m, NULL);
@@ -645,7 +652,7 @@ void node_links_tick(struct node *n, uint64_t now_ms, uint64_t gap_ms)
             l->heard_ms += gap_ms;
             link_check(l, now_ms);
             if (pings && purpose == NODE_CONTROL && l->state == NODE_LINK_OPEN)
-                ping(l);
+                node_link_ping(l, 0);
         }
     }
     LIST_FOREACH(l, &n->accepted_links, accepted_links)

@@ -112,6 +112,9 @@ struct node_peer {
     struct kb_timer *grace;
     void *fetcher;         /* fetcher.c: what we follow there */
     uint64_t lost_ms;      /* a link to it closed and nothing is decided yet (10.5); 0 = no */
+    uint64_t proof_asked;  /* hold.c: the newest ping that asked for a sign of life … */
+    uint64_t proof_link;   /* … and the serial of the link it went out on */
+    uint64_t proof_heard;  /* the newest such ping that was answered */
     uint64_t data_open_ms; /* our data link was last seen open; 0 = never */
 };
 
@@ -176,6 +179,8 @@ void node_peer_evidence(struct node *n, struct node_peer *p);
 /* A message that is neither hello nor answer goes to its module (node.c). */
 void node_dispatch(struct node *n, const struct node_message *msg);
 void node_links_take_ping(struct node *n, const struct node_message *msg);
+/* sequence 0: only a sign of life of ours; else the answer to it is node_leader_proven's. */
+void node_link_ping(struct node_link *l, uint64_t sequence);
 
 /* ---- identity.c: founding and joining (rule 11) -------------------------------------------------
  */
@@ -642,6 +647,12 @@ void node_hold_remove(struct node_hold *h);
 /* Our link to this leader closed and the controller may still replace it: do not name it before
  * *ret_until_ms. */
 bool node_leader_held(struct node *n, int32_t leader, uint64_t *ret_until_ms);
+/* This leader lives or lived after the node's proof_sequence was since: it answered a ping that was
+ * sent later. If not, one is on its way: holds run again when it is answered. false also for
+ * ourselves, and when no link to it is open (then the two others here decide). A client can hear
+ * of a leader's end before we do; its question must not be answered from before that end. */
+bool node_leader_unproven(struct node *n, int32_t leader, uint64_t since);
+void node_leader_proven(struct node *n, struct node_peer *p, uint64_t sequence);
 /* Its link closed and its process is dead by rule 7.2: answer LEADER_NOT_AVAILABLE. */
 bool node_leader_dead(struct node *n, int32_t leader);
 void node_holds_free(struct node *n);
@@ -753,6 +764,7 @@ struct node {
     struct node_client_table *clients;
     struct node_group_table *groups;
     struct node_hold_table *holds;
+    uint64_t proof_sequence;                   /* of the last ping that asked for a sign of life */
     struct api_creations *creations;           /* broker/api's: topics being created on demand */
     struct api_fetch_sessions *fetch_sessions; /* broker/api's */
     void (*free_fetch_sessions)(struct node *n);
