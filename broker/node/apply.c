@@ -226,4 +226,5 @@ void node_applied(struct node *n, const struct meta_delta *delta)
         refresh_changed(n, delta);
     tell_groups(n, delta);
     node_clients_applied(n, delta);
+    node_lifecycle_committed(n);
 }

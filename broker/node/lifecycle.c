@@ -21,6 +21,7 @@ struct node_lifecycle {
     bool registering;
     bool registered;      /* this controller has our registration and reports */
     uint64_t register_ms; /* not before */
+    uint64_t office_term; /* of the newest controller that is seen to be in office */
     uint64_t call_id;     /* of the newest register or heartbeat call; older answers are void */
     bool beating;
     uint64_t beat_ms; /* next heartbeat */
@@ -349,6 +350,20 @@ static void on_epoch_durable(void *arg, int result)
     n->lifecycle->epoch_durable = true;
     n->lifecycle->beating = false;
     beat(n);
+}
+
+/* The first batch committed in a controller's term: it is in office from now on, and a registration
+ * that it refused as too early need not wait longer. Our own controller has founding records of its
+ * own to commit first: it is asked at each batch. */
+void node_lifecycle_committed(struct node *n)
+{
+    struct node_lifecycle *y = n->lifecycle;
+    if (y == NULL || y->controller < 0 || y->registered ||
+        (n->control == NULL && y->office_term == y->controller_term))
+        return;
+    y->office_term = y->controller_term;
+    y->register_ms = 0;
+    register_if_due(n);
 }
 
 void node_lifecycle_applied(struct node *n)

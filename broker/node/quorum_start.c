@@ -299,6 +299,7 @@ void node_quorum_begin(struct node *n)
         .hard = q->hard,
         .vote_damaged = q->vote_damaged || (q->vote_missing && log_end_offset(q->log) > 1),
         .log_state = q->log_state,
+        .founding = n->blank && node_identity_founded(n),
         .snapshot = q->snapshot,
         .voters = q->voters,
         .n_voters = q->voters_count,

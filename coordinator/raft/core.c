@@ -106,8 +106,12 @@ int raft_core_new(const struct raft_core_config *config, struct raft_core **ret)
     raft_sets_push(c, config->n_voters > 0 ? &config->voters[0] : &nobody);
     for (size_t i = 1; i < config->n_voters; i++)
         raft_sets_push(c, &config->voters[i]);
-    c->unknown_until_ms = c->now_ms + c->times.hold_ms;
-    raft_election_in(c, c->times.start_min_ms, c->times.start_max_ms);
+    bool founding = config->founding && c->hard.term == 0 && c->log.last_index == 0;
+    c->unknown_until_ms = c->now_ms + (founding ? 0 : c->times.hold_ms);
+    if (founding)
+        raft_election_in(c, c->times.split_min_ms, c->times.split_max_ms);
+    else
+        raft_election_in(c, c->times.start_min_ms, c->times.start_max_ms);
     if (c->voter && raft_present_set(c)->count == 1)
         c->election_at_ms = c->now_ms;
     judge_recovery(c, config);

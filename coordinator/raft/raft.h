@@ -104,6 +104,9 @@ struct raft_core_config {
     struct raft_hard_state hard;
     bool vote_damaged; /* the vote file is unreadable, or missing beside a log that is not empty */
     enum raft_log_state log_state;
+    /* This process life founds the cluster: nothing is known and there can be no leader, so
+     * pre-votes are granted at once and the first one goes out early. */
+    bool founding;
     struct raft_position snapshot; /* the log starts behind it; 0,0 = none */
     /* The log, in order and without gaps from snapshot.index + 1. Neighbours of one term may be
      * merged into one element. Borrowed. */

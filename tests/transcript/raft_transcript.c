@@ -93,7 +93,8 @@ static void do_cluster(struct stage *s)
 
 static void do_start(struct stage *s)
 {
-    if (strcmp(word(s, 1), "all") != 0) {
+    s->toy.founding = strcmp(word(s, 1), "founding") == 0;
+    if (strcmp(word(s, 1), "all") != 0 && !s->toy.founding) {
         for (int i = 1; i < s->n_words; i++)
             toy_start(&s->toy, node(s, i));
         return;

@@ -425,6 +425,7 @@ static struct raft_core *core_of(struct toy *t, struct toy_node *node)
                                       .hard = node->disk.hard,
                                       .vote_damaged = node->vote_damaged,
                                       .log_state = node->log_state,
+                                      .founding = t->founding,
                                       .snapshot = node->snapshot.at,
                                       .entries = entries,
                                       .n_entries = node->log.count,

@@ -133,6 +133,7 @@ struct toy {
     int n_nodes;
     struct toy_node nodes[TOY_NODES_MAX];
     struct raft_voters founders;
+    bool founding; /* what is started now founds the cluster */
     struct toy_link links[TOY_NODES_MAX][TOY_NODES_MAX]; /* [from][to] */
     uint64_t link_numbers;
     struct toy_mail **mail; /* a heap by (at_ms, order) */
