@@ -492,7 +492,7 @@ void node_lifecycle_free(struct node *n);
 void node_recovered(struct node *n); /* all logs are open: registration may go out */
 void node_lifecycle_applied(struct node *n);
 void node_lifecycle_committed(struct node *n); /* a batch was applied */
-void node_lifecycle_leader(struct node *n); /* Raft leader or its office changed */
+void node_lifecycle_leader(struct node *n);    /* Raft leader or its office changed */
 uint64_t
 node_lifecycle_heard_ms(const struct node *n); /* last acknowledged heartbeat, when it was sent */
 void node_lifecycle_repropose(struct node *n);

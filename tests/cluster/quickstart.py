@@ -16,7 +16,7 @@ from brokers import Cluster  # noqa: E402
 PARTITIONS = 12
 INTERVAL_MS = 20  # between two records of one partition
 SETTLE_S = 60     # for every ISR to be full again
-BALANCE_S = 15    # for leaders to be back where they are preferred, and the client with them
+BALANCE_S = 30    # for leaders to be back where they are preferred, and the client with them
 # librdkafka pauses up to 10 s before it reconnects to a broker that it lost shortly before. Victims take turns, rounds have
 # this length at least, and each begins when all partitions are written steadily: the cluster is measured, not that pause.
 ROUND_S = 4.0
@@ -82,8 +82,11 @@ def wait_ready(judge, not_before):
     """Every ISR full, leaders spread, all partitions written steadily, and the round's time over."""
     state = wait_full(judge)
     until = time.monotonic() + BALANCE_S
-    while time.monotonic() < not_before or (
-            time.monotonic() < until and not (balanced(state["leaders"]) and state["steady"])):
+    while time.monotonic() < not_before or not (balanced(state["leaders"]) and state["steady"]):
+        if time.monotonic() > max(until, not_before):
+            raise SystemExit("after %d s with full ISRs: leaders %s, all partitions %s"
+                             % (BALANCE_S, state["leaders"],
+                                "written" if state["steady"] else "not written steadily"))
         time.sleep(0.1)
         state = wait_full(judge)
     return state
@@ -190,6 +193,8 @@ def show(result):
     print("lost           %d" % result["lost"])
     print("duplicated     %d" % result["duplicated"])
     print("reordered      %d" % result["reordered"])
+    if not result["stopped_cleanly"]:
+        print("stop           a broker did not end by itself, or not with status 0")
 
 
 def main():
@@ -206,6 +211,7 @@ def main():
     cluster = Cluster(args.binary, settings={"num.partitions": PARTITIONS}, keep=args.keep)
     try:
         result = play(args, cluster)
+        result["stopped_cleanly"] = cluster.stop()
     finally:
         cluster.stop()
         cluster.remove()
@@ -217,7 +223,9 @@ def main():
             f.write("\n")
     bad = (result["lost"] + result["duplicated"] + result["reordered"] + result["records_failed"] +
            result["records_unanswered"])
-    sys.exit(0 if bad == 0 and result["read_to_the_end"] and result["records_acked"] > 0 else 1)
+    good = (bad == 0 and result["read_to_the_end"] and result["records_acked"] > 0 and
+            result["stopped_cleanly"])
+    sys.exit(0 if good else 1)
 
 
 if __name__ == "__main__":
