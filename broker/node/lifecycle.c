@@ -9,6 +9,7 @@ enum {
     PROPOSE_RETRY_MS = 50,  /* after a lost proposal; a new controller ends the wait */
     EXIT_AFTER_MS = 1000,   /* after a failed disk: time to hand leaderships over */
     DEAD_LINK_MS = 1000,    /* rule 4.8 */
+    STOP_ALONE_MS = 1000,   /* without a majority nobody can take leaderships over */
     ALTER_ITEMS_MAX = 1000,
 };
 
@@ -31,6 +32,7 @@ struct node_lifecycle {
     bool epoch_writing;
     bool want_stop;
     uint64_t stop_deadline_ms;
+    uint64_t alone_ms; /* while stopping: no majority of voters is linked since; 0 = it is */
     void (*stopped)(struct node *);
     uint64_t exit_ms;             /* a disk failed: leave then */
     struct kb_timer *flush_timer; /* proposals and reports of this round */
@@ -740,6 +742,39 @@ static void expire_alters(struct node *n, uint64_t now_ms)
     }
 }
 
+static bool majority_linked(struct node *n)
+{
+    size_t cursor = 0;
+    size_t voters = n->config.voters_count;
+    size_t linked = 0;
+    struct node_peer *p = NULL;
+    for (size_t i = 0; i < voters; i++)
+        linked += n->config.voters[i].id == n->config.node_id;
+    while ((p = kb_map_next(&n->peers, &cursor, NULL)) != NULL)
+        linked += p->voter && !p->dead && node_peer_link(p, NODE_CONTROL) != NULL;
+    return voters == 0 || linked > voters / 2;
+}
+
+/* Stopping: until leaders were moved, the time is over, or there is nobody left to move them. */
+static void stop_check(struct node *n, uint64_t now_ms)
+{
+    struct node_lifecycle *y = n->lifecycle;
+    if (majority_linked(n))
+        y->alone_ms = 0;
+    else if (y->alone_ms == 0)
+        y->alone_ms = now_ms;
+    if (y->alone_ms != 0 && now_ms - y->alone_ms >= STOP_ALONE_MS)
+        kb_log_info("node",
+                    "event=stop_alone node=%d why=\"no majority of voters is left to move "
+                    "leaders\"",
+                    n->config.node_id);
+    else if (now_ms >= y->stop_deadline_ms)
+        kb_log_warn("node", "event=stop_deadline why=\"leaders could not be moved in time\"");
+    else
+        return;
+    stop_finish(n);
+}
+
 void node_lifecycle_tick(struct node *n, uint64_t now_ms)
 {
     struct node_lifecycle *y = n->lifecycle;
@@ -762,10 +797,8 @@ void node_lifecycle_tick(struct node *n, uint64_t now_ms)
     expire_alters(n, now_ms);
     if (y->registered)
         flush_reports(n, now_ms);
-    if (y->stopped != NULL && now_ms >= y->stop_deadline_ms) {
-        kb_log_warn("node", "event=stop_deadline why=\"leaders could not be moved in time\"");
-        stop_finish(n);
-    }
+    if (y->stopped != NULL)
+        stop_check(n, now_ms);
 }
 
 void node_lifecycle_stop(struct node *n, uint64_t timeout_ms, void (*done)(struct node *))

@@ -311,6 +311,11 @@ struct sim_host *sim_cluster_host(const struct sim_cluster *c, uint32_t i)
     return c->members[i].host;
 }
 
+struct node *sim_cluster_node(const struct sim_cluster *c, uint32_t i)
+{
+    return c->members[i].node;
+}
+
 struct sim_env *sim_cluster_env(const struct sim_cluster *c, uint32_t i)
 {
     return c->members[i].env;

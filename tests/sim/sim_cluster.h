@@ -30,6 +30,8 @@ uint32_t sim_cluster_nodes(const struct sim_cluster *c);
 struct sim_host *sim_cluster_host(const struct sim_cluster *c, uint32_t i);
 /* The running process; NULL while it is down. */
 struct sim_env *sim_cluster_env(const struct sim_cluster *c, uint32_t i);
+/* The running broker; NULL while it is down. */
+struct node *sim_cluster_node(const struct sim_cluster *c, uint32_t i);
 /* Start it if it is down. */
 void sim_cluster_start(struct sim_cluster *c, uint32_t i);
 /* kill -9, or the host's power; nothing when it is down already. */
