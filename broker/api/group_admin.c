@@ -67,28 +67,53 @@ void api_describe_groups(struct node_request *rq)
     api_settle(rq, &s);
 }
 
+/* ---- ListGroups: the shards led here, in the order of their partitions
+ * ----------------------------------------------- */
+
+static void fail_list(struct node_request *rq, enum kw_error error)
+{
+    struct kw_list_groups_response resp;
+    kw_list_groups_response_init(&resp);
+    /* Clients ask again for this one only. */
+    resp.error_code = (int16_t)(error == KW_NOT_COORDINATOR ? KW_COORDINATOR_NOT_AVAILABLE : error);
+    node_request_reply(rq, write_list, &resp);
+}
+
+static int list_part(struct node_request *rq, const struct api_settle *s, int32_t i,
+                     struct node_group **ret)
+{
+    struct kw_list_groups_response *resp = s->body;
+    const struct meta_topic *t = meta_image_topic(rq->node->image, NODE_OFFSETS_TOPIC);
+    struct node_partition *p = t != NULL ? node_partition_find(rq->node, &t->id, i) : NULL;
+    if (p == NULL || p->group == NULL)
+        return 0;
+    struct group_shard *shard = node_group_ready_shard(p->group);
+    if (shard == NULL) {
+        resp->error_code = KW_COORDINATOR_LOAD_IN_PROGRESS;
+        return 0;
+    }
+    *ret = p->group;
+    return group_shard_list(shard, s->request, &rq->arena, &resp->groups, &resp->groups_count);
+}
+
 void api_list_groups(struct node_request *rq)
 {
-    struct node *n = rq->node;
-    struct kw_list_groups_request req;
-    struct kw_list_groups_response resp;
-    struct node_partition *p = NULL;
-    API_DECODE(rq, kw_list_groups_request_read, &req);
-    kw_list_groups_response_init(&resp);
-    for (p = n->partitions; p != NULL; p = p->hh.next) {
-        if (p->group == NULL)
-            continue;
-        struct group_shard *s = node_group_ready_shard(p->group);
-        if (s == NULL) {
-            resp.error_code = KW_COORDINATOR_LOAD_IN_PROGRESS;
-            continue;
-        }
-        if (group_shard_list(s, &req, &rq->arena, &resp.groups, &resp.groups_count) < 0) {
-            node_request_reject(rq, "its answer needs too much memory");
-            return;
-        }
+    struct kw_list_groups_request *req = kb_arena_new(&rq->arena, struct kw_list_groups_request);
+    struct kw_list_groups_response *resp = kb_arena_new(&rq->arena, struct kw_list_groups_response);
+    const struct meta_topic *t = meta_image_topic(rq->node->image, NODE_OFFSETS_TOPIC);
+    if (req == NULL || resp == NULL) {
+        node_request_reject(rq, "out of memory");
+        return;
     }
-    node_request_reply(rq, write_list, &resp);
+    API_DECODE(rq, kw_list_groups_request_read, req);
+    kw_list_groups_response_init(resp);
+    struct api_settle s = {.count = t != NULL ? (int32_t)t->partitions_count : 0,
+                           .part = list_part,
+                           .request = req,
+                           .body = resp,
+                           .write = write_list,
+                           .fail = fail_list};
+    api_settle(rq, &s);
 }
 
 /* ---- DeleteGroups: one append per group; the answer waits for all

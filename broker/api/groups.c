@@ -133,20 +133,36 @@ void api_sync_group(struct node_request *rq)
     node_request_reply(rq, write_sync, &resp);
 }
 
+static void fail_heartbeat(struct node_request *rq, enum kw_error error)
+{
+    struct kw_heartbeat_response resp;
+    kw_heartbeat_response_init(&resp);
+    resp.error_code = (int16_t)error;
+    node_request_reply(rq, write_heartbeat, &resp);
+}
+
+/* "Your generation is the present one" and "it is not" both rest on what was replayed (6.3). */
 void api_heartbeat(struct node_request *rq)
 {
     struct kw_heartbeat_request req;
-    struct kw_heartbeat_response resp;
+    struct kw_heartbeat_response *resp = kb_arena_new(&rq->arena, struct kw_heartbeat_response);
+    struct group_effects fx;
     enum kw_error error = KW_NONE;
+    if (resp == NULL) {
+        node_request_reject(rq, "out of memory");
+        return;
+    }
     API_DECODE(rq, kw_heartbeat_request_read, &req);
-    kw_heartbeat_response_init(&resp);
     struct node_group *g = node_group_of(rq->node, req.group_id, &error);
-    if (g != NULL)
-        error = group_shard_heartbeat(node_group_shard(g), now_of(g), &req);
-    else if (error == KW_COORDINATOR_LOAD_IN_PROGRESS)
-        error = KW_NONE; /* the member keeps its place until the group is loaded */
-    resp.error_code = (int16_t)error;
-    node_request_reply(rq, write_heartbeat, &resp);
+    if (g == NULL) {
+        /* While the group is loaded a member keeps its place. */
+        fail_heartbeat(rq, error == KW_COORDINATOR_LOAD_IN_PROGRESS ? KW_NONE : error);
+        return;
+    }
+    kw_heartbeat_response_init(resp);
+    resp->error_code = (int16_t)group_shard_heartbeat(node_group_shard(g), now_of(g), &req);
+    group_effects_init(&fx);
+    node_group_submit(g, &fx, rq, write_heartbeat, resp, fail_heartbeat);
 }
 
 static void fail_leave(struct node_request *rq, enum kw_error error)

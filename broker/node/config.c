@@ -41,6 +41,7 @@ void node_config_init(struct node_config *c)
         .offsets_topic_partitions = 50,
         .offsets_retention_minutes = 7 * 24 * 60,
         .offset_metadata_bytes_max = 4096,
+        .group_commit_timeout_ms = 5000,
         .group_initial_delay_ms = 100,
         .group_session_min_ms = 6000,
         .group_session_max_ms = 1800000,

@@ -4,7 +4,12 @@
 #include "coordinator/groups/clock.h"
 #include "coordinator/groups/shard.h"
 
-enum { LOAD_BYTES = 1 << 20, RELOAD_MS = 200, LOAD_AGAIN_MS = 20 };
+enum {
+    LOAD_BYTES = 1 << 20,
+    RELOAD_MS = 200,
+    LOAD_AGAIN_MS = 20,
+    GROUPS_SHARE_PERCENT = 10, /* of the memory limit: groups and offsets of all shards */
+};
 
 /* A plain answer that waits for a commit. */
 struct group_answer {
@@ -23,6 +28,7 @@ struct group_batch {
     struct node_group *group;
     struct kb_block *block;
     bool done;
+    uint64_t deadline_ms; /* who waits longer for its commit is told so */
     struct group_replies replies;
     struct group_answers answers;
     TAILQ_ENTRY(group_batch) entries;
@@ -43,13 +49,14 @@ struct node_group {
     bool copying;
     bool orphan; /* freed while a copy was under way */
     uint64_t reload_ms;
-    TAILQ_HEAD(group_batch_list, group_batch) batches;
-    struct kb_map parked; /* token -> struct node_request */
+    TAILQ_HEAD(group_batch_list, group_batch) batches; /* deadlines never fall along it */
+    struct kb_map parked;                              /* token -> struct node_request */
     struct kb_timer *timer;
 };
 
 struct node_group_table {
     uint64_t next_token;
+    struct group_memory memory; /* of all shards */
 };
 
 static void load_more(struct node_group *g);
@@ -115,12 +122,12 @@ static void send_answer(struct node_group *g, struct group_answer *a, enum kw_er
     (void)kb_free(a);
 }
 
-static void batch_finish(struct group_batch *b, enum kw_error error)
+/* Everything that rests on this batch hears of its end, or that it takes too long. */
+static void batch_answer(struct group_batch *b, enum kw_error error)
 {
     struct node_group *g = b->group;
     struct group_reply *r = NULL;
     struct group_answer *a = NULL;
-    TAILQ_REMOVE(&g->batches, b, entries);
     if (error != KW_NONE) {
         TAILQ_FOREACH(r, &b->replies, entries)
         {
@@ -136,6 +143,12 @@ static void batch_finish(struct group_batch *b, enum kw_error error)
         TAILQ_REMOVE(&b->answers, a, entries);
         send_answer(g, a, error);
     }
+}
+
+static void batch_finish(struct group_batch *b, enum kw_error error)
+{
+    TAILQ_REMOVE(&b->group->batches, b, entries);
+    batch_answer(b, error);
     (void)kb_block_unref(b->block);
     (void)kb_free(b);
 }
@@ -170,6 +183,38 @@ static void batches_check(struct node_group *g)
     struct group_batch *b = NULL;
     while ((b = TAILQ_FIRST(&g->batches)) != NULL && b->done)
         batch_finish(b, KW_NONE);
+}
+
+/* Commits do not end: too few replicas, or their disks stand still. */
+static bool is_stuck(struct node_group *g)
+{
+    struct group_batch *b = TAILQ_FIRST(&g->batches);
+    return b != NULL && !b->done && b->deadline_ms <= node_now(g->node);
+}
+
+/* A client hears of a commit that does not end within offsets.commit.timeout.ms. The batch stays:
+ * it is in the log, replayed, and what comes behind it waits for it. */
+static void batches_expire(struct node_group *g)
+{
+    struct group_batch *b = NULL;
+    uint64_t now_ms = node_now(g->node);
+    TAILQ_FOREACH(b, &g->batches, entries)
+    {
+        if (b->deadline_ms > now_ms)
+            return;
+        batch_answer(b, KW_COORDINATOR_NOT_AVAILABLE);
+    }
+}
+
+static uint64_t batches_deadline(struct node_group *g)
+{
+    struct group_batch *b = NULL;
+    TAILQ_FOREACH(b, &g->batches, entries)
+    {
+        if (!TAILQ_EMPTY(&b->answers) || !TAILQ_EMPTY(&b->replies))
+            return b->deadline_ms;
+    }
+    return UINT64_MAX;
 }
 
 static void on_appended(struct node_append_op *op)
@@ -212,8 +257,13 @@ static void arm_timer(struct node_group *g)
     if (g->shard == NULL || g->loading)
         return;
     uint64_t deadline = group_shard_deadline(g->shard);
+    uint64_t answers = batches_deadline(g);
     uint64_t now_ms = node_now(g->node);
     struct group_batch *first = TAILQ_FIRST(&g->batches);
+    if (is_stuck(g) && deadline < now_ms + RELOAD_MS)
+        deadline = now_ms + RELOAD_MS; /* the shard's timers stand still */
+    if (answers < deadline)
+        deadline = answers;
     if (g->failed || (first != NULL && first->done))
         kb_timer_arm(g->timer, 0);
     else if (deadline != UINT64_MAX)
@@ -242,6 +292,7 @@ static void submit(struct node_group *g, struct group_effects *fx, struct group_
     }
     b = kb_new(struct group_batch);
     b->group = g;
+    b->deadline_ms = node_now(g->node) + g->node->config.group_commit_timeout_ms;
     TAILQ_INIT(&b->replies);
     TAILQ_INIT(&b->answers);
     TAILQ_CONCAT(&b->replies, &fx->replies, entries);
@@ -293,6 +344,7 @@ static void on_timer(void *arg)
         return;
     }
     batches_check(g);
+    batches_expire(g);
     if (g->loading) {
         if (!g->load_complete && !g->reading && !g->copying)
             load_more(g);
@@ -300,8 +352,10 @@ static void on_timer(void *arg)
     }
     struct group_now now = now_of(g);
     if (group_shard_deadline(g->shard) <= now.mono_ms) {
-        if (!can_append(g)) { /* a refused batch would cost the shard */
-            kb_timer_arm(g->timer, RELOAD_MS);
+        if (!can_append(g) || is_stuck(g)) { /* a refused batch would cost the shard */
+            uint64_t answers = batches_deadline(g);
+            bool sooner = answers < now.mono_ms + RELOAD_MS;
+            kb_timer_arm(g->timer, sooner ? answers - now.mono_ms : RELOAD_MS);
             return;
         }
         struct group_effects fx;
@@ -439,11 +493,23 @@ static bool find_topic(void *arg, struct kw_str *name, struct kb_uuid *id, int32
     return true;
 }
 
+static struct node_group_table *table_of(struct node *n)
+{
+    if (n->groups == NULL) {
+        n->groups = kb_new(struct node_group_table);
+        n->groups->memory.limit_bytes =
+            (size_t)(n->config.memory_max_bytes / 100 * GROUPS_SHARE_PERCENT);
+    }
+    return n->groups;
+}
+
 static void start_loading(struct node_group *g)
 {
     struct node *n = g->node;
     struct group_options o;
     group_options_init(&o);
+    o.memory = &table_of(n)->memory;
+    o.shard_bytes_max = o.memory->limit_bytes;
     o.session_min_ms = n->config.group_session_min_ms;
     o.session_max_ms = n->config.group_session_max_ms;
     o.initial_delay_ms = n->config.group_initial_delay_ms;
@@ -574,7 +640,7 @@ struct node_group *node_group_to_write(struct node *n, struct kw_str group_id,
                                        enum kw_error *ret_error)
 {
     struct node_group *g = node_group_of(n, group_id, ret_error);
-    if (g == NULL || can_append(g))
+    if (g == NULL || (can_append(g) && !is_stuck(g)))
         return g;
     *ret_error = KW_COORDINATOR_NOT_AVAILABLE;
     return NULL;
@@ -625,10 +691,8 @@ static bool park(struct node_group *g, struct node_request *rq, struct group_cal
     struct group_park *k = kb_arena_new(&rq->arena, struct group_park);
     if (k == NULL)
         return false;
-    if (n->groups == NULL)
-        n->groups = kb_new(struct node_group_table);
     k->group = g;
-    k->token = ++n->groups->next_token;
+    k->token = ++table_of(n)->next_token;
     rq->op = k;
     rq->cancel = park_cancel;
     (void)kb_map_put(&g->parked, k->token, rq);
@@ -701,5 +765,7 @@ bool node_group_settle(struct node_group *g, bool prove, struct node_request *rq
     if (prove)
         group_shard_prove(g->shard, &fx);
     submit(g, &fx, a);
+    if (!g->failed)
+        arm_timer(g);
     return true;
 }

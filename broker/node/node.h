@@ -104,6 +104,7 @@ struct node_config {
     int32_t offsets_topic_replication_factor; /* 0 = replication rule 11.5 */
     uint32_t offsets_retention_minutes;
     uint32_t offset_metadata_bytes_max;
+    uint32_t group_commit_timeout_ms; /* offsets.commit.timeout.ms */
     uint32_t group_initial_delay_ms;
     uint32_t group_session_min_ms;
     uint32_t group_session_max_ms;

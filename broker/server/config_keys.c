@@ -131,6 +131,8 @@ static const struct srv_key keys[] = {
      "replicas of __consumer_offsets; creation fails with fewer brokers"},
     {"offsets.retention.minutes", SRV_KEY_INT, "10080", "10080", 1, INT32_MAX, NULL,
      "offsets of an empty group expire after this time"},
+    {"offsets.commit.timeout.ms", SRV_KEY_INT, "5000", "5000", 1, INT32_MAX, NULL,
+     "longest wait of a group's member for what it did to be committed"},
     {"offset.metadata.max.bytes", SRV_KEY_INT, "4096", "4096", 0, INT32_MAX, NULL,
      "largest metadata text of a commit"},
     {"producer.id.expiration.ms", SRV_KEY_INT, "86400000", "86400000", 1, INT32_MAX, NULL,

@@ -87,7 +87,6 @@ static const struct srv_ignored_key keys[] = {
     {"offsets.topic.compression.codec", "codec id of coordinator writes"},
     {"offsets.load.buffer.size", "read buffer at coordinator load"},
     {"offsets.retention.check.interval.ms", "how often expiry runs"},
-    {"offsets.commit.timeout.ms", "longest wait for a commit to replicate"},
     {"transaction.state.log.num.partitions", "partitions of __transaction_state"},
     {"transaction.state.log.replication.factor", "replicas of __transaction_state"},
     {"transaction.state.log.min.isr", "min.insync.replicas of __transaction_state"},

@@ -118,6 +118,7 @@ static void copy_numbers(const struct srv_config *c, struct node_config *n)
     n->offsets_topic_partitions = (int32_t)srv_config_int(c, "offsets.topic.num.partitions");
     n->offsets_topic_replication_factor = i32_if_set(c, "offsets.topic.replication.factor");
     n->offsets_retention_minutes = u32(c, "offsets.retention.minutes");
+    n->group_commit_timeout_ms = u32(c, "offsets.commit.timeout.ms");
     n->offset_metadata_bytes_max = u32(c, "offset.metadata.max.bytes");
     n->group_initial_delay_ms = u32(c, "group.initial.rebalance.delay.ms");
     n->group_session_min_ms = u32(c, "group.min.session.timeout.ms");

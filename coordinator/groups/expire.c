@@ -37,6 +37,27 @@ static bool expired(const struct group *g, const struct group_offset *o, enum ba
     return wall_ms >= until;
 }
 
+/* The topic these offsets were committed for: it exists, and under which id (zero: unknown). */
+struct present {
+    bool exists;
+    struct kb_uuid id;
+};
+
+static struct present present_topic(const struct group_shard *s, struct kw_str name)
+{
+    struct present p = {.exists = true};
+    int32_t partitions = 0;
+    if (s->options.topic != NULL)
+        p.exists = s->options.topic(s->options.topic_arg, &name, &p.id, &partitions);
+    return p;
+}
+
+static bool orphaned(const struct present *p, const struct group_offset *o)
+{
+    return !p->exists || (!kb_uuid_is_zero(&p->id) && !kb_uuid_is_zero(&o->topic_id) &&
+                          !kb_uuid_equal(&p->id, &o->topic_id));
+}
+
 /* Returns how many are left. */
 static size_t expire_offsets(struct group *g, enum base base, int64_t wall_ms,
                              struct group_effects *fx)
@@ -45,10 +66,12 @@ static size_t expire_offsets(struct group *g, enum base base, int64_t wall_ms,
     size_t left = g->offsets_count;
     group_subscriptions_init(&subs, g);
     for (const struct group_topic *t = g->topics; t != NULL; t = t->hh.next) {
-        if (g->state != GROUP_EMPTY && group_subscriptions_have(&subs, t->name))
-            continue;
+        struct present present = present_topic(g->shard, t->name);
+        bool kept = base == BASE_NEVER ||
+                    (g->state != GROUP_EMPTY && group_subscriptions_have(&subs, t->name));
         for (size_t i = 0; i < t->count; i++) {
-            if (!expired(g, &t->offsets[i], base, wall_ms))
+            if (!orphaned(&present, &t->offsets[i]) &&
+                (kept || !expired(g, &t->offsets[i], base, wall_ms)))
                 continue;
             group_record_offset_tombstone(g, t->name, t->offsets[i].partition, fx);
             left--;
@@ -61,10 +84,7 @@ static size_t expire_offsets(struct group *g, enum base base, int64_t wall_ms,
 /* An empty group without offsets goes too, when it was so for one interval. */
 static void expire_group(struct group *g, struct group_now now, struct group_effects *fx)
 {
-    enum base base = base_of(g);
-    size_t left = g->offsets_count;
-    if (base != BASE_NEVER)
-        left = expire_offsets(g, base, now.wall_ms, fx);
+    size_t left = expire_offsets(g, base_of(g), now.wall_ms, fx);
     if (left == 0 && g->image != NULL && g->state == GROUP_EMPTY && g->pending == NULL &&
         now.mono_ms - g->empty_since_ms >= g->shard->options.expiry_interval_ms) {
         kb_log_info("groups", "event=group_expired group=%.*s", g->id.size, g->id.data);

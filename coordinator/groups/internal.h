@@ -151,6 +151,7 @@ struct group_shard {
     size_t offsets_count;
     size_t pending_count;
     size_t bytes;
+    size_t charged_bytes; /* of options.memory */
     bool loaded;
     struct group *expiry_next; /* where the pass over the offsets goes on; NULL: none under way */
     uint64_t expiry_deadline_ms;
@@ -169,7 +170,9 @@ void group_drop_if_nothing(struct group *g);
 /* Every handler begins with it. */
 void group_handler_begin(struct group_shard *s);
 /* Is there room for this many bytes more? */
-bool group_has_room(const struct group_shard *s, size_t bytes);
+bool group_has_room(struct group_shard *s, size_t bytes);
+/* Bring the memory that all shards share up to date with this one. */
+void group_charge(struct group_shard *s);
 struct kw_str group_str_dup(struct kw_str s);
 void group_str_free(struct kw_str *s);
 bool group_id_valid(struct kw_str id); /* neither null nor empty */

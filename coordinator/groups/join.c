@@ -66,7 +66,7 @@ static bool accepts(const struct join *j)
 
 static enum kw_error check_room(const struct join *j)
 {
-    const struct group_shard *s = j->shard;
+    struct group_shard *s = j->shard;
     const struct group_member *m = group_member_find(j->group, j->req->member_id);
     size_t bytes = group_protocols_bytes(j->req);
     size_t others = j->group->protocols_bytes - (m != NULL ? m->protocols_bytes : 0);

@@ -225,6 +225,7 @@ int group_shard_replay(struct group_shard *s, struct kb_view key, struct kb_view
     else if (version == KEY_METADATA)
         r = replay_metadata(s, &rd, value, &arena);
     kb_arena_release(&arena);
+    group_charge(s);
     return r;
 }
 

@@ -120,6 +120,8 @@ struct group_shard *group_shard_free(struct group_shard *s, enum kw_error error,
     while (!TAILQ_EMPTY(&s->list))
         group_free(TAILQ_FIRST(&s->list), error, fx);
     KB_ASSERT(s->parked.count == 0);
+    KB_ASSERT(s->bytes == 0);
+    group_charge(s);
     kb_map_release(&s->parked);
     group_heap_release(s);
     return kb_free(s);
@@ -129,11 +131,26 @@ void group_handler_begin(struct group_shard *s)
 {
     KB_ASSERT(s->loaded);
     KB_ASSERT(s->owed_records == 0); /* the last call's records were not replayed */
+    group_charge(s);
 }
 
-bool group_has_room(const struct group_shard *s, size_t bytes)
+void group_charge(struct group_shard *s)
 {
+    struct group_memory *m = s->options.memory;
+    if (m == NULL)
+        return;
+    KB_ASSERT(m->used_bytes >= s->charged_bytes);
+    m->used_bytes = m->used_bytes - s->charged_bytes + s->bytes;
+    s->charged_bytes = s->bytes;
+}
+
+bool group_has_room(struct group_shard *s, size_t bytes)
+{
+    const struct group_memory *m = s->options.memory;
     size_t limit = s->options.shard_bytes_max;
+    group_charge(s);
+    if (m != NULL && (m->used_bytes >= m->limit_bytes || bytes >= m->limit_bytes - m->used_bytes))
+        return false;
     return s->bytes < limit && bytes < limit - s->bytes;
 }
 
@@ -146,11 +163,15 @@ void group_shard_loaded(struct group_shard *s, struct group_now now, struct grou
     KB_ASSERT(!s->loaded);
     s->loaded = true;
     s->owed_records = 0;
-    s->expiry_deadline_ms = now.mono_ms + s->options.expiry_interval_ms;
+    /* Topics may have been deleted while nobody coordinated: the first pass is due at once. */
+    s->expiry_deadline_ms = now.mono_ms;
+    if (s->options.topic == NULL)
+        s->expiry_deadline_ms += s->options.expiry_interval_ms;
     TAILQ_FOREACH(g, &s->list, entries)
     {
         group_start(g, now, fx);
     }
+    group_charge(s);
 }
 
 void group_shard_tick(struct group_shard *s, struct group_now now, struct group_effects *fx)

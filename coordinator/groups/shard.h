@@ -43,6 +43,12 @@ struct group_now {
 typedef bool group_topic_fn(void *arg, struct kw_str *name, struct kb_uuid *id,
                             int32_t *ret_partitions);
 
+/* What all shards of a broker hold together, and the limit; the caller's, outlives the shards. */
+struct group_memory {
+    size_t used_bytes;
+    size_t limit_bytes;
+};
+
 struct group_options {
     uint32_t session_min_ms;      /* group.min.session.timeout.ms */
     uint32_t session_max_ms;      /* group.max.session.timeout.ms */
@@ -56,9 +62,10 @@ struct group_options {
     group_topic_fn *topic;        /* NULL: every topic exists */
     void *topic_arg;
     /* Limits on what clients can make us keep. */
-    size_t group_bytes_max;  /* protocols or assignments of one group: GROUP_MAX_SIZE_REACHED */
-    size_t shard_bytes_max;  /* of all groups and offsets: COORDINATOR_NOT_AVAILABLE */
-    size_t commit_bytes_max; /* records of one OffsetCommit: INVALID_COMMIT_OFFSET_SIZE */
+    size_t group_bytes_max;      /* protocols or assignments of one group: GROUP_MAX_SIZE_REACHED */
+    size_t shard_bytes_max;      /* of all groups and offsets: COORDINATOR_NOT_AVAILABLE */
+    struct group_memory *memory; /* the same over all shards; NULL: no such limit */
+    size_t commit_bytes_max;     /* records of one OffsetCommit: INVALID_COMMIT_OFFSET_SIZE */
     uint32_t groups_max;
     uint32_t parked_max;    /* parked requests and member ids handed out */
     uint32_t protocols_max; /* of one JoinGroup */
@@ -137,7 +144,8 @@ int group_shard_delete_offsets(struct group_shard *s, const struct kw_offset_del
 /* A record that changes nothing (it deletes the metadata of the group "", which cannot exist): its
  * commit proves that this coordinator still led after it was appended (rule 6.10). */
 void group_shard_prove(struct group_shard *s, struct group_effects *fx);
-/* The topic is gone: its offsets go too, in all groups. id zero: whatever its id. */
+/* The topic is gone: its offsets go too, in all groups. id zero: whatever its id. What was deleted
+ * while nobody coordinated is found by the pass over the offsets that a load begins with. */
 void group_shard_topic_deleted(struct group_shard *s, struct kw_str name, const struct kb_uuid *id,
                                struct group_effects *fx);
 

@@ -94,6 +94,11 @@ int16_t sim_client_version(const struct sim_client *c, int16_t api_key)
     return c->versions[api_key];
 }
 
+void sim_client_set_version(struct sim_client *c, int16_t api_key, int16_t version)
+{
+    c->versions[api_key] = version;
+}
+
 /* The oldest versions lack what the simulator asks about: metadata without topic ids, for one. */
 static void draw_versions(struct sim_client *c)
 {

@@ -54,6 +54,8 @@ void sim_client_call(struct sim_client *c, int32_t broker, int16_t api_key, cons
 /* Answers for arg are not wanted any more. */
 void sim_client_forget(struct sim_client *c, void *arg);
 int16_t sim_client_version(const struct sim_client *c, int16_t api_key);
+/* Speak this version from now on. */
+void sim_client_set_version(struct sim_client *c, int16_t api_key, int16_t version);
 
 /* ---- metadata ---- */
 

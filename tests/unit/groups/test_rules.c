@@ -118,6 +118,58 @@ START_TEST(fetch__leaves_out_offsets_of_a_former_topic)
 }
 END_TEST
 
+/* A topic was deleted while the shard loaded, or while nobody led: no handler heard of it. */
+START_TEST(loaded__drops_offsets_of_topics_that_are_gone)
+{
+    struct kb_uuid id = {{1}};
+    struct kb_buf dump = {0};
+    struct toy t;
+    toy_init(&t);
+    ck_assert_int_eq(toy_commit(&t, toy_client(&t, "c"), "u", 0, 5, ""), KW_NONE);
+    t.options.topic = one_topic;
+    t.options.topic_arg = &id;
+    toy_take_over(&t);
+    ck_assert_int_eq(toy_commit(&t, toy_client(&t, "c"), "t", 1, 7, ""), KW_NONE);
+    toy_wait(&t, 1);
+    group_shard_dump(t.shard, &dump);
+    kb_buf_append(&dump, "", 1);
+    ck_assert_ptr_null(strstr((const char *)dump.data, "offset u-0"));
+    ck_assert_ptr_nonnull(strstr((const char *)dump.data, "offset t-1=7"));
+    dump.size = 0;
+    id.bytes[0] = 2; /* made anew under its name */
+    toy_take_over(&t);
+    toy_wait(&t, 1);
+    group_shard_dump(t.shard, &dump);
+    ck_assert_uint_eq(dump.size, 0); /* nothing is left of the group */
+    kb_buf_release(&dump);
+    toy_release(&t);
+}
+END_TEST
+
+START_TEST(memory__is_bounded_over_all_shards)
+{
+    struct group_memory memory = {.limit_bytes = 4000};
+    struct toy a;
+    struct toy b;
+    toy_init(&a);
+    toy_init(&b);
+    a.options.memory = b.options.memory = &memory;
+    toy_take_over(&a);
+    toy_take_over(&b);
+    int32_t count = 0;
+    while (toy_commit(&a, toy_client(&a, "c"), "t", count, 5, "") == KW_NONE)
+        ck_assert_int_lt(++count, 100);
+    ck_assert_int_gt(count, 3);
+    ck_assert_uint_le(memory.used_bytes, memory.limit_bytes);
+    ck_assert_int_eq(toy_commit(&b, toy_client(&b, "c"), "t", 0, 5, ""),
+                     KW_COORDINATOR_NOT_AVAILABLE);
+    toy_release(&a);
+    ck_assert_int_eq(toy_commit(&b, toy_client(&b, "c"), "t", 0, 5, ""), KW_NONE);
+    toy_release(&b);
+    ck_assert_uint_eq(memory.used_bytes, 0);
+}
+END_TEST
+
 START_TEST(free__answers_what_is_parked)
 {
     struct toy t;
@@ -135,4 +187,6 @@ END_TEST
 
 UNIT_MAIN("groups_rules", group_partition_for__is_javas_hash, group_clock_read__takes_no_jumps,
           replay__ignores_what_is_not_ours, records__have_kafkas_bytes, prove__changes_nothing,
-          fetch__leaves_out_offsets_of_a_former_topic, free__answers_what_is_parked)
+          fetch__leaves_out_offsets_of_a_former_topic,
+          loaded__drops_offsets_of_topics_that_are_gone, memory__is_bounded_over_all_shards,
+          free__answers_what_is_parked)

@@ -1,0 +1,51 @@
+#ifndef TESTS_NODE_SCENARIO_H
+#define TESTS_NODE_SCENARIO_H
+
+#include "broker/api/api.h"
+#include "proto/kafka/messages.h"
+#include "tests/sim/sim_cluster.h"
+#include "tests/sim/sim_disk.h"
+#include "tests/sim/sim_net.h"
+#include "tests/unit/unit.h"
+
+/* Three whole brokers in the simulated world, led by hand: no chance but the seed's, one client
+ * that asks and waits. KVORUM_SCENARIO_LOG=1 prints what the brokers log. */
+struct scenario {
+    struct sim_checks checks;
+    struct sim_world *world;
+    struct sim_topics topics;
+    struct sim_cluster *cluster;
+    struct sim_env *client_env;
+    struct sim_client *client;
+    struct sim_client *second; /* for requests whose answers may be long in coming */
+    const char *bootstrap[3];
+    int16_t errors[8]; /* of the last answer, as its reader left them */
+};
+
+/* A cluster that runs, with the topic "orders" of one partition and three replicas. */
+void scenario_start(struct scenario *s, uint64_t seed);
+/* Also requires that no checker complained. */
+void scenario_end(struct scenario *s);
+void scenario_run_for(struct scenario *s, uint64_t ms);
+/* Wait for something; aborts the test with the text when it does not come. */
+typedef bool scenario_predicate_fn(struct scenario *s);
+void scenario_until(struct scenario *s, scenario_predicate_fn *fn, uint64_t limit_ms,
+                    const char *what);
+bool scenario_all_running(struct scenario *s);
+bool scenario_isr_full(struct scenario *s); /* of orders-0 */
+/* As the client last heard; asks anew. -1 = none. */
+int32_t scenario_leader(struct scenario *s);
+
+/* Ask and wait for the answer; read is called with it. False: the request was lost. */
+bool scenario_call(struct scenario *s, int32_t broker, int16_t api_key, const void *request,
+                   sim_answer_fn *read, void *arg);
+/* Ask over the second client, without waiting; read is called with the answer, NULL when it is
+ * lost. */
+void scenario_ask(struct scenario *s, int32_t broker, int16_t api_key, const void *request,
+                  sim_answer_fn *read, void *arg);
+void scenario_set_config(struct scenario *s, const char *topic, const char *name,
+                         const char *value);
+/* Append one record with acks=all to orders-0; the error. -1: the answer was lost. */
+int scenario_produce(struct scenario *s, const char *value);
+
+#endif

@@ -1,0 +1,240 @@
+/* Group calls while commits do not end: a record of __consumer_offsets waits for a replica that is
+ * frozen. Who waits hears COORDINATOR_NOT_AVAILABLE after offsets.commit.timeout.ms, nothing that
+ * rests on the record is told before (rule 6.3), and the record is there once replicas are back. */
+#include "tests/unit/node/scenario.h"
+
+static void read_coordinator(void *arg, const void *response)
+{
+    const struct kw_find_coordinator_response *r = response;
+    int32_t *id = arg;
+    *id = r->error_code == KW_NONE ? r->node_id : -1;
+}
+
+static int32_t coordinator(struct scenario *s)
+{
+    struct kw_find_coordinator_request rq;
+    int32_t id = -1;
+    kw_find_coordinator_request_init(&rq);
+    rq.key = KW_STR("g");
+    (void)scenario_call(s, SIM_ANY_BROKER, KW_API_FIND_COORDINATOR, &rq, read_coordinator, &id);
+    return id;
+}
+
+struct commit {
+    struct kw_offset_commit_request rq;
+    struct kw_offset_commit_request_topic topic;
+    struct kw_offset_commit_request_partition partition;
+    uint64_t answered_us;
+    struct scenario *s;
+    int error; /* -1 none yet, -2 lost */
+};
+
+static void commit_init(struct commit *c, struct scenario *s, int64_t offset)
+{
+    *c = (struct commit){.s = s, .error = -1};
+    kw_offset_commit_request_init(&c->rq);
+    kw_offset_commit_request_topic_init(&c->topic);
+    kw_offset_commit_request_partition_init(&c->partition);
+    c->rq.group_id = KW_STR("g");
+    c->rq.generation_id_or_member_epoch = -1;
+    c->rq.topics = &c->topic;
+    c->rq.topics_count = 1;
+    c->topic.name = KW_STR("orders");
+    c->topic.partitions = &c->partition;
+    c->topic.partitions_count = 1;
+    c->partition.committed_offset = offset;
+}
+
+static void read_commit(void *arg, const void *response)
+{
+    const struct kw_offset_commit_response *r = response;
+    struct commit *c = arg;
+    c->answered_us = sim_world_now_us(c->s->world);
+    c->error = r != NULL ? r->topics[0].partitions[0].error_code : -2;
+}
+
+static int commit(struct scenario *s, int64_t offset)
+{
+    struct commit c;
+    int32_t id = coordinator(s);
+    commit_init(&c, s, offset);
+    if (id < 0)
+        return KW_COORDINATOR_NOT_AVAILABLE;
+    (void)scenario_call(s, id, KW_API_OFFSET_COMMIT, &c.rq, read_commit, &c);
+    return c.error;
+}
+
+static bool commits(struct scenario *s)
+{
+    return commit(s, 5) == KW_NONE;
+}
+
+static void read_fetched(void *arg, const void *response)
+{
+    const struct kw_offset_fetch_response *r = response;
+    int64_t *offset = arg;
+    if (r->groups_count == 1 && r->groups[0].error_code == KW_NONE)
+        *offset = r->groups[0].topics[0].partitions[0].committed_offset;
+}
+
+static int64_t committed(struct scenario *s)
+{
+    struct kw_offset_fetch_request rq;
+    struct kw_offset_fetch_request_group group;
+    struct kw_offset_fetch_request_group_topic topic;
+    int32_t index = 0;
+    int64_t offset = -2;
+    kw_offset_fetch_request_init(&rq);
+    kw_offset_fetch_request_group_init(&group);
+    kw_offset_fetch_request_group_topic_init(&topic);
+    rq.groups = &group;
+    rq.groups_count = 1;
+    group.group_id = KW_STR("g");
+    group.topics = &topic;
+    group.topics_count = 1;
+    topic.name = KW_STR("orders");
+    topic.partition_indexes = &index;
+    topic.partition_indexes_count = 1;
+    (void)scenario_call(s, coordinator(s), KW_API_OFFSET_FETCH, &rq, read_fetched, &offset);
+    return offset;
+}
+
+static bool fetches_seven(struct scenario *s)
+{
+    return committed(s) == 7;
+}
+
+struct described {
+    int answers;
+    int16_t error;
+    uint64_t answered_us;
+    struct scenario *s;
+};
+
+static void read_described(void *arg, const void *response)
+{
+    const struct kw_describe_groups_response *r = response;
+    struct described *d = arg;
+    d->answers++;
+    d->error = r != NULL ? r->groups[0].error_code : (int16_t)-2;
+    d->answered_us = sim_world_now_us(d->s->world);
+}
+
+static void read_listed(void *arg, const void *response)
+{
+    const struct kw_list_groups_response *r = response;
+    struct described *d = arg;
+    d->answers++;
+    d->error = r != NULL ? r->error_code : (int16_t)-2;
+    d->answered_us = sim_world_now_us(d->s->world);
+}
+
+static void read_beat(void *arg, const void *response)
+{
+    const struct kw_heartbeat_response *r = response;
+    struct described *d = arg;
+    d->answers++;
+    d->error = r != NULL ? r->error_code : (int16_t)-2;
+    d->answered_us = sim_world_now_us(d->s->world);
+}
+
+static uint32_t other_than(int32_t a, int32_t b)
+{
+    for (uint32_t i = 0; i < 3; i++) {
+        if ((int32_t)i + 1 != a && (int32_t)i + 1 != b)
+            return i;
+    }
+    return 0;
+}
+
+/* A commit has just gone into the log, and the third replica it needs is frozen. */
+static uint32_t hang(struct scenario *s, struct commit *c, int32_t *ret_coordinator)
+{
+    scenario_start(s, 7);
+    scenario_until(s, commits, 20000, "a first commit");
+    scenario_set_config(s, "__consumer_offsets", "min.insync.replicas", "3");
+    scenario_until(s, commits, 20000, "a commit on three disks");
+    *ret_coordinator = coordinator(s);
+    uint32_t frozen = other_than(*ret_coordinator, sim_cluster_controller(s->cluster) + 1);
+    sim_env_freeze(sim_cluster_env(s->cluster, frozen));
+    commit_init(c, s, 7);
+    scenario_ask(s, *ret_coordinator, KW_API_OFFSET_COMMIT, &c->rq, read_commit, c);
+    scenario_run_for(s, 300);
+    ck_assert_int_eq(c->error, -1);
+    return frozen;
+}
+
+START_TEST(commit__that_does_not_end_is_answered)
+{
+    struct scenario s;
+    struct commit c;
+    int32_t id = -1;
+    uint32_t frozen = hang(&s, &c, &id);
+    uint64_t since_us = sim_world_now_us(s.world) - 300000;
+    scenario_run_for(&s, 6000);
+    ck_assert_int_eq(c.error, KW_COORDINATOR_NOT_AVAILABLE);
+    ck_assert_uint_ge(c.answered_us - since_us, 4990000);
+    ck_assert_uint_le(c.answered_us - since_us, 5300000);
+    /* No queue grows meanwhile. */
+    ck_assert_int_eq(commit(&s, 6), KW_COORDINATOR_NOT_AVAILABLE);
+    sim_env_thaw(sim_cluster_env(s.cluster, frozen));
+    scenario_until(&s, fetches_seven, 20000, "the commit is there");
+    scenario_until(&s, commits, 20000, "commits go on");
+    scenario_end(&s);
+}
+END_TEST
+
+/* These see the commit under way: they wait for it, and are given up in their turn. */
+START_TEST(readers__wait_for_what_they_saw)
+{
+    struct scenario s;
+    struct commit c;
+    int32_t id = -1;
+    uint32_t frozen = hang(&s, &c, &id);
+    struct described described = {.s = &s};
+    struct described listed = {.s = &s};
+    struct described beat = {.s = &s};
+    struct kw_str name = KW_STR("g");
+    struct kw_describe_groups_request dq;
+    struct kw_list_groups_request lq;
+    struct kw_heartbeat_request hq;
+    kw_describe_groups_request_init(&dq);
+    kw_list_groups_request_init(&lq);
+    kw_heartbeat_request_init(&hq);
+    dq.groups = &name;
+    dq.groups_count = 1;
+    hq.group_id = KW_STR("g");
+    hq.member_id = KW_STR("nobody");
+    sim_client_call(s.client, id, KW_API_DESCRIBE_GROUPS, &dq, read_described, &described);
+    sim_client_call(s.client, id, KW_API_LIST_GROUPS, &lq, read_listed, &listed);
+    sim_client_call(s.client, id, KW_API_HEARTBEAT, &hq, read_beat, &beat);
+    scenario_run_for(&s, 1500);
+    ck_assert_int_eq(described.answers + listed.answers + beat.answers, 0);
+    sim_env_thaw(sim_cluster_env(s.cluster, frozen));
+    scenario_run_for(&s, 1000);
+    ck_assert_int_eq(c.error, KW_NONE);
+    ck_assert_int_eq(described.error, KW_NONE);
+    ck_assert_int_eq(listed.error, KW_NONE);
+    ck_assert_int_eq(beat.error, KW_UNKNOWN_MEMBER_ID);
+    ck_assert_int_eq(described.answers + listed.answers + beat.answers, 3);
+
+    described.answers = listed.answers = beat.answers = 0;
+    sim_env_freeze(sim_cluster_env(s.cluster, frozen));
+    commit_init(&c, &s, 8);
+    scenario_ask(&s, id, KW_API_OFFSET_COMMIT, &c.rq, read_commit, &c);
+    scenario_run_for(&s, 100);
+    sim_client_call(s.client, id, KW_API_HEARTBEAT, &hq, read_beat, &beat);
+    sim_client_call(s.client, id, KW_API_DESCRIBE_GROUPS, &dq, read_described, &described);
+    sim_client_call(s.client, id, KW_API_LIST_GROUPS, &lq, read_listed, &listed);
+    scenario_run_for(&s, 7000);
+    ck_assert_int_eq(c.error, KW_COORDINATOR_NOT_AVAILABLE);
+    ck_assert_int_eq(described.error, KW_COORDINATOR_NOT_AVAILABLE);
+    ck_assert_int_eq(listed.error, KW_COORDINATOR_NOT_AVAILABLE);
+    ck_assert_int_eq(beat.error, KW_COORDINATOR_NOT_AVAILABLE);
+    sim_env_thaw(sim_cluster_env(s.cluster, frozen));
+    scenario_until(&s, commits, 20000, "commits go on");
+    scenario_end(&s);
+}
+END_TEST
+
+UNIT_MAIN("node_groups", commit__that_does_not_end_is_answered, readers__wait_for_what_they_saw)
