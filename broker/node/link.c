@@ -258,8 +258,11 @@ static void peer_learn(struct node_peer *p, struct node_link *l, const Kvorum__P
     l->state = NODE_LINK_OPEN;
     l->heard_ms = node_now(l->node);
     p->heard_ms = l->heard_ms;
+    if (!p->has_directory || !kb_uuid_equal(&p->directory, &l->peer_directory))
+        p->directory_since_ms = p->heard_ms;
     p->directory = l->peer_directory;
     p->has_directory = true;
+    p->wants_vote = h->voter;
     p->blank = h->cluster_id == NULL;
     if (former != 0 && former != h->incarnation && !p->dead && p->closed_ms != 0)
         peer_judge_dead(p, "new_incarnation");

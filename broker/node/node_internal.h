@@ -109,6 +109,8 @@ struct node_peer {
     bool founded_hello;   /* we have a hello of this process life for founding */
     struct kb_uuid directory;
     bool has_directory;
+    bool wants_vote;             /* configured as a voter, by its hello */
+    uint64_t directory_since_ms; /* it is the one that speaks */
     struct kb_timer *grace;
     void *fetcher;         /* fetcher.c: what we follow there */
     uint64_t lost_ms;      /* a link to it closed and nothing is decided yet (10.5); 0 = no */
@@ -456,6 +458,9 @@ void node_quorum_peer_accepting(struct node *n, struct node_peer *peer);
 bool node_quorum_is_leader(const struct node *n);
 int32_t node_quorum_leader_id(const struct node *n); /* -1 unknown */
 uint64_t node_quorum_applied(const struct node *n);
+
+/* voters.c: a voter whose directory was lost is replaced by the one it has now (rule 11.3). */
+void node_voters_tick(struct node *n, uint64_t now_ms);
 
 /* ---- controller.c: what only the active controller does -----------------------------------------
  */

@@ -59,8 +59,13 @@ static void run_log(struct node_quorum *q, const struct raft_effects *fx,
     q->generation = fx->generation;
     if (fx->log_reset) {
         quorum_op_add(q, QUORUM_RESET)->index = fx->log_reset_base.index;
+        if (q->voters_index > fx->log_reset_base.index)
+            q->voters_index = fx->log_reset_base.index;
     } else if (fx->truncate) {
         quorum_op_add(q, QUORUM_TRUNCATE)->index = fx->truncate_after;
+        /* A voters record behind the cut is gone; another one may come in its place. */
+        if (q->voters_index > fx->truncate_after)
+            q->voters_index = fx->truncate_after;
     }
     if (fx->append_count > 0)
         run_append(q, fx, msg, entries);
@@ -317,6 +322,15 @@ void node_quorum_peer_dead(struct node *n, struct node_peer *p)
  * ---------------------------------------------------------------------------------------------------------
  */
 
+/* A membership change in a batch that has no offsets yet: its index counts from 0 (rule 5.7). */
+static bool find_own_voters(const struct kb_block *block, struct raft_voters *ret)
+{
+    struct kw_batches it;
+    struct kw_batch b;
+    kw_batches_init(&it, block->data, block->size);
+    return kw_batches_next(&it, &b) == KW_BATCHES_ONE && quorum_find_voters(&b, ret);
+}
+
 int64_t node_quorum_propose(struct node *n, const struct meta_records *records,
                             node_committed_fn *fn, void *arg)
 {
@@ -324,6 +338,7 @@ int64_t node_quorum_propose(struct node *n, const struct meta_records *records,
     struct kw_batch_builder builder;
     struct kb_block *block = NULL;
     struct raft_effects fx;
+    struct raft_voters voters;
     if (q->core == NULL || q->role != RAFT_LEADER || q->stopping)
         return -KB_EPERM;
     kw_batch_builder_init(&builder);
@@ -343,6 +358,7 @@ int64_t node_quorum_propose(struct node *n, const struct meta_records *records,
         .now_ms = node_now(n),
         .n_records = (uint32_t)records->count,
         .size_bytes = block->size,
+        .voters = find_own_voters(block, &voters) ? &voters : NULL,
     };
     r = raft_core_step(q->core, &in, &fx);
     if (r != RAFT_OK) {
@@ -362,7 +378,8 @@ int64_t node_quorum_propose(struct node *n, const struct meta_records *records,
     run_effects(q, &fx, NULL, NULL);
     if (fn != NULL)
         node_quorum_wait(n, e.last, e.term, UINT64_MAX, fn, arg);
-    quorum_pass_voters(q, block->data, block->size);
+    if (in.voters != NULL)
+        q->voters_index = e.first + voters.index; /* the core has taken it with the proposal */
     kb_timer_arm(q->apply_timer, 0);
     if (!q->settling)
         quorum_ops_run(q);
@@ -436,6 +453,7 @@ void node_quorum_tick(struct node *n, uint64_t now_ms, uint64_t gap_ms)
     }
     quorum_waits_check(q);
     quorum_snapshot_if_due(q);
+    node_voters_tick(n, now_ms);
     if (q->closed != NULL && (q->role != RAFT_LEADER || now_ms >= q->close_deadline_ms))
         quorum_close_now(q);
 }

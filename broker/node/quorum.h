@@ -150,6 +150,8 @@ struct node_quorum {
     void (*closed)(struct node *);
     uint64_t close_deadline_ms;
     bool reserve_asked;
+    uint64_t voters_changed; /* last index of a membership change of ours, until it is applied */
+    struct kb_log_rate voters_rate;
 };
 
 /* quorum.c */

@@ -51,16 +51,44 @@ static int check_voter(const Kc__VotersRecord *r, size_t i)
     return kc_uuid_get(v->has_directory_id, &v->directory_id, &directory);
 }
 
-static int apply_voters(struct meta_image *image, const Kc__VotersRecord *r,
-                        struct meta_delta *delta)
+static int check_voters(const Kc__VotersRecord *r)
 {
-    if (r->n_voters == 0 || r->n_voters > LIST_MAX)
+    struct kb_uuid directory;
+    if (r->n_voters == 0 || r->n_voters > LIST_MAX || r->n_retired > META_RETIRED_MAX)
         return -KB_ECORRUPT;
     for (size_t i = 0; i < r->n_voters; i++) {
         int result = check_voter(r, i);
         if (result < 0)
             return result;
     }
+    for (size_t i = 0; i < r->n_retired; i++) {
+        const Kc__Voter *v = r->retired[i];
+        if (!v->has_node_id || v->node_id < 0 ||
+            kc_uuid_get(v->has_directory_id, &v->directory_id, &directory) < 0)
+            return -KB_ECORRUPT;
+    }
+    return 0;
+}
+
+static void apply_retired(struct meta_image *image, const Kc__VotersRecord *r)
+{
+    meta_voters_release(image->retired, image->retired_count);
+    image->retired = kb_new_array(struct meta_voter, r->n_retired);
+    image->retired_count = r->n_retired;
+    for (size_t i = 0; i < r->n_retired; i++) {
+        const Kc__Voter *v = r->retired[i];
+        image->retired[i].id = v->node_id;
+        (void)kc_uuid_get(v->has_directory_id, &v->directory_id, &image->retired[i].directory);
+    }
+}
+
+static int apply_voters(struct meta_image *image, const Kc__VotersRecord *r,
+                        struct meta_delta *delta)
+{
+    int result = check_voters(r);
+    if (result < 0)
+        return result;
+    apply_retired(image, r);
     meta_voters_release(image->voters, image->voters_count);
     image->voters = kb_new_array(struct meta_voter, r->n_voters);
     image->voters_count = r->n_voters;

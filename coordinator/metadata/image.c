@@ -175,6 +175,7 @@ struct meta_image *meta_image_free(struct meta_image *image)
         return NULL;
     free(image->cluster_id);
     meta_voters_release(image->voters, image->voters_count);
+    meta_voters_release(image->retired, image->retired_count);
     meta_configs_release(&image->founding);
     for (size_t i = 0; i < image->brokers_count; i++)
         (void)meta_broker_free(image->brokers[i]);
@@ -217,6 +218,7 @@ struct meta_image *meta_image_clone(const struct meta_image *image)
         to->voters[i] = image->voters[i];
         to->voters[i].host = kb_strdup(image->voters[i].host);
     }
+    to->retired = kb_memdup(image->retired, image->retired_count * sizeof(to->retired[0]));
     meta_configs_copy(&to->founding, &image->founding);
     to->brokers = kb_new_array(struct meta_broker *, image->brokers_count);
     to->brokers_capacity = image->brokers_count;

@@ -101,9 +101,10 @@ struct meta_topic {
 struct meta_voter {
     int32_t id;
     struct kb_uuid directory;
-    char *host;
+    char *host; /* NULL: a retired one */
     uint16_t port;
 };
+#define META_RETIRED_MAX 64 /* older ones are forgotten */
 
 /* Kafka's config resource types. */
 enum meta_resource { META_RESOURCE_TOPIC = 2, META_RESOURCE_BROKER = 4, META_RESOURCE_GROUP = 32 };
@@ -183,6 +184,8 @@ int meta_snapshot_read(struct kb_view bytes, struct meta_image **ret);
 
 const char *meta_image_cluster_id(const struct meta_image *image); /* NULL before founding */
 size_t meta_image_voters(const struct meta_image *image, const struct meta_voter **ret);
+/* Directories that were voters and were replaced (rule 11.3), oldest first. */
+size_t meta_image_retired(const struct meta_image *image, const struct meta_voter **ret);
 /* Voters at founding (rule 11.5); 0 before it. */
 int32_t meta_image_founding_voter_count(const struct meta_image *image);
 /* Topic-level defaults fixed at founding (rule 3.2). */

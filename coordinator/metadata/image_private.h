@@ -24,6 +24,8 @@ struct meta_image {
     char *cluster_id; /* NULL before founding */
     struct meta_voter *voters;
     size_t voters_count;
+    struct meta_voter *retired;
+    size_t retired_count;
     bool founded; /* the defaults were written */
     int32_t founding_voter_count;
     struct meta_configs founding;

@@ -32,6 +32,12 @@ size_t meta_image_voters(const struct meta_image *image, const struct meta_voter
     return image->voters_count;
 }
 
+size_t meta_image_retired(const struct meta_image *image, const struct meta_voter **ret)
+{
+    *ret = image->retired;
+    return image->retired_count;
+}
+
 int32_t meta_image_founding_voter_count(const struct meta_image *image)
 {
     return image->founding_voter_count;

@@ -51,30 +51,44 @@ void meta_records_add_no_op(struct meta_records *r)
     meta_records_add(r, &record);
 }
 
-void meta_records_add_voters(struct meta_records *r, const struct meta_voter *voters, size_t count)
+static Kc__Voter **voter_list(const struct meta_voter *voters, size_t count)
 {
-    Kc__Voter *items = kb_new_array(Kc__Voter, count);
-    Kc__Voter **pointers = kb_new_array(Kc__Voter *, count);
+    Kc__Voter **list = kb_new_array(Kc__Voter *, count);
     for (size_t i = 0; i < count; i++) {
-        kc__voter__init(&items[i]);
-        items[i].has_node_id = 1;
-        items[i].node_id = voters[i].id;
-        items[i].has_directory_id = 1;
-        items[i].directory_id = kc_uuid_field(&voters[i].directory);
-        items[i].host = voters[i].host;
-        items[i].has_port = 1;
-        items[i].port = voters[i].port;
-        pointers[i] = &items[i];
+        Kc__Voter *v = list[i] = kb_new(Kc__Voter);
+        kc__voter__init(v);
+        v->has_node_id = 1;
+        v->node_id = voters[i].id;
+        v->has_directory_id = 1;
+        v->directory_id = kc_uuid_field(&voters[i].directory);
+        v->host = voters[i].host;
+        v->has_port = voters[i].host != NULL;
+        v->port = voters[i].port;
     }
+    return list;
+}
+
+static void voter_list_free(Kc__Voter **list, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        (void)kb_free(list[i]);
+    free(list);
+}
+
+void meta_records_add_voters(struct meta_records *r, const struct meta_voter *voters, size_t count,
+                             const struct meta_voter *retired, size_t retired_count)
+{
     Kc__VotersRecord set = KC__VOTERS_RECORD__INIT;
     set.n_voters = count;
-    set.voters = pointers;
+    set.voters = voter_list(voters, count);
+    set.n_retired = retired_count;
+    set.retired = voter_list(retired, retired_count);
     Kc__Record record = KC__RECORD__INIT;
     record.kind_case = KC__RECORD__KIND_VOTERS;
     record.voters = &set;
     meta_records_add(r, &record);
-    free(pointers);
-    free(items);
+    voter_list_free(set.voters, count);
+    voter_list_free(set.retired, retired_count);
 }
 
 static void add_defaults(struct meta_records *r, const struct meta_founding *f)
@@ -112,6 +126,6 @@ void meta_records_add_founding(struct meta_records *r, const struct meta_foundin
     record.kind_case = KC__RECORD__KIND_CLUSTER;
     record.cluster = &cluster;
     meta_records_add(r, &record);
-    meta_records_add_voters(r, f->voters, f->voters_count);
+    meta_records_add_voters(r, f->voters, f->voters_count, NULL, 0);
     add_defaults(r, f);
 }

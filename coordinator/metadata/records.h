@@ -34,7 +34,9 @@ void meta_records_truncate(struct meta_records *r, size_t count);
 void meta_records_add(struct meta_records *r, const Kc__Record *record);
 /* The no-op a new leader begins its term with. */
 void meta_records_add_no_op(struct meta_records *r);
-void meta_records_add_voters(struct meta_records *r, const struct meta_voter *voters, size_t count);
+/* The whole new set; retired: all directories replaced so far, without hosts. */
+void meta_records_add_voters(struct meta_records *r, const struct meta_voter *voters, size_t count,
+                             const struct meta_voter *retired, size_t retired_count);
 
 /* What a cluster is founded with (rule 11.2). */
 struct meta_founding {

@@ -149,6 +149,16 @@ static void emit_cluster(const struct meta_image *image, struct kb_arena *arena,
             v->has_port = 1;
             v->port = image->voters[i].port;
         }
+        set.n_retired = image->retired_count;
+        set.retired = kb_arena_new_array(arena, Kc__Voter *, image->retired_count);
+        for (size_t i = 0; i < image->retired_count; i++) {
+            Kc__Voter *v = set.retired[i] = kb_arena_new(arena, Kc__Voter);
+            kc__voter__init(v);
+            v->has_node_id = 1;
+            v->node_id = image->retired[i].id;
+            v->has_directory_id = 1;
+            v->directory_id = kc_uuid_field(&image->retired[i].directory);
+        }
         record.kind_case = KC__RECORD__KIND_VOTERS;
         record.voters = &set;
         emit(arg, &record);

@@ -140,6 +140,20 @@ void sim_cluster_kill(struct sim_cluster *c, uint32_t i, bool power)
     }
 }
 
+void sim_cluster_replace_disk(struct sim_cluster *c, uint32_t i, const struct sim_disk_copy *copy)
+{
+    struct member *m = &c->members[i];
+    KB_ASSERT(m->env == NULL);
+    sim_world_note(c->world, "%s %s", copy != NULL ? "old disk" : "new disk",
+                   sim_host_name(m->host));
+    if (copy != NULL)
+        sim_disk_restore(sim_host_disk(m->host), copy);
+    else
+        sim_disk_wipe(sim_host_disk(m->host));
+    sim_raft_check_replaced(c->raft, i);
+    sim_replica_check_replaced(c->replicas, i);
+}
+
 void sim_cluster_allow_exit(struct sim_cluster *c, uint32_t i, bool allowed)
 {
     c->members[i].exit_allowed = allowed;
@@ -217,6 +231,11 @@ bool sim_cluster_is_running(const struct sim_cluster *c, uint32_t i)
 {
     const struct member *m = &c->members[i];
     return m->env != NULL && !sim_env_is_down(m->env) && node_state(m->node) == NODE_RUNNING;
+}
+
+bool sim_cluster_is_voter(const struct sim_cluster *c, uint32_t i)
+{
+    return sim_cluster_is_running(c, i) && sim_probe_is_voter(c->members[i].node);
 }
 
 int32_t sim_cluster_controller(const struct sim_cluster *c)

@@ -4,6 +4,7 @@
 #include "broker/node/node.h"
 #include "tests/sim/sim_checks.h"
 #include "tests/sim/sim_client.h"
+#include "tests/sim/sim_disk.h"
 #include "tests/sim/sim_env.h"
 #include "tests/sim/sim_replica_check.h"
 
@@ -36,10 +37,14 @@ struct node *sim_cluster_node(const struct sim_cluster *c, uint32_t i);
 void sim_cluster_start(struct sim_cluster *c, uint32_t i);
 /* kill -9, or the host's power; nothing when it is down already. */
 void sim_cluster_kill(struct sim_cluster *c, uint32_t i, bool power);
+/* It has another directory from now on: empty, or an older copy of one. It must be down. */
+void sim_cluster_replace_disk(struct sim_cluster *c, uint32_t i, const struct sim_disk_copy *copy);
 /* A fault was injected after which the process may end itself (a failed sync): not a failure. */
 void sim_cluster_allow_exit(struct sim_cluster *c, uint32_t i, bool allowed);
 /* The node says it is unfenced and running. */
 bool sim_cluster_is_running(const struct sim_cluster *c, uint32_t i);
+/* ... and that it has a vote. */
+bool sim_cluster_is_voter(const struct sim_cluster *c, uint32_t i);
 /* Node that leads the metadata quorum by its own belief; -1 none. */
 int32_t sim_cluster_controller(const struct sim_cluster *c);
 

@@ -8,6 +8,7 @@
 #include "tests/sim/sim_net.h"
 
 #define EPISODES_MAX 24
+#define WIPE_EVERY 4 /* seeds */
 
 static const char *const names[SIM_FAULT_MAX_] = {
     [SIM_FAULT_POWER] = "power",         [SIM_FAULT_POWER_ALL] = "power_all",
@@ -17,7 +18,7 @@ static const char *const names[SIM_FAULT_MAX_] = {
     [SIM_FAULT_ISOLATE] = "isolate",     [SIM_FAULT_VANISH] = "vanish",
     [SIM_FAULT_LOSS] = "loss",           [SIM_FAULT_DELAY] = "delay",
     [SIM_FAULT_RESET] = "reset",         [SIM_FAULT_STALL] = "stall",
-    [SIM_FAULT_CLOCK] = "clock",
+    [SIM_FAULT_CLOCK] = "clock",         [SIM_FAULT_WIPE] = "wipe",
 };
 
 struct episode {
@@ -147,7 +148,8 @@ static void fault_begin(struct episode *e)
     switch (e->fault) {
     case SIM_FAULT_POWER:
     case SIM_FAULT_KILL:
-        sim_cluster_kill(c, e->node, e->fault == SIM_FAULT_POWER);
+    case SIM_FAULT_WIPE:
+        sim_cluster_kill(c, e->node, e->fault != SIM_FAULT_KILL);
         break;
     case SIM_FAULT_POWER_ALL:
         for (uint32_t i = 0; i < sim_cluster_nodes(c); i++)
@@ -199,6 +201,13 @@ static void fault_end(struct episode *e)
     switch (e->fault) {
     case SIM_FAULT_POWER:
     case SIM_FAULT_KILL:
+        sim_cluster_start(c, e->node);
+        break;
+    case SIM_FAULT_WIPE:
+        if (env == NULL) { /* no other fault's end has started it */
+            e->faults->begun[SIM_FAULT_WIPE]++;
+            sim_cluster_replace_disk(c, e->node, NULL);
+        }
         sim_cluster_start(c, e->node);
         break;
     case SIM_FAULT_FILE_CALL:
@@ -253,7 +262,8 @@ static void on_begin(void *arg)
     if (e->faults->healed)
         return;
     e->begun = true;
-    e->faults->begun[e->fault]++;
+    if (e->fault != SIM_FAULT_WIPE)
+        e->faults->begun[e->fault]++;
     sim_world_note(e->faults->world, "fault %s at node %u, other %u%s%s for %llu ms",
                    names[e->fault], e->node + 1, e->other + 1, e->one_way ? ", one way" : "",
                    e->power ? ", power" : "", (unsigned long long)e->duration_us / 1000);
@@ -272,6 +282,7 @@ static enum sim_fault draw_fault(struct sim_faults *f)
         [SIM_FAULT_FREEZE] = 3,   [SIM_FAULT_CUT] = 4,       [SIM_FAULT_ISOLATE] = 3,
         [SIM_FAULT_VANISH] = 2,   [SIM_FAULT_LOSS] = 3,      [SIM_FAULT_DELAY] = 2,
         [SIM_FAULT_RESET] = 3,    [SIM_FAULT_STALL] = 2,     [SIM_FAULT_CLOCK] = 1,
+        [SIM_FAULT_WIPE] = 0,
     };
     uint32_t total = 0;
     for (int i = 0; i < SIM_FAULT_MAX_; i++)
@@ -283,6 +294,20 @@ static enum sim_fault draw_fault(struct sim_faults *f)
         at -= weights[i];
     }
     KB_UNREACHABLE();
+}
+
+/* Each record that counts lies on two disks, so one may be lost, and one only in a run. Chance of
+ * its own: the other faults of a seed stay what they are. */
+static void plan_wipe(struct sim_faults *f, uint64_t start_us, uint64_t end_us)
+{
+    struct episode *e = &f->episodes[f->count++];
+    struct kb_prng prng;
+    kb_prng_init(&prng, sim_world_seed(f->world));
+    *e = (struct episode){.faults = f, .fault = SIM_FAULT_WIPE};
+    e->start_us = kb_prng_range(&prng, start_us, end_us - 2000000);
+    e->duration_us = kb_prng_range(&prng, 100000, 1900000);
+    e->node = (uint32_t)kb_prng_range(&prng, 0, sim_cluster_nodes(f->cluster) - 1);
+    sim_world_after(f->world, e->start_us, on_begin, e);
 }
 
 static void plan(struct sim_faults *f, enum sim_fault fault, uint64_t start_us, uint64_t end_us)
@@ -319,6 +344,8 @@ struct sim_faults *sim_faults_new(struct sim_world *w, struct sim_cluster *c, ui
         plan(f, draw_fault(f), at, end_us);
         at += draw(f, 200000, 3500000);
     }
+    if (sim_world_seed(w) % WIPE_EVERY == 0 && f->count < EPISODES_MAX)
+        plan_wipe(f, start_us, end_us);
     return f;
 }
 

@@ -24,6 +24,7 @@ enum sim_fault {
     SIM_FAULT_RESET,      /* connections between two hosts are reset, again and again */
     SIM_FAULT_STALL,      /* a disk stands still */
     SIM_FAULT_CLOCK,      /* a wall clock jumps */
+    SIM_FAULT_WIPE,       /* a node loses power and returns with an empty disk; one in a run */
     SIM_FAULT_MAX_
 };
 const char *sim_fault_name(enum sim_fault fault);

@@ -36,6 +36,16 @@ static struct node_partition *find_open(const struct node *n, const char *topic,
     return NULL;
 }
 
+bool sim_probe_is_voter(const struct node *n)
+{
+    const struct raft_core *core = node_quorum_core(n);
+    struct raft_status status;
+    if (core == NULL)
+        return false;
+    raft_core_status(core, &status);
+    return status.role != RAFT_OBSERVER;
+}
+
 int64_t sim_probe_high_watermark(const struct node *n, const char *topic, int32_t partition)
 {
     const struct node_partition *p = find_open(n, topic, partition);

@@ -10,6 +10,8 @@
 
 /* What the node's Raft core believes (life is left out); false before it has one. */
 bool sim_probe_raft(const struct node *n, struct sim_raft_view *ret);
+/* It has a vote by its own Raft core. */
+bool sim_probe_is_voter(const struct node *n);
 /* The replica's high watermark, as far as its log is written; -1 when the node has no such open
  * replica. */
 int64_t sim_probe_high_watermark(const struct node *n, const char *topic, int32_t partition);

@@ -37,6 +37,9 @@ void sim_raft_check_step(struct sim_raft_check *c, uint32_t voter,
                          const struct sim_raft_view *view);
 /* The durable votes, after any event that may have written. */
 void sim_raft_check_votes(struct sim_raft_check *c, uint32_t voter);
+/* Another directory is this voter's now: what its former one had promised does not bind it, and it
+ * counts as a copy of every entry, since a leader may count what the former one had reported. */
+void sim_raft_check_replaced(struct sim_raft_check *c, uint32_t voter);
 uint64_t sim_raft_check_committed(const struct sim_raft_check *c);
 uint64_t sim_raft_check_leaders(const struct sim_raft_check *c); /* terms that had a leader */
 

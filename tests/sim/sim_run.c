@@ -102,7 +102,7 @@ static bool isrs_full(struct run *run)
 static bool nodes_running(struct run *run)
 {
     for (uint32_t i = 0; i < sim_cluster_nodes(run->cluster); i++) {
-        if (!sim_cluster_is_running(run->cluster, i))
+        if (!sim_cluster_is_voter(run->cluster, i))
             return false;
     }
     return true;

@@ -36,6 +36,10 @@ static struct toy *full(void)
     record.kind_case = KC__RECORD__KIND_FEATURE;
     record.feature = &feature;
     meta_records_add(&t->result.records, &record);
+    const struct meta_voter *voters = NULL;
+    size_t count_voters = meta_image_voters(t->committed, &voters);
+    struct meta_voter retired = {.id = 2, .directory = {{9}}};
+    meta_records_add_voters(&t->result.records, voters, count_voters, &retired, 1);
     (void)toy_commit(t);
     toy_kill(t, 3);
     toy_tick(t);
@@ -63,6 +67,10 @@ START_TEST(snapshot__is_the_image)
     ck_assert_uint_eq(meta_image_partitions_count(copy), 4);
     ck_assert_str_eq(meta_image_cluster_id(copy), "toy-cluster");
     ck_assert_int_eq(meta_image_founding_voter_count(copy), 3);
+    const struct meta_voter *retired = NULL;
+    ck_assert_uint_eq(meta_image_retired(copy, &retired), 1);
+    ck_assert_int_eq(retired[0].id, 2);
+    ck_assert_uint_eq(retired[0].directory.bytes[0], 9);
 
     uint64_t next = meta_image_last_index(copy) + 1;
     meta_records_add_no_op(&t->result.records);

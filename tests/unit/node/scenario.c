@@ -101,7 +101,7 @@ static void read_created(void *arg, const void *response)
     s->errors[0] = r->topics[0].error_code;
 }
 
-static bool created(struct scenario *s)
+int scenario_create(struct scenario *s, const char *name)
 {
     struct kw_create_topics_request rq;
     struct kw_create_topics_request_topic topic;
@@ -110,11 +110,20 @@ static bool created(struct scenario *s)
     rq.timeout_ms = 2000;
     rq.topics = &topic;
     rq.topics_count = 1;
-    topic.name = KW_STR("orders");
+    topic.name = kw_str_of(name);
     topic.num_partitions = 1;
     topic.replication_factor = 3;
-    return scenario_call(s, SIM_ANY_BROKER, KW_API_CREATE_TOPICS, &rq, read_created, s) &&
-           (s->errors[0] == KW_NONE || s->errors[0] == KW_TOPIC_ALREADY_EXISTS);
+    int32_t controller = sim_cluster_controller(s->cluster);
+    return scenario_call(s, controller >= 0 ? controller + 1 : SIM_ANY_BROKER, KW_API_CREATE_TOPICS,
+                         &rq, read_created, s)
+               ? s->errors[0]
+               : -1;
+}
+
+static bool created(struct scenario *s)
+{
+    int error = scenario_create(s, "orders");
+    return error == KW_NONE || error == KW_TOPIC_ALREADY_EXISTS;
 }
 
 static void read_altered(void *arg, const void *response)
@@ -199,6 +208,7 @@ static struct sim_client *client_new(struct scenario *s)
     sim_client_set_version(c, KW_API_OFFSET_COMMIT, 8);
     sim_client_set_version(c, KW_API_OFFSET_FETCH, 8);
     sim_client_set_version(c, KW_API_PRODUCE, 9);
+    sim_client_set_version(c, KW_API_DESCRIBE_QUORUM, 2);
     return c;
 }
 
