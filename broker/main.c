@@ -1,3 +1,4 @@
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -48,7 +49,7 @@ static int run_help(int argc, char *const *argv)
     (void)argv;
     (void)printf("usage: kvorum COMMAND …\n\n");
     for (size_t i = 0; i < COMMANDS; i++)
-        (void)printf("  %-16s %s\n", commands[i].name, commands[i].doc);
+        (void)printf("  %-18s %s\n", commands[i].name, commands[i].doc);
     (void)printf("\n");
     cli_print_commands(stdout);
     return 0;
@@ -56,14 +57,18 @@ static int run_help(int argc, char *const *argv)
 
 int main(int argc, char **argv)
 {
-    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+    static char status[] = "status"; /* the command when none is named */
+    bool bare = argc < 2;
+    if ((bare && !isatty(STDOUT_FILENO)) ||
+        (!bare && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)))
         return run_help(argc, argv);
+    if (bare || argv[1][0] == '-') {
+        argv[0] = status;
+        return cli_main(argc, argv);
+    }
     for (size_t i = 0; i < COMMANDS; i++) {
         if (strcmp(argv[1], commands[i].name) == 0)
             return commands[i].run(argc - 1, argv + 1);
     }
-    if (cli_knows(argv[1]))
-        return cli_main(argc - 1, argv + 1);
-    (void)fprintf(stderr, "kvorum: unknown command %s. See: kvorum help\n", argv[1]);
-    return 2;
+    return cli_main(argc - 1, argv + 1);
 }

@@ -1,7 +1,6 @@
 #ifndef CLI_H
 #define CLI_H
 
-#include <stdbool.h>
 #include <stdio.h>
 
 /* The admin command: `kvorum NOUN VERB`. It knows clusters only through their wire protocol. */
@@ -15,11 +14,10 @@ enum cli_exit {
     CLI_NO_NODE = 4, /* not one node could be reached */
     CLI_TIMEOUT = 6,
     CLI_UNHEALTHY = 10,
+    CLI_INTERRUPTED = 130,
 };
 
-/* Is there such a sub-command (the first word)? */
-bool cli_knows(const char *noun);
-/* argv[0] is the noun. Returns the exit code. */
+/* argv[0] is the noun. Returns the exit code; an unknown noun is told on stderr. */
 int cli_main(int argc, char *const *argv);
 /* One line per sub-command, for `kvorum help`. */
 void cli_print_commands(FILE *out);

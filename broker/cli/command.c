@@ -1,12 +1,18 @@
 /* The table of sub-commands. Help pages come from it. */
+#include <unistd.h>
+
 #include "broker/cli/internal.h"
 
+#define B(option) CLI_BIT(option)
 static const struct cli_command commands[] = {
-    {"status", NULL, NULL, cli_status, "", "", 0, 0, "what all nodes believe, at one glance"},
-    {"health", NULL, NULL, cli_health, "Lq", "", 0, 0,
+    {"status", NULL, NULL, cli_status, CLI_ONLINE, "", 0, 0,
+     "what all nodes believe, at one glance"},
+    {"health", NULL, NULL, cli_health, CLI_ONLINE | B(LOCAL) | B(QUIET), "", 0, 0,
      "exit code 0 when all is well, 10 when not, 4 when no node answers"},
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
+/* Of broker/main.c. */
+static const char *const others[] = {"server", "version", "help"};
 
 static bool word_is(const char *word, const char *name)
 {
@@ -31,7 +37,7 @@ const struct cli_command *cli_command_find(int argc, char *const *argv, int *ret
     return NULL;
 }
 
-bool cli_knows(const char *noun)
+static bool knows(const char *noun)
 {
     for (size_t i = 0; i < COMMANDS; i++) {
         if (word_is(noun, commands[i].noun))
@@ -45,7 +51,7 @@ static void print_command(const struct cli_command *c, FILE *out)
     char name[48];
     (void)snprintf(name, sizeof(name), "%s%s%s", c->noun, c->verb != NULL ? " " : "",
                    c->verb != NULL ? c->verb : "");
-    (void)fprintf(out, "  %-16s %s\n", name, c->doc);
+    (void)fprintf(out, "  %-18s %s\n", name, c->doc);
 }
 
 void cli_print_commands(FILE *out)
@@ -64,17 +70,40 @@ static int print_verbs(const char *noun, FILE *out, int code)
     return code;
 }
 
+/* No such noun. */
+static int refuse_noun(const char *noun)
+{
+    struct cli_nearest near = {.word = noun};
+    for (size_t i = 0; i < COMMANDS; i++)
+        cli_nearest_offer(&near, commands[i].noun);
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        cli_nearest_offer(&near, others[i]);
+    cli_error("unknown command \"%s\".%s See: kvorum help", noun, cli_nearest_text(&near));
+    return CLI_USAGE;
+}
+
+/* The noun alone, or with a verb that it does not have. */
+static int refuse_verb(int argc, char *const *argv)
+{
+    bool help = argc > 1 && (word_is(argv[1], "--help") || word_is(argv[1], "-h"));
+    if (argc > 1 && !help) {
+        struct cli_nearest near = {.word = argv[1]};
+        for (size_t i = 0; i < COMMANDS; i++) {
+            if (word_is(argv[0], commands[i].noun))
+                cli_nearest_offer(&near, commands[i].verb);
+        }
+        cli_error("unknown command \"%s %s\".%s", argv[0], argv[1], cli_nearest_text(&near));
+    }
+    return print_verbs(argv[0], help ? stdout : stderr, help ? CLI_OK : CLI_USAGE);
+}
+
 int cli_main(int argc, char *const *argv)
 {
     struct cli_args args;
     int words = 0;
     const struct cli_command *c = cli_command_find(argc, argv, &words);
-    if (c == NULL) {
-        bool help = argc > 1 && (word_is(argv[1], "--help") || word_is(argv[1], "-h"));
-        if (argc > 1 && !help)
-            cli_error("unknown command %s %s", argv[0], argv[1]);
-        return print_verbs(argv[0], help ? stdout : stderr, help ? CLI_OK : CLI_USAGE);
-    }
+    if (c == NULL)
+        return knows(argv[0]) ? refuse_verb(argc, argv) : refuse_noun(argv[0]);
     int r = cli_args_parse(c, argc - words + 1, argv + words - 1, &args);
     if (r != CLI_OK)
         return r;

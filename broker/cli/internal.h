@@ -7,6 +7,7 @@
 #include <jansson.h>
 #include <netdb.h>
 
+#include "broker/cli/args.h"
 #include "broker/cli/cli.h"
 #include "proto/base/arena.h"
 #include "proto/base/bytes.h"
@@ -19,59 +20,8 @@
 enum {
     CLI_SCHEMA_VERSION = 1,
     CLI_NODE_TIMEOUT_MS = 1000, /* a dead node must not slow the command */
-    CLI_OPERATION_TIMEOUT_MS = 15000,
     CLI_ANSWER_BYTES_MAX = 128 << 20,
-    CLI_CONFIGS_MAX = 64,
-    CLI_OPERANDS_MAX = 64,
 };
-
-/* ---- args.c: the command line -----------------------------------------------------------------
- */
-
-struct cli_args {
-    const char *bootstrap;
-    bool json;
-    bool quiet;
-    bool local;
-    bool help;
-    bool if_not_exists;
-    bool under_replicated;
-    bool unavailable;
-    bool stop_at_end;
-    int32_t partitions;  /* -1 = the broker's default */
-    int32_t replication; /* -1 = the broker's default */
-    int32_t partition;   /* -1 = not given */
-    int64_t offset;      /* -2 beginning, -1 end */
-    int64_t count;       /* -1 = no limit */
-    int32_t acks;
-    const char *format;
-    const char *key_separator;
-    const char *configs[CLI_CONFIGS_MAX]; /* NAME=VALUE */
-    size_t configs_count;
-    const char *operands[CLI_OPERANDS_MAX];
-    size_t operands_count;
-};
-
-struct cli_command {
-    const char *noun;
-    const char *verb;  /* NULL: the noun is the command */
-    const char *alias; /* of the verb; may be NULL */
-    int (*run)(const struct cli_args *args);
-    const char *options;  /* letters of args.c that it takes, besides b, o, h */
-    const char *operands; /* for people */
-    size_t operands_min;
-    size_t operands_max;
-    const char *doc;
-};
-
-/* Read options and operands of argv[1..]. CLI_OK, or CLI_USAGE with the reason on stderr. */
-int cli_args_parse(const struct cli_command *command, int argc, char *const *argv,
-                   struct cli_args *ret);
-void cli_args_help(const struct cli_command *command, FILE *out);
-/* The command that the words name; NULL when there is none. *ret_words: how many words name it. */
-const struct cli_command *cli_command_find(int argc, char *const *argv, int *ret_words);
-/* "kvorum: …" on stderr, with a newline. */
-void cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* ---- net.c: requests over non-blocking sockets ------------------------------------------------
  */
@@ -165,13 +115,13 @@ void cli_status_frame(bool partitions, struct kb_buf *ret);
 
 struct libscols_table;
 /* Column names, ending with NULL; a name that begins with '>' is aligned to the right. */
-struct libscols_table *cli_table_new(const char *const *columns);
+struct libscols_table *cli_table_new(const struct cli_args *args, const char *const *columns);
 /* printf text of each cell, separated by '\t'. */
 void cli_table_row(struct libscols_table *t, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void cli_table_print(struct libscols_table *t); /* and frees it */
-/* Print and free; schema_version is added in front. */
-void cli_json_print(json_t *object);
+/* Print and free; schema_version is added in front. jsonl: on one line. */
+void cli_json_print(const struct cli_args *args, json_t *object);
 /* "1.2 G" */
 void cli_bytes_text(uint64_t bytes, char text[16]);
 /* "now", "6.2 s ago", "–" for negative. */

@@ -57,25 +57,26 @@ static json_t *summary_json(const struct cli_cluster *c)
         "under_min_isr", (json_int_t)c->under_min_isr);
 }
 
-static void print_json(const struct cli_cluster *c)
+static void print_json(const struct cli_args *args, const struct cli_cluster *c)
 {
     json_t *o = summary_json(c);
     json_t *nodes = json_array();
     for (size_t i = 0; i < c->nodes_count; i++)
         (void)json_array_append_new(nodes, node_json(c, &c->nodes[i]));
     (void)json_object_set_new(o, "node_list", nodes);
-    cli_json_print(o);
+    cli_json_print(args, o);
 }
 
-static void print_quorum(const struct cli_cluster *c)
+static void print_quorum(const struct cli_args *args, const struct cli_cluster *c)
 {
     size_t needed = c->voters / 2 + 1;
     if (c->controller_id >= 0 && c->voters_up >= needed)
-        (void)printf("metadata changes: OK (quorum %zu/%zu, can lose %zu more)\n", c->voters_up,
-                     c->voters, c->voters_up - needed);
+        (void)fprintf(args->out, "metadata changes: OK (quorum %zu/%zu, can lose %zu more)\n",
+                      c->voters_up, c->voters, c->voters_up - needed);
     else
-        (void)printf("metadata changes: STOPPED (%zu of %zu controllers are up, %zu are needed)\n",
-                     c->voters_up, c->voters, needed);
+        (void)fprintf(args->out,
+                      "metadata changes: STOPPED (%zu of %zu controllers are up, %zu are needed)\n",
+                      c->voters_up, c->voters, needed);
 }
 
 static void print_node(const struct cli_cluster *c, struct libscols_table *t,
@@ -100,28 +101,29 @@ static void print_node(const struct cli_cluster *c, struct libscols_table *t,
                   n->in_isr, n->assigned, disk, n->host, n->port, seen);
 }
 
-static void print_table(const struct cli_cluster *c)
+static void print_table(const struct cli_args *args, const struct cli_cluster *c)
 {
     static const char *const columns[] = {">NODE",   "STATE",   "ROLE",      ">TERM",
                                           ">COMMIT", ">LAG",    ">LEADERS",  ">ISR",
                                           ">DISK",   "ADDRESS", "LAST SEEN", NULL};
     static const char *const words[] = {"HEALTHY", "DEGRADED", "UNAVAILABLE"};
-    struct libscols_table *t = cli_table_new(columns);
-    (void)printf("cluster %s  %s  %zu of %zu nodes up · ",
-                 c->best->cluster_id != NULL ? c->best->cluster_id : "(not founded)",
-                 words[c->verdict], c->nodes_up, c->nodes_count);
+    struct libscols_table *t = cli_table_new(args, columns);
+    (void)fprintf(args->out, "cluster %s  %s  %zu of %zu nodes up · ",
+                  c->best->cluster_id != NULL ? c->best->cluster_id : "(not founded)",
+                  words[c->verdict], c->nodes_up, c->nodes_count);
     if (c->controller_id >= 0)
-        (void)printf("controller: node %d (term %" PRIu64 ")\n", c->controller_id, c->best->term);
+        (void)fprintf(args->out, "controller: node %d (term %" PRIu64 ")\n", c->controller_id,
+                      c->best->term);
     else
-        (void)printf("no controller\n");
-    (void)printf("partitions with a leader: %zu/%zu · ", c->partitions - c->leaderless,
-                 c->partitions);
-    print_quorum(c);
+        (void)fprintf(args->out, "no controller\n");
+    (void)fprintf(args->out, "partitions with a leader: %zu/%zu · ", c->partitions - c->leaderless,
+                  c->partitions);
+    print_quorum(args, c);
     for (size_t i = 0; i < c->nodes_count; i++)
         print_node(c, t, &c->nodes[i]);
     cli_table_print(t);
-    (void)printf("under-replicated: %zu   below min ISR: %zu   leaderless: %zu\n",
-                 c->under_replicated, c->under_min_isr, c->leaderless);
+    (void)fprintf(args->out, "under-replicated: %zu   below min ISR: %zu   leaderless: %zu\n",
+                  c->under_replicated, c->under_min_isr, c->leaderless);
 }
 
 int cli_status(const struct cli_args *args)
@@ -129,9 +131,9 @@ int cli_status(const struct cli_args *args)
     struct cli_cluster c = {0};
     int r = cli_cluster_gather(args, false, &c);
     if (r == CLI_OK && args->json)
-        print_json(&c);
+        print_json(args, &c);
     else if (r == CLI_OK)
-        print_table(&c);
+        print_table(args, &c);
     cli_cluster_release(&c);
     return r;
 }
@@ -171,11 +173,11 @@ static int health_local(const struct cli_args *args, const struct cli_cluster *c
     const Kvorum__StatusResponse *s = c->best;
     bool healthy = strcmp(s->state, "running") == 0;
     if (args->json && !args->quiet)
-        cli_json_print(json_pack("{s:b, s:i, s:s}", "healthy", healthy, "node_id", s->node_id,
-                                 "state", s->state));
+        cli_json_print(args, json_pack("{s:b, s:i, s:s}", "healthy", healthy, "node_id", s->node_id,
+                                       "state", s->state));
     else if (!args->quiet)
-        (void)printf("%s: node %d is %s\n", healthy ? "healthy" : "unhealthy", s->node_id,
-                     s->state);
+        (void)fprintf(args->out, "%s: node %d is %s\n", healthy ? "healthy" : "unhealthy",
+                      s->node_id, s->state);
     return healthy ? CLI_OK : CLI_UNHEALTHY;
 }
 
@@ -186,11 +188,11 @@ static int health_cluster(const struct cli_args *args, const struct cli_cluster 
         json_t *o = summary_json(c);
         (void)json_object_set_new(o, "healthy", json_boolean(c->verdict == CLI_HEALTHY));
         (void)json_object_set(o, "reasons", why);
-        cli_json_print(o);
+        cli_json_print(args, o);
     } else if (!args->quiet) {
-        (void)printf("%s\n", cli_verdict_name(c->verdict));
+        (void)fprintf(args->out, "%s\n", cli_verdict_name(c->verdict));
         for (size_t i = 0; i < json_array_size(why); i++)
-            (void)printf("  %s\n", json_string_value(json_array_get(why, i)));
+            (void)fprintf(args->out, "  %s\n", json_string_value(json_array_get(why, i)));
     }
     json_decref(why);
     return c->verdict == CLI_HEALTHY ? CLI_OK : CLI_UNHEALTHY;

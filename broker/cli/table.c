@@ -6,9 +6,11 @@
 
 #include "broker/cli/internal.h"
 
-struct libscols_table *cli_table_new(const char *const *columns)
+struct libscols_table *cli_table_new(const struct cli_args *args, const char *const *columns)
 {
     struct libscols_table *t = scols_new_table();
+    (void)scols_table_set_stream(t, args->out);
+    (void)scols_table_enable_noheadings(t, args->no_headers);
     for (; *columns != NULL; columns++) {
         bool right = (*columns)[0] == '>';
         (void)scols_table_new_column(t, *columns + right, 0, right ? SCOLS_FL_RIGHT : 0);
@@ -45,13 +47,13 @@ void cli_table_print(struct libscols_table *t)
     scols_unref_table(t);
 }
 
-void cli_json_print(json_t *object)
+void cli_json_print(const struct cli_args *args, json_t *object)
 {
     json_t *whole = json_object();
     (void)json_object_set_new(whole, "schema_version", json_integer(CLI_SCHEMA_VERSION));
     (void)json_object_update(whole, object);
-    (void)json_dumpf(whole, stdout, JSON_INDENT(2));
-    (void)fputc('\n', stdout);
+    (void)json_dumpf(whole, args->out, args->json_lines ? JSON_COMPACT : JSON_INDENT(2));
+    (void)fputc('\n', args->out);
     json_decref(whole);
     json_decref(object);
 }
