@@ -12,13 +12,14 @@ const char *cli_verdict_name(enum cli_verdict v)
     return names[v];
 }
 
-void cli_status_frame(bool partitions, struct kb_buf *ret)
+void cli_status_frame(bool partitions, const char *topic, struct kb_buf *ret)
 {
     Kvorum__StatusRequest q = KVORUM__STATUS_REQUEST__INIT;
     uint8_t head[4 + 10] = {0};
     struct kb_buf body = {0};
     q.has_partitions = true;
     q.partitions = partitions;
+    q.topic = (char *)(uintptr_t)topic;
     (void)kc_pack(&body, (const ProtobufCMessage *)&q);
     kb_put_be32(head, (uint32_t)(sizeof(head) - 4 + body.size));
     kb_put_be16(head + 4, KW_API_KVORUM_STATUS);
@@ -40,7 +41,7 @@ static void ask(struct cli_cluster *c, const char *host, uint16_t port)
     }
     if (c->calls_.count >= NODES_MAX)
         return;
-    cli_status_frame(!c->local_, &frame);
+    cli_status_frame(!c->local_, c->topic, &frame);
     (void)cli_calls_add(&c->calls_, host, port, -1, &frame);
 }
 
@@ -202,7 +203,8 @@ static void judge(struct cli_cluster *c)
         all_up = all_up && n->status != NULL && strcmp(n->status->state, "running") == 0 &&
                  !n->fenced;
     }
-    if (c->leaderless > 0 || c->under_min_isr > 0 || c->controller_id < 0)
+    c->changes = c->controller_id >= 0 && c->voters_up > c->voters / 2;
+    if (c->leaderless > 0 || c->under_min_isr > 0 || !c->changes)
         c->verdict = CLI_UNAVAILABLE;
     else if (!all_up || c->under_replicated > 0)
         c->verdict = CLI_DEGRADED;

@@ -1,14 +1,34 @@
 /* The table of sub-commands. Help pages come from it. */
-#include <unistd.h>
+#include <locale.h>
 
 #include "broker/cli/internal.h"
 
 #define B(option) CLI_BIT(option)
 static const struct cli_command commands[] = {
-    {"status", NULL, NULL, cli_status, CLI_ONLINE, "", 0, 0,
+    {"status", NULL, NULL, cli_status, CLI_ONLINE | B(WATCH), "", 0, 0,
      "what all nodes believe, at one glance"},
-    {"health", NULL, NULL, cli_health, CLI_ONLINE | B(LOCAL) | B(QUIET), "", 0, 0,
-     "exit code 0 when all is well, 10 when not, 4 when no node answers"},
+    {"health", NULL, NULL, cli_health, CLI_ONLINE | B(LOCAL) | B(QUIET) | B(WATCH) | B(WAIT), "", 0,
+     0, "exit code 0 when all is well, 10 when not, 4 when no node answers"},
+    {"topic", "ls", "list", cli_topic_ls, CLI_ONLINE | B(INTERNAL), "", 0, 0, "list topics"},
+    {"topic", "create", NULL, cli_topic_create,
+     CLI_ONLINE | B(PARTITIONS) | B(REPLICATION) | B(CONFIG) | B(IF_NOT_EXISTS), "TOPIC…", 1,
+     CLI_OPERANDS_MAX, "create topics"},
+    {"topic", "describe", "info", cli_topic_describe,
+     CLI_ONLINE | B(WATCH) | B(INTERNAL) | B(UNDER_REPLICATED) | B(UNAVAILABLE) | B(UNDER_MIN_ISR) |
+         B(AT_MIN_ISR),
+     "[TOPIC…]", 0, CLI_OPERANDS_MAX, "leaders, replicas, offsets and configs of topics"},
+    {"topic", "alter", NULL, cli_topic_alter, CLI_ONLINE | B(PARTITIONS) | B(CONFIG), "TOPIC", 1, 1,
+     "more partitions, other configs"},
+    {"topic", "rm", "delete", cli_topic_rm, CLI_ONLINE | B(YES) | B(IF_EXISTS), "TOPIC…", 1,
+     CLI_OPERANDS_MAX, "delete topics with all their records"},
+    {"config", "get", "describe", cli_config_get, CLI_ONLINE, "topic NAME|broker ID [KEY…]", 2,
+     CLI_OPERANDS_MAX, "configs with where they come from"},
+    {"config", "set", NULL, cli_config_set, CLI_ONLINE, "topic NAME KEY=VALUE…", 3,
+     CLI_OPERANDS_MAX, "change configs of a topic"},
+    {"config", "unset", NULL, cli_config_unset, CLI_ONLINE, "topic NAME KEY…", 3, CLI_OPERANDS_MAX,
+     "back to the default"},
+    {"config", "explain", NULL, cli_config_explain, CLI_ONLINE, "KEY [topic NAME|broker ID]", 1, 3,
+     "value, source, default and meaning of a config"},
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 /* Of broker/main.c. */
@@ -102,6 +122,7 @@ int cli_main(int argc, char *const *argv)
     struct cli_args args;
     int words = 0;
     const struct cli_command *c = cli_command_find(argc, argv, &words);
+    (void)setlocale(LC_CTYPE, "C.UTF-8"); /* widths of table cells */
     if (c == NULL)
         return knows(argv[0]) ? refuse_verb(argc, argv) : refuse_noun(argv[0]);
     int r = cli_args_parse(c, argc - words + 1, argv + words - 1, &args);

@@ -40,6 +40,7 @@ struct cli_call {
     struct kb_buf in; /* the answer, its 4 bytes of size included */
     uint64_t began_ms;
     uint64_t took_ms;
+    size_t tag; /* the caller's */
     /* Private. */
     struct kb_buf out_;
     size_t sent_;
@@ -51,11 +52,13 @@ struct cli_calls {
     struct cli_call **calls;
     size_t count;
     size_t capacity;
+    bool stop; /* set by done: the others are not waited for */
 };
 /* Send this frame (taken) to host:port. fd -1: connect first. */
 struct cli_call *cli_calls_add(struct cli_calls *set, const char *host, uint16_t port, int fd,
                                struct kb_buf *frame);
-/* Until all are done or the time is over; the others then have -ETIMEDOUT. done may add calls. */
+/* Until all are done or the time is over; the others then have -ETIMEDOUT, or -ECANCELED after stop
+ * (done is not called for these). done may add calls. */
 typedef void cli_done_fn(void *arg, struct cli_call *call);
 void cli_calls_run(struct cli_calls *set, uint64_t deadline_ms, cli_done_fn *done, void *arg);
 void cli_calls_release(struct cli_calls *set); /* closes what is open */
@@ -96,19 +99,36 @@ struct cli_cluster {
     size_t leaderless; /* or led by a node that is down */
     size_t under_replicated;
     size_t under_min_isr;
+    bool changes; /* metadata can change: a controller is in office and has its majority */
     enum cli_verdict verdict;
     /* Private. */
     struct kb_arena arena_;
     struct cli_calls calls_;
     bool local_;
+    const char *topic; /* set before gathering: partitions of this topic alone */
 };
 /* Ask the bootstrap list and all brokers any of them knows, at most CLI_NODE_TIMEOUT_MS long.
  * local: the first of the list alone. CLI_OK, CLI_USAGE or CLI_NO_NODE, told on stderr unless
  * quiet. */
 int cli_cluster_gather(const struct cli_args *args, bool local, struct cli_cluster *ret);
 void cli_cluster_release(struct cli_cluster *c);
+/* "running", "DOWN", "fenced", … */
+const char *cli_node_state(const struct cli_node *n);
+/* Verdict, controller and counts. */
+json_t *cli_cluster_json(const struct cli_cluster *c);
+/* What tells two pictures apart, without ages and counters. */
+void cli_cluster_key(const struct cli_cluster *c, FILE *key);
 /* The frame of a status request. */
-void cli_status_frame(bool partitions, struct kb_buf *ret);
+void cli_status_frame(bool partitions, const char *topic, struct kb_buf *ret);
+
+/* ---- words.c: what is wrong, in sentences -----------------------------------------------------
+ */
+
+/* Why metadata changes are stopped, what still works, what to start. Appended to ret, without NUL.
+ */
+void cli_words_no_quorum(const struct cli_cluster *c, struct kb_buf *ret);
+/* An array of sentences: the quorum, partitions without leader, partitions that refuse writes. */
+json_t *cli_words_problems(const struct cli_cluster *c);
 
 /* ---- table.c: how answers look ----------------------------------------------------------------
  */
@@ -120,17 +140,48 @@ struct libscols_table *cli_table_new(const struct cli_args *args, const char *co
 void cli_table_row(struct libscols_table *t, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void cli_table_print(struct libscols_table *t); /* and frees it */
+void cli_table_free(struct libscols_table *t);
+/* Null, or the text; bytes that are no UTF-8 as \xHH. */
+json_t *cli_str_json(struct kw_str s);
+json_t *cli_uuid_json(const struct kb_uuid *u); /* null for none */
 /* Print and free; schema_version is added in front. jsonl: on one line. */
 void cli_json_print(const struct cli_args *args, json_t *object);
+/* "2026-01-31T12:00:00.123Z" */
+void cli_time_text(int64_t wall_ms, char text[40]);
 /* "1.2 G" */
 void cli_bytes_text(uint64_t bytes, char text[16]);
 /* "now", "6.2 s ago", "–" for negative. */
 void cli_age_text(int64_t age_ms, char text[32]);
+
+/* Text that is coloured when it goes to a terminal that wants it. Borrows text. */
+enum cli_color { CLI_PLAIN, CLI_GREEN, CLI_YELLOW, CLI_RED };
+void cli_print_colored(const struct cli_args *args, enum cli_color color, const char *text);
+/* Colour the last row that was added. */
+void cli_table_color(const struct cli_args *args, struct libscols_table *t, enum cli_color color);
+
+/* ---- watch.c: pictures that are drawn again ---------------------------------------------------
+ */
+
+/* Print one picture to args->out, and to key what tells it from another one: ages and counters left
+ * out. Returns the exit code. */
+typedef int cli_render_fn(const struct cli_args *args, FILE *key);
+/* Once, or with --watch until a signal. */
+int cli_show(const struct cli_args *args, cli_render_fn *render);
+int cli_watch(const struct cli_args *args, cli_render_fn *render);
 
 /* ---- commands ---------------------------------------------------------------------------------
  */
 
 int cli_status(const struct cli_args *args);
 int cli_health(const struct cli_args *args);
+int cli_topic_ls(const struct cli_args *args);
+int cli_topic_create(const struct cli_args *args);
+int cli_topic_describe(const struct cli_args *args);
+int cli_topic_alter(const struct cli_args *args);
+int cli_topic_rm(const struct cli_args *args);
+int cli_config_get(const struct cli_args *args);
+int cli_config_set(const struct cli_args *args);
+int cli_config_unset(const struct cli_args *args);
+int cli_config_explain(const struct cli_args *args);
 
 #endif

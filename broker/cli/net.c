@@ -258,7 +258,11 @@ void cli_calls_run(struct cli_calls *set, uint64_t deadline_ms, cli_done_fn *don
                 done(arg, c);
         }
         (void)kb_free(fds);
-        if (open == 0 && polled == set->count)
+        for (size_t i = 0; set->stop && i < set->count; i++) {
+            if (set->calls[i]->state != CLI_DONE)
+                finish(set->calls[i], -ECANCELED);
+        }
+        if (set->stop || (open == 0 && polled == set->count))
             return;
     }
 }
