@@ -29,6 +29,15 @@ static const struct cli_command commands[] = {
      "back to the default"},
     {"config", "explain", NULL, cli_config_explain, CLI_ONLINE, "KEY [topic NAME|broker ID]", 1, 3,
      "value, source, default and meaning of a config"},
+    {"group", "ls", "list", cli_group_ls, CLI_ONLINE, "", 0, 0, "list consumer groups"},
+    {"group", "describe", "info", cli_group_describe, CLI_ONLINE | B(WATCH), "GROUP…", 1,
+     CLI_OPERANDS_MAX, "members, offsets and lag of groups"},
+    {"group", "reset", NULL, cli_group_reset,
+     CLI_ONLINE | B(YES) | B(TOPIC) | B(TO_EARLIEST) | B(TO_LATEST) | B(TO_OFFSET) |
+         B(TO_DATETIME) | B(SHIFT_BY),
+     "GROUP", 1, 1, "set the offsets of a group that nobody uses; prints the plan, --yes does it"},
+    {"group", "rm", "delete", cli_group_rm, CLI_ONLINE | B(YES), "GROUP…", 1, CLI_OPERANDS_MAX,
+     "delete groups with their offsets"},
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 /* Of broker/main.c. */
