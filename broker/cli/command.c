@@ -38,6 +38,12 @@ static const struct cli_command commands[] = {
      "GROUP", 1, 1, "set the offsets of a group that nobody uses; prints the plan, --yes does it"},
     {"group", "rm", "delete", cli_group_rm, CLI_ONLINE | B(YES), "GROUP…", 1, CLI_OPERANDS_MAX,
      "delete groups with their offsets"},
+    {"quorum", "status", NULL, cli_quorum_status, CLI_ONLINE | B(WATCH), "", 0, 0,
+     "what each node believes about the metadata log; works without a quorum"},
+    {"quorum", "replication", NULL, cli_quorum_replication, CLI_ONLINE, "", 0, 0,
+     "what the leader knows of voters and observers"},
+    {"leader", "elect", NULL, cli_leader_elect, CLI_ONLINE | B(UNCLEAN) | B(YES), "[TOPIC[:P,…]…]",
+     0, CLI_OPERANDS_MAX, "back to the preferred leaders, or --unclean: any that is left"},
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 /* Of broker/main.c. */

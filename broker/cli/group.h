@@ -37,7 +37,8 @@ void cli_group_ends(struct cli_client *c, struct kb_arena *arena, struct cli_gro
                     bool patient);
 /* "group does not exist", with the nearest name. CLI_NOT_FOUND. */
 int cli_group_missing(struct cli_client *c, struct kb_arena *arena, const char *name);
-/* All groups of all brokers by name, as arrays in the arena. CLI_OK, or the exit code. */
+/* The groups of all brokers by name, in the arena. CLI_OK; or the exit code, told on stderr, and
+ * those of the brokers that answered. */
 struct cli_listed_group {
     const struct kw_list_groups_response_group *group;
     int32_t node_id;

@@ -218,11 +218,12 @@ int cli_groups_list(struct cli_client *c, struct kb_arena *arena, struct cli_lis
     size_t brokers = 0;
     size_t total = 0;
     int result = 0;
+    *ret_count = 0;
     kw_list_groups_request_init(&request);
     do {
-        int r = cli_refresh_for(c, "cannot list groups", NULL, 0);
-        if (r != CLI_OK)
-            return r;
+        int refreshed = cli_refresh_for(c, "cannot list groups", NULL, 0);
+        if (refreshed != CLI_OK)
+            return refreshed;
         brokers = (size_t)c->metadata->brokers_count;
         requests = kb_arena_new_array(arena, struct cli_request, brokers);
         for (size_t i = 0; requests != NULL && i < brokers; i++)
@@ -230,26 +231,28 @@ int cli_groups_list(struct cli_client *c, struct kb_arena *arena, struct cli_lis
                                                .api_key = KW_API_LIST_GROUPS,
                                                .version_cap = LIST_CAP,
                                                .request = &request};
+        brokers = requests == NULL ? 0 : brokers;
         result = requests == NULL ? -ENOMEM : list_once(c, arena, requests, brokers, &failed);
     } while (result != 0 && cli_retriable(result) && cli_client_pause(c));
+    int r = CLI_OK;
     if (result > 0)
-        return cli_kafka_fail("cannot list groups", (int16_t)result, kw_str_null());
-    if (result < 0)
-        return cli_client_fail(c, "cannot list groups", &failed);
-    for (size_t i = 0; i < brokers; i++)
-        total +=
-            (size_t)((const struct kw_list_groups_response *)requests[i].response)->groups_count;
+        r = cli_kafka_fail("cannot list all groups", (int16_t)result, kw_str_null());
+    else if (result < 0)
+        r = cli_client_fail(c, "cannot list all groups", &failed);
+    for (size_t i = 0; i < brokers; i++) {
+        const struct kw_list_groups_response *got = requests[i].response;
+        total += got != NULL ? (size_t)got->groups_count : 0;
+    }
     *ret = kb_arena_new_array(arena, struct cli_listed_group, total + 1);
-    *ret_count = 0;
     for (size_t i = 0; *ret != NULL && i < brokers; i++) {
         const struct kw_list_groups_response *got = requests[i].response;
-        for (int32_t k = 0; k < got->groups_count; k++)
+        for (int32_t k = 0; got != NULL && k < got->groups_count; k++)
             (*ret)[(*ret_count)++] = (struct cli_listed_group){&got->groups[k],
                                                                requests[i].node_id};
     }
     if (*ret_count > 0)
         qsort(*ret, *ret_count, sizeof(**ret), by_name);
-    return CLI_OK;
+    return r;
 }
 
 int cli_group_missing(struct cli_client *c, struct kb_arena *arena, const char *name)

@@ -12,7 +12,7 @@ static int ls(struct cli_client *c, struct kb_arena *arena)
     struct cli_listed_group *list = NULL;
     size_t count = 0;
     int r = cli_groups_list(c, arena, &list, &count);
-    if (r != CLI_OK)
+    if (r != CLI_OK && count == 0)
         return r;
     struct libscols_table *t = cli_table_new(c->args, columns);
     json_t *groups = json_array();
@@ -32,7 +32,7 @@ static int ls(struct cli_client *c, struct kb_arena *arena)
         cli_table_print(t);
     }
     json_decref(groups);
-    return CLI_OK;
+    return r;
 }
 
 int cli_group_ls(const struct cli_args *args)

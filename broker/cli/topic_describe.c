@@ -236,20 +236,23 @@ static void log_ends_text(struct cli_cluster *cluster, const struct topic *t,
     }
 }
 
-static void left_text(struct cli_cluster *cluster, const struct topic *t, const struct partition *p,
+/* "3: fenced 0.9 s ago" for each replica that left. False: none did. */
+static bool left_text(struct cli_cluster *cluster, const struct topic *t, const struct partition *p,
                       struct kb_buf *out)
 {
     const Kvorum__StatusPartition *leader = status_of(cluster, p->meta->leader_id, t->meta->name,
                                                       p->meta->partition_index);
+    bool any = false;
     for (size_t i = 0; leader != NULL && i < leader->n_peers; i++) {
+        const Kvorum__StatusReplica *peer = leader->peers[i];
         char age[32];
-        if (leader->peers[i]->left_reason == NULL || leader->peers[i]->in_isr)
+        if (peer->left_reason == NULL || peer->in_isr)
             continue;
-        cli_age_text(
-            leader->peers[i]->has_left_age_ms ? (int64_t)leader->peers[i]->left_age_ms : -1, age);
-        kb_buf_printf(out, "%s%d: %s %s", out->size > 0 ? ", " : "", leader->peers[i]->node_id,
-                      leader->peers[i]->left_reason, age);
+        cli_age_text(peer->has_left_age_ms ? (int64_t)peer->left_age_ms : -1, age);
+        kb_buf_printf(out, "%s%d: %s %s", any ? ", " : "", peer->node_id, peer->left_reason, age);
+        any = true;
     }
+    return any;
 }
 
 static struct columns needed(struct cli_cluster *cluster, const struct topic *t)
@@ -261,8 +264,7 @@ static struct columns needed(struct cli_cluster *cluster, const struct topic *t)
         n.elr |= p->elr != NULL && p->elr->eligible_leader_replicas_count > 0;
         n.offline |= p->meta->offline_replicas_count > 0;
         n.ends |= p->status != NULL;
-        left_text(cluster, t, p, &left);
-        n.left |= left.size > 0;
+        n.left |= left_text(cluster, t, p, &left);
         kb_buf_release(&left);
     }
     return n;
@@ -304,7 +306,7 @@ static void print_partition(const struct cli_args *args, struct cli_cluster *clu
     }
     if (with->left) {
         kb_buf_append_str(&row, "\t");
-        left_text(cluster, t, p, &row);
+        (void)left_text(cluster, t, p, &row);
     }
     cli_table_row(table, "%.*s", (int)row.size, (const char *)row.data);
     if (m->leader_id < 0 || m->isr_nodes_count < p->min_isr)
