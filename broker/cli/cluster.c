@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "broker/cli/internal.h"
+#include "broker/cli/client.h"
 
 enum { ARENA_BYTES = 512 << 20, NODES_MAX = 512 };
 
@@ -232,9 +232,33 @@ static void take_failures(struct cli_cluster *c)
     }
 }
 
-static void tell_unreachable(const struct cli_cluster *c)
+/* Some other cluster: it speaks Kafka's protocol but closes the connection at our own request. */
+static bool tell_foreign(const struct cli_args *args, const struct cli_cluster *c)
+{
+    struct cli_client client;
+    const struct cli_call *closed = NULL;
+    bool foreign = false;
+    for (size_t i = 0; i < c->calls_.count && closed == NULL; i++) {
+        int result = c->calls_.calls[i]->result;
+        closed = result == -ECONNRESET || result == -EPROTO ? c->calls_.calls[i] : NULL;
+    }
+    if (closed != NULL && cli_client_init(&client, args) == CLI_OK) {
+        foreign = cli_client_refresh(&client, NULL, 0) == 0;
+        cli_client_release(&client);
+    }
+    if (foreign)
+        cli_error("%s:%u is no Kvorum broker: it speaks Kafka's protocol, but nodes of it do not "
+                  "tell what they believe. The commands topic, group, config, leader and quorum "
+                  "replication work with it",
+                  closed->host, closed->port);
+    return foreign;
+}
+
+static int tell_unreachable(const struct cli_args *args, const struct cli_cluster *c)
 {
     struct kb_buf text = {0};
+    if (tell_foreign(args, c))
+        return CLI_FAILED;
     for (size_t i = 0; i < c->calls_.count; i++) {
         const struct cli_call *call = c->calls_.calls[i];
         kb_buf_printf(&text, "%s%s:%u %s", i > 0 ? ", " : "", call->host, call->port,
@@ -243,6 +267,7 @@ static void tell_unreachable(const struct cli_cluster *c)
     cli_error("cannot reach any node: %.*s. Is the cluster up?", (int)text.size,
               (const char *)text.data);
     kb_buf_release(&text);
+    return CLI_NO_NODE;
 }
 
 int cli_cluster_gather(const struct cli_args *args, bool local, struct cli_cluster *ret)
@@ -268,9 +293,7 @@ int cli_cluster_gather(const struct cli_args *args, bool local, struct cli_clust
     cli_calls_run(&c->calls_, cli_now_ms() + CLI_NODE_TIMEOUT_MS, on_answer, c);
     pick_best(c);
     if (c->best == NULL) {
-        if (!args->quiet)
-            tell_unreachable(c);
-        return CLI_NO_NODE;
+        return args->quiet ? CLI_NO_NODE : tell_unreachable(args, c);
     }
     merge_peers(c);
     judge(c);

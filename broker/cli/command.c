@@ -44,6 +44,8 @@ static const struct cli_command commands[] = {
      "what the leader knows of voters and observers"},
     {"leader", "elect", NULL, cli_leader_elect, CLI_ONLINE | B(UNCLEAN) | B(YES), "[TOPIC[:P,…]…]",
      0, CLI_OPERANDS_MAX, "back to the preferred leaders, or --unclean: any that is left"},
+    {"log", "dump", NULL, cli_log_dump, B(DEEP) | B(VERIFY), "FILE…", 1, CLI_OPERANDS_MAX,
+     "decode segments, indexes and snapshots, offline"},
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 /* Of broker/main.c. */

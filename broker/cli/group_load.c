@@ -5,6 +5,7 @@
 #include "broker/cli/group.h"
 
 enum { DESCRIBE_CAP = 6, OFFSETS_CAP = 7, LIST_CAP = 5 };
+enum { DEAD_WAIT_MS = 2000 }; /* until the controller has fenced a dead broker */
 
 static int compare_str(struct kw_str a, struct kw_str b)
 {
@@ -215,6 +216,7 @@ int cli_groups_list(struct cli_client *c, struct kb_arena *arena, struct cli_lis
     struct kw_list_groups_request request;
     struct cli_request failed = {.node_id = CLI_ANY_NODE, .api_key = KW_API_LIST_GROUPS};
     struct cli_request *requests = NULL;
+    uint64_t began_ms = cli_now_ms();
     size_t brokers = 0;
     size_t total = 0;
     int result = 0;
@@ -233,7 +235,8 @@ int cli_groups_list(struct cli_client *c, struct kb_arena *arena, struct cli_lis
                                                .request = &request};
         brokers = requests == NULL ? 0 : brokers;
         result = requests == NULL ? -ENOMEM : list_once(c, arena, requests, brokers, &failed);
-    } while (result != 0 && cli_retriable(result) && cli_client_pause(c));
+    } while (result != 0 && cli_retriable(result) &&
+             (result > 0 || cli_now_ms() < began_ms + DEAD_WAIT_MS) && cli_client_pause(c));
     int r = CLI_OK;
     if (result > 0)
         r = cli_kafka_fail("cannot list all groups", (int16_t)result, kw_str_null());

@@ -186,6 +186,7 @@ int cli_group_rm(const struct cli_args *args);
 int cli_quorum_status(const struct cli_args *args);
 int cli_quorum_replication(const struct cli_args *args);
 int cli_leader_elect(const struct cli_args *args);
+int cli_log_dump(const struct cli_args *args);
 int cli_config_get(const struct cli_args *args);
 int cli_config_set(const struct cli_args *args);
 int cli_config_unset(const struct cli_args *args);
