@@ -3,7 +3,6 @@
 #include "coordinator/groups/effects.h"
 #include "coordinator/groups/shard.h"
 
-API_WRITER(write_coordinator, kw_find_coordinator_response_write, kw_find_coordinator_response)
 API_WRITER(write_join, kw_join_group_response_write, kw_join_group_response)
 API_WRITER(write_sync, kw_sync_group_response_write, kw_sync_group_response)
 API_WRITER(write_heartbeat, kw_heartbeat_response_write, kw_heartbeat_response)
@@ -14,73 +13,6 @@ static struct group_now now_of(struct node_group *g)
     struct group_now now;
     node_group_now(g, &now.mono_ms, &now.wall_ms);
     return now;
-}
-
-/* ---- FindCoordinator
- * ------------------------------------------------------------------------------------- */
-
-static enum kw_error find_one(struct node_request *rq, struct kw_str key, int8_t type,
-                              struct kw_find_coordinator_response_coordinator *ret)
-{
-    struct node *n = rq->node;
-    kw_find_coordinator_response_coordinator_init(ret);
-    ret->key = key;
-    ret->node_id = -1;
-    ret->port = -1;
-    if (type != 0) {
-        ret->error_message = KW_STR("only consumer groups have coordinators here");
-        return KW_INVALID_REQUEST;
-    }
-    if (key.size == 0) {
-        ret->error_message = KW_STR("the group id is empty");
-        return KW_INVALID_GROUP_ID;
-    }
-    const struct meta_topic *t = meta_image_topic(n->image, NODE_OFFSETS_TOPIC);
-    if (t == NULL) {
-        api_auto_create(n, NODE_OFFSETS_TOPIC);
-        return KW_COORDINATOR_NOT_AVAILABLE;
-    }
-    const struct meta_partition *p =
-        meta_topic_partition(t, group_partition_for(key, (int32_t)t->partitions_count));
-    if (p == NULL || p->leader < 0 || node_leader_dead(n, p->leader))
-        return KW_COORDINATOR_NOT_AVAILABLE;
-    const struct meta_endpoint *e = api_broker_endpoint(rq, p->leader);
-    if (e == NULL)
-        return KW_COORDINATOR_NOT_AVAILABLE;
-    ret->node_id = p->leader;
-    ret->host = kw_str_of(e->host);
-    ret->port = e->port;
-    return KW_NONE;
-}
-
-void api_find_coordinator(struct node_request *rq)
-{
-    struct kw_find_coordinator_request req;
-    struct kw_find_coordinator_response resp;
-    API_DECODE(rq, kw_find_coordinator_request_read, &req);
-    kw_find_coordinator_response_init(&resp);
-    bool many = rq->header.api_version >= 4;
-    int32_t count = many ? req.coordinator_keys_count : 1;
-    struct kw_find_coordinator_response_coordinator *list =
-        api_new_array(rq, struct kw_find_coordinator_response_coordinator, count);
-    if (list == NULL) {
-        node_request_reject(rq, "its answer needs too much memory");
-        return;
-    }
-    for (int32_t i = 0; i < count; i++)
-        list[i].error_code = (int16_t)find_one(rq, many ? req.coordinator_keys[i] : req.key,
-                                               req.key_type, &list[i]);
-    if (many) {
-        resp.coordinators = list;
-        resp.coordinators_count = count;
-    } else {
-        resp.error_code = list[0].error_code;
-        resp.error_message = rq->header.api_version >= 1 ? list[0].error_message : kw_str_null();
-        resp.node_id = list[0].node_id;
-        resp.host = list[0].host;
-        resp.port = list[0].port;
-    }
-    node_request_reply(rq, write_coordinator, &resp);
 }
 
 /* ---- membership

@@ -72,6 +72,19 @@ struct kw_str api_str(const char *s); /* borrows; "" for NULL */
  */
 const struct meta_endpoint *api_broker_endpoint(struct node_request *rq, int32_t broker_id);
 
+/* When a question came, for answers that name leaders (rule 10.5). */
+struct api_question {
+    struct node *node;
+    uint64_t started_ms;
+    uint64_t proof_since;
+};
+void api_question_init(struct api_question *q, struct node *n);
+/* Until when this leader must not be named yet: its link closed and nothing is decided, or nothing
+ * was heard of it since the question came (50 ms at most). 0 = name it. */
+uint64_t api_leader_until(const struct api_question *q, int32_t leader);
+/* Until when to wait for a topic that is being made on demand; asks for it. 0 = wait no longer. */
+uint64_t api_creation_until(const struct api_question *q, const char *topic);
+
 /* Ask the active controller to create a topic with the cluster's defaults (or the internal ones).
  * At most one request per name is under way; nothing is reported: the image will show the topic. */
 void api_auto_create(struct node *n, const char *topic);

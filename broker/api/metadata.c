@@ -3,18 +3,14 @@
 #include "broker/api/internal.h"
 
 enum {
-    CREATE_WAIT_MS = 1000, /* an auto-created topic is waited for this long */
-    CREATE_AGAIN_MS = 50,
     IMAGE_WAIT_MS = 5000, /* a node that has not joined yet */
-    PROOF_WAIT_MS = 50,   /* a leader's sign of life */
 };
 
 struct metadata_op {
     struct node_hold hold;
     struct node_request *rq;
     struct kw_metadata_request req;
-    uint64_t started_ms;
-    uint64_t proof_since; /* leaders answer a ping younger than this */
+    struct api_question question;
     bool all;
 };
 
@@ -30,17 +26,9 @@ static void cancel(struct node_request *rq)
 /* The latest time until which some leader of this topic must not be named; 0 = answer. */
 static uint64_t held_until(struct metadata_op *op, const struct meta_topic *t)
 {
-    struct node *n = op->rq->node;
-    uint64_t proof_ms = op->started_ms + PROOF_WAIT_MS;
-    bool may_ask = node_now(n) < proof_ms;
     uint64_t until = 0;
     for (size_t i = 0; i < t->partitions_count; i++) {
-        int32_t leader = t->partitions[i]->leader;
-        uint64_t u = 0;
-        if (leader < 0)
-            continue;
-        if (!node_leader_held(n, leader, &u))
-            u = may_ask && node_leader_unproven(n, leader, op->proof_since) ? proof_ms : 0;
+        uint64_t u = api_leader_until(&op->question, t->partitions[i]->leader);
         until = u > until ? u : until;
     }
     return until;
@@ -60,7 +48,9 @@ static uint64_t wait_until(struct metadata_op *op)
     uint64_t now_ms = node_now(n);
     uint64_t until = 0;
     if (meta_image_brokers_count(n->image) == 0)
-        return now_ms < op->started_ms + IMAGE_WAIT_MS ? op->started_ms + IMAGE_WAIT_MS : 0;
+        return now_ms < op->question.started_ms + IMAGE_WAIT_MS
+                   ? op->question.started_ms + IMAGE_WAIT_MS
+                   : 0;
     if (op->all) {
         for (size_t i = 0; i < meta_image_topics_count(n->image); i++) {
             uint64_t u = held_until(op, meta_image_topic_at(n->image, i));
@@ -74,12 +64,10 @@ static uint64_t wait_until(struct metadata_op *op)
         uint64_t u = 0;
         if (t != NULL) {
             u = held_until(op, t);
-        } else if (q->name.data != NULL && now_ms < op->started_ms + CREATE_WAIT_MS) {
+        } else if (q->name.data != NULL) {
             char *name = api_text(op->rq, q->name);
-            if (name != NULL && may_create(op, name)) {
-                api_auto_create(n, name);
-                u = now_ms + CREATE_AGAIN_MS; /* it may have been refused: ask again */
-            }
+            if (name != NULL && may_create(op, name))
+                u = api_creation_until(&op->question, name);
         }
         until = u > until ? u : until;
     }
@@ -212,8 +200,7 @@ void api_metadata(struct node_request *rq)
     }
     op->rq = rq;
     op->hold.fn = on_hold;
-    op->started_ms = node_now(rq->node);
-    op->proof_since = rq->node->proof_sequence;
+    api_question_init(&op->question, rq->node);
     op->all = op->req.topics_count < 0 ||
               (rq->header.api_version == 0 && op->req.topics_count == 0);
     rq->op = op;

@@ -1,6 +1,12 @@
 #include "broker/api/internal.h"
 
-enum { CREATIONS_MAX = 64, CREATION_FORGET_MS = 100 };
+enum {
+    CREATIONS_MAX = 64,
+    CREATION_FORGET_MS = 100,
+    PROOF_WAIT_MS = 50,    /* a leader's sign of life */
+    CREATE_WAIT_MS = 1000, /* a topic made on demand is waited for this long */
+    CREATE_AGAIN_MS = 50,  /* its creation may have been refused: ask again */
+};
 
 char *api_text(struct node_request *rq, struct kw_str s)
 {
@@ -146,4 +152,35 @@ void api_auto_create(struct node *n, const char *topic)
             created(c, true);
     }
     (void)kb_block_unref(frame);
+}
+
+/* ---- answers that name leaders
+ * ---------------------------------------------------------------------- */
+
+void api_question_init(struct api_question *q, struct node *n)
+{
+    *q = (struct api_question){
+        .node = n, .started_ms = node_now(n), .proof_since = n->proof_sequence};
+}
+
+uint64_t api_leader_until(const struct api_question *q, int32_t leader)
+{
+    uint64_t until_ms = 0;
+    if (leader < 0)
+        return 0;
+    if (node_leader_held(q->node, leader, &until_ms))
+        return until_ms;
+    until_ms = q->started_ms + PROOF_WAIT_MS;
+    return node_now(q->node) < until_ms && node_leader_unproven(q->node, leader, q->proof_since)
+               ? until_ms
+               : 0;
+}
+
+uint64_t api_creation_until(const struct api_question *q, const char *topic)
+{
+    uint64_t now_ms = node_now(q->node);
+    if (now_ms >= q->started_ms + CREATE_WAIT_MS)
+        return 0;
+    api_auto_create(q->node, topic);
+    return now_ms + CREATE_AGAIN_MS;
 }
