@@ -37,7 +37,8 @@ void api_offset_commit(struct node_request *rq)
     API_DECODE(rq, kw_offset_commit_request_read, &req);
     struct node_group *g = node_group_to_write(rq->node, req.group_id, &error);
     if (g == NULL) {
-        fail_commit(rq, error);
+        if (!api_group_wait(rq, error))
+            fail_commit(rq, error);
         return;
     }
     kw_offset_commit_response_init(resp);
@@ -189,6 +190,19 @@ static int fetch_part(struct node_request *rq, const struct api_settle *s, int32
 
 /* What was read may rest on commits that are not durable yet, and a new coordinator may know newer
  * ones: the answer waits until neither can be (rules 6.3, 6.10). */
+static bool fetch_waits(struct node_request *rq, const struct kw_offset_fetch_request *req)
+{
+    bool many = rq->header.api_version >= 8;
+    int32_t count = many ? req->groups_count : 1;
+    for (int32_t i = 0; i < count; i++) {
+        enum kw_error error = KW_NONE;
+        struct kw_str id = many ? req->groups[i].group_id : req->group_id;
+        if (node_group_to_write(rq->node, id, &error) == NULL && api_group_wait(rq, error))
+            return true;
+    }
+    return false;
+}
+
 void api_offset_fetch(struct node_request *rq)
 {
     struct kw_offset_fetch_request *req = kb_arena_new(&rq->arena, struct kw_offset_fetch_request);
@@ -199,6 +213,8 @@ void api_offset_fetch(struct node_request *rq)
         return;
     }
     API_DECODE(rq, kw_offset_fetch_request_read, req);
+    if (fetch_waits(rq, req))
+        return;
     kw_offset_fetch_response_init(resp);
     if (rq->header.api_version >= 8) {
         resp->groups_count = req->groups_count;
@@ -243,7 +259,8 @@ void api_offset_delete(struct node_request *rq)
     API_DECODE(rq, kw_offset_delete_request_read, &req);
     struct node_group *g = node_group_to_write(rq->node, req.group_id, &error);
     if (g == NULL) {
-        fail_delete(rq, error);
+        if (!api_group_wait(rq, error))
+            fail_delete(rq, error);
         return;
     }
     kw_offset_delete_response_init(resp);

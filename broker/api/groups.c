@@ -39,10 +39,12 @@ void api_join_group(struct node_request *rq)
     }
     API_DECODE(rq, kw_join_group_request_read, req);
     struct node_group *g = node_group_to_write(rq->node, req->group_id, &error);
-    if (g == NULL)
-        fail_join(rq, req->group_id.size == 0 ? KW_INVALID_GROUP_ID : error);
-    else
+    if (g != NULL)
         node_group_join(g, rq, req);
+    else if (req->group_id.size == 0)
+        fail_join(rq, KW_INVALID_GROUP_ID);
+    else if (!api_group_wait(rq, error))
+        fail_join(rq, error);
 }
 
 void api_sync_group(struct node_request *rq)
@@ -60,6 +62,8 @@ void api_sync_group(struct node_request *rq)
         node_group_sync(g, rq, req);
         return;
     }
+    if (api_group_wait(rq, error))
+        return;
     kw_sync_group_response_init(&resp);
     resp.error_code = (int16_t)error;
     node_request_reply(rq, write_sync, &resp);
@@ -118,7 +122,8 @@ void api_leave_group(struct node_request *rq)
     API_DECODE(rq, kw_leave_group_request_read, &req);
     struct node_group *g = node_group_to_write(rq->node, req.group_id, &error);
     if (g == NULL) {
-        fail_leave(rq, error);
+        if (!api_group_wait(rq, error))
+            fail_leave(rq, error);
         return;
     }
     kw_leave_group_response_init(resp);

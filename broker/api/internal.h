@@ -89,6 +89,10 @@ uint64_t api_creation_until(const struct api_question *q, const char *topic);
  * At most one request per name is under way; nothing is reported: the image will show the topic. */
 void api_auto_create(struct node *n, const char *topic);
 
+/* The group's shard is being loaded here: run the request again when it is, for a second at most,
+ * instead of sending the client away (which asks again seconds later). false: answer the error. */
+bool api_group_wait(struct node_request *rq, enum kw_error error);
+
 /* An answer whose parts come from several group shards. One part after the other: part i is filled
  * in from its shard, then everything that shard had replayed must be committed (6.3) - with prove
  * set, in a batch that shows it still led afterwards (6.10) - before the next one. All pointers

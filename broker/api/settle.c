@@ -1,4 +1,4 @@
-/* Answers that rest on several group shards. */
+/* Answers that rest on several group shards, or wait for one that is being loaded. */
 #include "broker/api/internal.h"
 
 static void settle_next(struct node_request *rq, enum kw_error error)
@@ -32,4 +32,47 @@ void api_settle(struct node_request *rq, const struct api_settle *what)
     }
     rq->op = s;
     settle_next(rq, KW_NONE);
+}
+
+/* ---- a shard that is being loaded
+ * ------------------------------------------------------------------ */
+
+enum { LOAD_WAIT_MS = 1000 };
+
+struct load_wait {
+    struct node_hold hold;
+    struct node_request *rq;
+};
+
+static void cancel_wait(struct node_request *rq)
+{
+    struct load_wait *w = rq->op;
+    node_hold_remove(&w->hold);
+    node_request_free(rq);
+}
+
+static void dispatch_again(struct node_hold *h)
+{
+    struct node_request *rq = ((struct load_wait *)h)->rq;
+    rq->op = NULL;
+    rq->cancel = NULL;
+    node_request_dispatch(rq);
+}
+
+bool api_group_wait(struct node_request *rq, enum kw_error error)
+{
+    uint64_t until_ms = rq->received_us / 1000 + LOAD_WAIT_MS;
+    if (error != KW_COORDINATOR_LOAD_IN_PROGRESS || node_now(rq->node) >= until_ms ||
+        rq->node->state == NODE_STOPPING)
+        return false;
+    struct load_wait *w = kb_arena_new(&rq->arena, struct load_wait);
+    if (w == NULL)
+        return false;
+    w->rq = rq;
+    w->hold.fn = dispatch_again;
+    w->hold.deadline_ms = until_ms;
+    rq->op = w;
+    rq->cancel = cancel_wait;
+    node_hold_add(rq->node, &w->hold);
+    return true;
 }

@@ -383,6 +383,7 @@ static void load_finish(struct node_group *g)
                 g->partition->index, (long long)g->load_end);
     submit(g, &fx, NULL);
     arm_timer(g);
+    node_holds_run(g->node);
 }
 
 static int replay_batch(struct node_group *g, const struct kw_batch *b)
@@ -626,7 +627,15 @@ struct node_group *node_group_of(struct node *n, struct kw_str group_id, enum kw
     int32_t index = group_partition_for(group_id, (int32_t)t->partitions_count);
     struct node_partition *p = node_partition_find(n, &t->id, index);
     struct node_group *g = p != NULL ? p->group : NULL;
-    if (g == NULL || rep_is_cut_off(p->rep, node_now(n))) {
+    if (g == NULL) {
+        /* Named already, but its log is still being made or opened. */
+        const struct meta_partition *mp = meta_topic_partition(t, index);
+        bool coming = mp != NULL && mp->leader == n->config.node_id && n->broker_epoch != 0 &&
+                      mp->leader_broker_epoch == n->broker_epoch;
+        *ret_error = coming ? KW_COORDINATOR_LOAD_IN_PROGRESS : KW_NOT_COORDINATOR;
+        return NULL;
+    }
+    if (rep_is_cut_off(p->rep, node_now(n))) {
         *ret_error = KW_NOT_COORDINATOR;
         return NULL;
     }

@@ -80,6 +80,11 @@ static void run_all(struct node *n, uint64_t now_ms)
     }
 }
 
+void node_holds_run(struct node *n)
+{
+    run_all(n, UINT64_MAX);
+}
+
 void node_clients_applied(struct node *n, const struct meta_delta *delta)
 {
     size_t cursor = 0;

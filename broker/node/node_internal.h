@@ -650,6 +650,7 @@ struct node_hold {
 };
 void node_hold_add(struct node *n, struct node_hold *h);
 void node_hold_remove(struct node_hold *h);
+void node_holds_run(struct node *n); /* something they may wait for has come */
 /* Our link to this leader closed and the controller may still replace it: do not name it before
  * *ret_until_ms. */
 bool node_leader_held(struct node *n, int32_t leader, uint64_t *ret_until_ms);
