@@ -44,7 +44,7 @@ static const struct {
     [CLI_OPT_QUIET] = {'q', "quiet", NULL, SWITCH, AT(quiet), 0, 0,
                        "print nothing, only the exit code counts"},
     [CLI_OPT_LOCAL] = {'L', "local", NULL, SWITCH, AT(local), 0, 0,
-                       "only the first broker of the list"},
+                       "only the broker here (KAFKA_LISTENERS), or the first of the list"},
     [CLI_OPT_WATCH] = {'w', "watch", NULL, SWITCH, AT(watch), 0, 0,
                        "again and again; not on a terminal: each time something changed"},
     [CLI_OPT_WAIT] = {0, "wait", NULL, SWITCH, AT(wait), 0, 0,
@@ -356,6 +356,12 @@ int cli_args_parse(const struct cli_command *command, int argc, char *const *arg
     a.color = isatty(STDOUT_FILENO) && !a.no_color && (no_color == NULL || *no_color == '\0') &&
               term != NULL && strcmp(term, "dumb") != 0;
     *ret = a;
+    /* The broker here has its own say where it is; the list may begin with another one. */
+    if (a.local && !CLI_GIVEN(&a, BOOTSTRAP) &&
+        cli_local_address(getenv("KAFKA_LISTENERS"), getenv("KAFKA_ADVERTISED_LISTENERS"),
+                          getenv("KAFKA_CONTROLLER_LISTENER_NAMES"), ret->local_address,
+                          sizeof(ret->local_address)))
+        ret->bootstrap = ret->local_address;
     return CLI_OK;
 }
 

@@ -110,6 +110,7 @@ struct cli_args {
     size_t topics_count;
     const char *operands[CLI_OPERANDS_MAX];
     size_t operands_count;
+    char local_address[288]; /* where bootstrap points when the environment told the local broker */
 };
 #define CLI_GIVEN(args, option) (((args)->given & CLI_BIT(option)) != 0)
 
@@ -147,5 +148,14 @@ struct cli_nearest {
 void cli_nearest_offer(struct cli_nearest *n, const char *candidate);
 /* " Did you mean \"best\"?", or "". Valid until the next call. */
 const char *cli_nearest_text(const struct cli_nearest *n);
+
+/* ---- local.c: the broker beside this command ---------------------------------------------------
+ */
+
+/* The address of the first client listener with a fixed port, as a broker started with these values
+ * of KAFKA_LISTENERS, KAFKA_ADVERTISED_LISTENERS and KAFKA_CONTROLLER_LISTENER_NAMES has it, each
+ * of them may be NULL; 127.0.0.1 for one on all addresses. False: they name none. */
+bool cli_local_address(const char *listeners, const char *advertised, const char *controllers,
+                       char *ret, size_t ret_size);
 
 #endif

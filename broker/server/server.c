@@ -118,18 +118,25 @@ static void forget_signals(struct process *p)
 /* ---- start ---- */
 
 struct advertised {
+    const struct srv_config *config;
     const struct srv_listener_setting *listener;
 };
 
 static void on_advertised(void *arg, int result)
 {
     struct advertised *a = arg;
+    const struct srv_listener_setting *l = a->listener;
+    const struct srv_config_value *v = &a->config->values[srv_key_find("advertised.listeners")];
+    bool from_environment = v->text != NULL && v->source == SRV_FROM_ENVIRONMENT;
     if (result == -KB_EUNREACHABLE)
         kb_log_warn("server",
-                    "event=advertised_unresolvable listener=%s why=\"advertises %s:%u, which this "
-                    "host cannot resolve: clients elsewhere may connect, then fail\" "
-                    "hint=\"set advertised.listeners to a name the clients know\"",
-                    a->listener->name, a->listener->advertised_host, a->listener->advertised_port);
+                    "event=advertised_unresolvable listener=%s why=\"listener %s advertises %s:%u, "
+                    "which this host cannot resolve: clients elsewhere may connect, then fail\" "
+                    "hint=\"set %s=…,%s://HOST:%u to a name the clients know, localhost for those "
+                    "on this machine\"",
+                    l->name, l->name, l->advertised_host, l->advertised_port,
+                    from_environment ? v->where : "advertised.listeners", l->name,
+                    l->advertised_port);
     (void)kb_free(a);
 }
 
@@ -141,36 +148,62 @@ static void check_advertised(struct process *p)
         if (l->controller)
             continue;
         struct advertised *a = kb_new(struct advertised);
+        a->config = p->config;
         a->listener = l;
         srv_env_resolve(p->env, l->advertised_host, on_advertised, a);
     }
 }
 
-/* Name the processes that hold our ports. */
-static void explain_ports(const struct process *p)
+/* Name the process that holds one of our ports. */
+static void explain_port(const struct process *p, const char *reason)
 {
     for (size_t i = 0; i < p->config->listeners_count; i++) {
         const struct srv_listener_setting *l = &p->config->listeners[i];
         char name[64] = "";
         int pid = l->port != 0 ? srv_port_holder(l->port, name, sizeof(name)) : 0;
-        if (pid != 0 && pid != (int)getpid())
-            (void)fprintf(stderr,
-                          "kvorum server: port %u is already used by pid %d (%s). Stop it or "
-                          "change listeners=.\n",
-                          l->port, pid, name);
+        if (pid == 0 || pid == (int)getpid())
+            continue;
+        (void)fprintf(stderr,
+                      "kvorum server: port %u is already used by pid %d (%s). Stop it or change "
+                      "listeners=.\n",
+                      l->port, pid, name);
+        return;
     }
+    (void)fprintf(stderr, "kvorum server: %s. Stop what uses it, or change listeners=.\n", reason);
+}
+
+/* Is it for the user to put right, rather than something that broke? */
+static bool is_refusal(int result)
+{
+    return result == -KB_EADDRINUSE || result == -KB_EINVAL || result == -KB_EBUSY ||
+           result == -KB_EPERM || result == -KB_EUNREACHABLE || result == -KB_EUNSUPPORTED;
+}
+
+static void explain(const struct process *p, int result, const char *reason)
+{
+    if (result == -KB_EADDRINUSE)
+        explain_port(p, reason);
+    else if (result == -KB_EPERM)
+        (void)fprintf(stderr,
+                      "kvorum server: %s. This process is user %d, group %d: give them the right "
+                      "to write there (chown), or change log.dirs=.\n",
+                      reason, (int)geteuid(), (int)getegid());
+    else
+        (void)fprintf(stderr, "kvorum server: %s\n", reason);
 }
 
 static void on_started(void *arg, int result, const char *reason)
 {
     struct process *p = arg;
     if (result < 0) {
-        (void)fprintf(stderr, "kvorum server: %s\n", reason != NULL ? reason : kb_err_text(result));
-        kb_log_error("server", "event=start_failed error=%s why=\"%s\"", kb_err_name(result),
-                     reason != NULL ? reason : kb_err_text(result));
-        if (result == -KB_EADDRINUSE)
-            explain_ports(p);
-        p->status = 1;
+        if (reason == NULL)
+            reason = kb_err_text(result);
+        if (!is_refusal(result))
+            kb_log_error("server", "event=start_failed error=%s why=\"%s\"", kb_err_name(result),
+                         reason);
+        srv_log_flush();
+        explain(p, result, reason);
+        p->status = is_refusal(result) ? 2 : 1;
         srv_env_stop(p->env);
         return;
     }

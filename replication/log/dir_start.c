@@ -157,14 +157,17 @@ static int format(struct dir_start *s, struct kb_fs *fs)
 static int check_meta(struct dir_start *s)
 {
     if (s->meta.node_id != s->node_id) {
-        s->reason = kb_asprintf("%s belongs to node %d, but node.id is %d: use that node's own "
-                                "data directory",
+        s->reason = kb_asprintf("%s belongs to node %d, but node.id is %d. Refusing to start so "
+                                "that no data is mixed. Use that id, or this node's own data "
+                                "directory.",
                                 s->path, s->meta.node_id, s->node_id);
         return -KB_EINVAL;
     }
     if (s->meta.cluster_id[0] != '\0' && s->cluster_id != NULL && s->cluster_id[0] != '\0' &&
         strcmp(s->meta.cluster_id, s->cluster_id) != 0) {
-        s->reason = kb_asprintf("%s belongs to cluster %s, but the configured cluster id is %s",
+        s->reason = kb_asprintf("%s belongs to cluster %s, but cluster.id (CLUSTER_ID) is %s. "
+                                "Refusing to start so that no data is mixed. Use the old id, or an "
+                                "empty data directory.",
                                 s->path, s->meta.cluster_id, s->cluster_id);
         return -KB_EINVAL;
     }
@@ -314,11 +317,11 @@ int dir_start_run(struct dir_start *s, struct kb_fs *fs)
 {
     int r = lock(s, fs);
     if (r == 0)
-        r = take_marker(s, fs);
-    if (r == 0)
         r = list_logs(s, fs);
     if (r == 0)
         r = load_meta(s, fs);
+    if (r == 0) /* a refused start leaves what it refused as it was */
+        r = take_marker(s, fs);
     if (r == 0)
         r = load_state(s, fs);
     if (r == 0)

@@ -76,6 +76,60 @@ START_TEST(address_parse__forms)
 }
 END_TEST
 
+static void check_local(const char *listeners, const char *advertised, const char *controllers,
+                        const char *expected)
+{
+    char got[64] = "";
+    bool found = cli_local_address(listeners, advertised, controllers, got, sizeof(got));
+    ck_assert_msg(found == (expected != NULL), "%s: \"%s\"", listeners, got);
+    if (expected != NULL)
+        ck_assert_str_eq(got, expected);
+}
+
+START_TEST(local_address__follows_the_listeners_of_the_broker)
+{
+    check_local("INTERNAL://:9092,EXTERNAL://:19092", NULL, NULL, "127.0.0.1:9092");
+    check_local("CONTROLLER://:9093, Clients://0.0.0.0:7", NULL, NULL, "127.0.0.1:7");
+    check_local("A://[::]:1,B://:2", NULL, "x,a", "127.0.0.1:2");
+    check_local("A://[::]:1", NULL, "", "127.0.0.1:1");
+    check_local("A://[fe80::1]:1", "A://h:2", NULL, "[fe80::1]:1");
+    check_local("A://kvorum-1:1", NULL, NULL, "kvorum-1:1");
+    /* Without listeners the advertised ports are bound on all addresses. */
+    check_local(NULL, "PLAINTEXT://kafka.example:29092", NULL, "127.0.0.1:29092");
+    check_local("", "PLAINTEXT://kafka.example:29092", NULL, "127.0.0.1:29092");
+    /* A port that is not known before it is bound. */
+    check_local("A://:0,B://:2", NULL, NULL, "127.0.0.1:2");
+    check_local("A://:0", NULL, NULL, NULL);
+    check_local(NULL, NULL, NULL, NULL);
+    check_local("9092,A:1,A://h,://:,,", NULL, NULL, NULL);
+    check_local("A://a-name-of-more-than-64-characters.which-does-not-fit-into-the-room:1", NULL,
+                NULL, NULL);
+}
+END_TEST
+
+START_TEST(local_address__gives_way_to_the_option)
+{
+    const char *plain[] = {"health", "--local", NULL};
+    const char *option[] = {"health", "--local", "-b", "x:1", NULL};
+    const char *cluster[] = {"health", NULL};
+    struct cli_args a;
+    ck_assert_int_eq(setenv("KAFKA_LISTENERS", "A://:7", 1), 0);
+    ck_assert_int_eq(setenv("KVORUM_BOOTSTRAP", "b:1,b:2", 1), 0);
+    ck_assert_int_eq(parse(plain, &a), CLI_OK);
+    ck_assert_str_eq(a.bootstrap, "127.0.0.1:7");
+    ck_assert_int_eq(parse(option, &a), CLI_OK);
+    ck_assert_str_eq(a.bootstrap, "x:1");
+    ck_assert_int_eq(parse(cluster, &a), CLI_OK);
+    ck_assert_str_eq(a.bootstrap, "b:1,b:2");
+    ck_assert_int_eq(unsetenv("KAFKA_LISTENERS"), 0);
+    ck_assert_int_eq(parse(plain, &a), CLI_OK);
+    ck_assert_str_eq(a.bootstrap, "b:1,b:2");
+    ck_assert_int_eq(unsetenv("KVORUM_BOOTSTRAP"), 0);
+    ck_assert_int_eq(parse(plain, &a), CLI_OK);
+    ck_assert_str_eq(a.bootstrap, "localhost:9092");
+}
+END_TEST
+
 START_TEST(gather__nobody_answers)
 {
     struct cli_args a = {.bootstrap = "127.0.0.1:1", .quiet = true};
@@ -88,4 +142,6 @@ START_TEST(gather__nobody_answers)
 END_TEST
 
 UNIT_MAIN("cli_args", parse__reads_options, parse__refuses_what_the_command_does_not_take,
-          find__unknown_words, address_parse__forms, gather__nobody_answers)
+          find__unknown_words, address_parse__forms,
+          local_address__follows_the_listeners_of_the_broker,
+          local_address__gives_way_to_the_option, gather__nobody_answers)

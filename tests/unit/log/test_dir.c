@@ -234,6 +234,10 @@ START_TEST(open__refuses_what_is_not_its_own)
     struct answer a = {0};
     log_dir_set_cluster_id(l.dir, "cluster-one", on_done, &a);
     ck_assert(wait_for(&l, &a));
+    a.came = false;
+    log_dir_close(l.dir, 7, on_done, &a);
+    ck_assert(wait_for(&l, &a));
+    l.dir = log_dir_free(l.dir);
     life_end(&l, true);
 
     l.options.node_id = 2;
@@ -250,6 +254,8 @@ START_TEST(open__refuses_what_is_not_its_own)
     l.options.cluster_id = "cluster-one";
     ck_assert(life_open(&l));
     ck_assert_int_eq(l.result, 0);
+    ck_assert(l.found.clean); /* the refusals took nothing */
+    ck_assert_int_eq(l.found.clean_broker_epoch, 7);
     life_end(&l, true);
 
     static const char *const bad[] = {"", "version=1\n", "version=1\nnode.id=1\n",

@@ -25,7 +25,7 @@ struct service {
     srv_started_fn *started;
     srv_stopped_fn *stopped;
     void *arg;
-    const char *mode; /* "fail", "slow" to stop, or "" */
+    const char *mode; /* how it fails to start, "slow" to stop, or "" */
 };
 
 static void on_timer(void *arg)
@@ -34,7 +34,13 @@ static void on_timer(void *arg)
     if (s->stopped != NULL)
         s->stopped(s->arg);
     else if (strcmp(s->mode, "fail") == 0)
-        s->started(s->arg, -KB_EADDRINUSE, "port 9092 is already used");
+        s->started(s->arg, -KB_EADDRINUSE, "cannot listen on :9: address in use");
+    else if (strcmp(s->mode, "foreign") == 0)
+        s->started(s->arg, -KB_EINVAL, "d belongs to cluster x.");
+    else if (strcmp(s->mode, "forbidden") == 0)
+        s->started(s->arg, -KB_EPERM, "d: not permitted");
+    else if (strcmp(s->mode, "broken") == 0)
+        s->started(s->arg, -KB_EIO, NULL);
     else
         s->started(s->arg, 0, NULL);
 }
@@ -98,8 +104,7 @@ static void child_start(struct child *c, const char *mode, const char *flag)
                                      NULL};
         (void)dup2(pipe_fds[1], STDOUT_FILENO);
         (void)dup2(pipe_fds[1], STDERR_FILENO);
-        (void)close(pipe_fds[0]);
-        (void)close(pipe_fds[1]);
+        closefrom(STDERR_FILENO + 1);
         int status = srv_main(3, argv, environment, &service, (void *)mode);
         (void)fflush(stdout);
         _exit(status);
@@ -163,13 +168,54 @@ END_TEST
 START_TEST(process__failures_have_a_status_and_a_sentence)
 {
     struct child c;
-    child_start(&c, "fail", "log.dirs=d");
-    ck_assert_int_eq(child_status(&c), 1);
-    ck_assert_ptr_nonnull(strstr(c.text, "kvorum server: port 9092 is already used\n"));
+    static const struct {
+        const char *mode;
+        int status;
+        const char *text;
+    } cases[] = {
+        {"fail", 2,
+         "kvorum server: cannot listen on :9: address in use. Stop what uses it, or change "
+         "listeners=.\n"},
+        {"foreign", 2, "kvorum server: d belongs to cluster x.\n"},
+        {"forbidden", 2, "kvorum server: d: not permitted. This process is user "},
+        {"broken", 1,
+         "event=start_failed error=KB_EIO why=\"disk or socket error\"\nkvorum server: "
+         "disk or socket error\n"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        child_start(&c, cases[i].mode, "log.dirs=d");
+        ck_assert_int_eq(child_status(&c), cases[i].status);
+        ck_assert_msg(strstr(c.text, cases[i].text) != NULL, "%s", c.text);
+        /* A refusal is one sentence. */
+        ck_assert_int_eq(strstr(c.text, "event=start_failed") != NULL, cases[i].status == 1);
+    }
     child_start(&c, "", "node.id=x");
     ck_assert_int_eq(child_status(&c), 2);
     ck_assert_ptr_nonnull(
         strstr(c.text, "kvorum server: --set: node.id must be a whole number, not \"x\"\n"));
+}
+END_TEST
+
+/* The name of the process and one sentence, also when several ports are held. */
+START_TEST(process__names_who_holds_its_port)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t size = sizeof(a);
+    struct child c;
+    char flag[64];
+    char expected[128];
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+    ck_assert_int_eq(listen(fd, 1), 0);
+    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&a, &size), 0);
+    (void)snprintf(flag, sizeof(flag), "listeners=PLAINTEXT://127.0.0.1:%u", ntohs(a.sin_port));
+    (void)snprintf(expected, sizeof(expected), "kvorum server: port %u is already used by pid %d (",
+                   ntohs(a.sin_port), (int)getpid());
+    child_start(&c, "fail", flag);
+    ck_assert_int_eq(child_status(&c), 2);
+    ck_assert_msg(strstr(c.text, expected) != NULL, "%s", c.text);
+    ck_assert_ptr_null(strstr(c.text, "cannot listen"));
+    (void)close(fd);
 }
 END_TEST
 
@@ -254,5 +300,5 @@ END_TEST
 
 UNIT_MAIN("process", process__starts_warns_and_stops_on_a_signal,
           process__second_signal_ends_it_at_once, process__failures_have_a_status_and_a_sentence,
-          port_holder__names_who_listens, log__lines_have_the_documented_form,
-          log__stuck_reader_does_not_hold_up_the_writer)
+          process__names_who_holds_its_port, port_holder__names_who_listens,
+          log__lines_have_the_documented_form, log__stuck_reader_does_not_hold_up_the_writer)
