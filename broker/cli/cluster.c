@@ -154,7 +154,10 @@ static void merge_peers(struct cli_cluster *c)
         const Kvorum__StatusResponse *s = c->nodes[i].status;
         for (size_t k = 0; s != NULL && k < s->n_peers; k++) {
             const Kvorum__StatusPeer *p = s->peers[k];
-            struct cli_node *n = get_node(c, p->node_id);
+            /* Who only knocked, such as a broker of another cluster, is none of its nodes. */
+            struct cli_node *n = p->voter ? get_node(c, p->node_id) : find_node(c, p->node_id);
+            if (n == NULL)
+                continue;
             if (n->host == NULL && p->host != NULL)
                 set_address(n, p->host, (uint16_t)p->port);
             n->voter |= p->voter;

@@ -234,6 +234,8 @@ static void hello_fill(struct hello *h, const struct node_link *l)
 /* A sentence why this hello is not taken, or NULL. */
 static const char *hello_refusal(struct node *n, const Kvorum__PeerHello *h)
 {
+    /* A blank node joins only the cluster it was told to. */
+    const char *own = n->cluster_id != NULL ? n->cluster_id : n->config.cluster_id;
     if (!h->has_protocol || h->protocol != PEER_PROTOCOL)
         return "another peer protocol version";
     if (!h->has_node_id || !h->has_incarnation || !h->has_directory_id ||
@@ -242,7 +244,7 @@ static const char *hello_refusal(struct node *n, const Kvorum__PeerHello *h)
         return "malformed hello";
     if (h->node_id == n->config.node_id)
         return "my own node id";
-    if (n->cluster_id != NULL && h->cluster_id != NULL && strcmp(n->cluster_id, h->cluster_id) != 0)
+    if (own != NULL && h->cluster_id != NULL && strcmp(own, h->cluster_id) != 0)
         return "another cluster id";
     return NULL;
 }

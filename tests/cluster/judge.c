@@ -15,6 +15,12 @@
  * {"event":"stopped","acked":N,"failed":N} verify                     ->
  * {"event":"verified","read":N,"lost":N,"duplicated":N,"reordered":N}
  *
+ *   watch BROKER P,P…         -> {"event":"watching","at":T}; then "recovered" as after a kill, but
+ * somebody else stops BROKER
+ *
+ * With -c REPLICAS it first makes the topic by the admin API, and says so:
+ * {"event":"created","error":E}, E being null or the reason.
+ *
  * Every record carries its partition's running number; acknowledged numbers are kept in memory.
  * Times are CLOCK_MONOTONIC milliseconds. */
 #include <errno.h>
@@ -208,14 +214,10 @@ static void do_cluster(struct judge *j)
     (void)fflush(stdout);
 }
 
-static void do_kill(struct judge *j, char *arguments)
+/* From now on, wait until another broker than the named one acknowledges in these partitions. */
+static void watch(struct judge *j, char *victim, char *list)
 {
     char *rest = NULL;
-    char *pid = strtok_r(arguments, " ", &rest);
-    char *victim = strtok_r(NULL, " ", &rest);
-    char *list = strtok_r(NULL, " \n", &rest);
-    if (pid == NULL || victim == NULL || list == NULL)
-        die("kill", "needs PID BROKER PARTITIONS");
     j->victim = atoi(victim);
     for (int i = 0; i < j->partitions; i++)
         j->p[i].sample_ms = -1;
@@ -224,8 +226,65 @@ static void do_kill(struct judge *j, char *arguments)
         j->samples_missing++;
     }
     j->killed_ms = now_ms();
+}
+
+static void do_watch(struct judge *j, char *arguments)
+{
+    char *rest = NULL;
+    char *victim = strtok_r(arguments, " ", &rest);
+    char *list = strtok_r(NULL, " \n", &rest);
+    if (victim == NULL || list == NULL)
+        die("watch", "needs BROKER PARTITIONS");
+    watch(j, victim, list);
+    (void)printf("{\"event\":\"watching\",\"at\":%.1f}\n", j->killed_ms);
+    (void)fflush(stdout);
+}
+
+static void do_kill(struct judge *j, char *arguments)
+{
+    char *rest = NULL;
+    char *pid = strtok_r(arguments, " ", &rest);
+    char *victim = strtok_r(NULL, " ", &rest);
+    char *list = strtok_r(NULL, " \n", &rest);
+    if (pid == NULL || victim == NULL || list == NULL)
+        die("kill", "needs PID BROKER PARTITIONS");
+    watch(j, victim, list);
     if (kill((pid_t)atoi(pid), SIGKILL) != 0)
         die("kill", strerror(errno));
+}
+
+/* Before the producer knows the topic: asking for its metadata creates it too. */
+static void create_topic(const struct judge *j, int replicas)
+{
+    char error[256] = "no answer";
+    rd_kafka_NewTopic_t *topic = rd_kafka_NewTopic_new(j->topic, j->partitions, replicas, error,
+                                                       sizeof(error));
+    if (topic == NULL)
+        die("create", error);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(j->producer);
+    rd_kafka_CreateTopics(j->producer, &topic, 1, NULL, queue);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, VERIFY_MS);
+    const rd_kafka_CreateTopics_result_t *result = event != NULL
+                                                       ? rd_kafka_event_CreateTopics_result(event)
+                                                       : NULL;
+    size_t count = 0;
+    if (event != NULL && rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        (void)snprintf(error, sizeof(error), "%s", rd_kafka_err2name(rd_kafka_event_error(event)));
+    } else if (result != NULL) {
+        const rd_kafka_topic_result_t **list = rd_kafka_CreateTopics_result_topics(result, &count);
+        (void)snprintf(error, sizeof(error), "%s",
+                       count == 0 || rd_kafka_topic_result_error(list[0]) == 0
+                           ? ""
+                           : rd_kafka_err2name(rd_kafka_topic_result_error(list[0])));
+    }
+    (void)printf(error[0] == '\0' ? "{\"event\":\"created\",\"error\":null}\n"
+                                  : "{\"event\":\"created\",\"error\":\"%s\"}\n",
+                 error);
+    (void)fflush(stdout);
+    if (event != NULL)
+        rd_kafka_event_destroy(event);
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_NewTopic_destroy(topic);
 }
 
 static void do_stop(struct judge *j)
@@ -349,6 +408,8 @@ static void command(struct judge *j, char *line)
         (void)fflush(stdout);
     } else if (strncmp(line, "kill ", 5) == 0) {
         do_kill(j, line + 5);
+    } else if (strncmp(line, "watch ", 6) == 0) {
+        do_watch(j, line + 6);
     } else if (strncmp(line, "stop", 4) == 0) {
         do_stop(j);
     } else if (strncmp(line, "verify", 6) == 0) {
@@ -403,7 +464,8 @@ int main(int argc, char **argv)
     char error[256];
     int option = 0;
     const char *file = NULL;
-    while ((option = getopt(argc, argv, "b:t:p:i:f:")) != -1) {
+    int replicas = 0;
+    while ((option = getopt(argc, argv, "b:t:p:i:f:c:")) != -1) {
         switch (option) {
         case 'b':
             j.bootstrap = optarg;
@@ -420,12 +482,17 @@ int main(int argc, char **argv)
         case 'f':
             file = optarg;
             break;
+        case 'c':
+            replicas = atoi(optarg);
+            break;
         default:
-            die("usage", "judge -b BOOTSTRAP -f FILE [-t TOPIC] [-p PARTITIONS] [-i INTERVAL_MS]");
+            die("usage", "judge -b BOOTSTRAP -f FILE [-t TOPIC] [-p PARTITIONS] [-i INTERVAL_MS] "
+                         "[-c REPLICAS]");
         }
     }
     if (j.bootstrap == NULL || file == NULL || j.partitions < 1 || j.partitions > PARTITIONS_MAX)
-        die("usage", "judge -b BOOTSTRAP -f FILE [-t TOPIC] [-p PARTITIONS] [-i INTERVAL_MS]");
+        die("usage", "judge -b BOOTSTRAP -f FILE [-t TOPIC] [-p PARTITIONS] [-i INTERVAL_MS] "
+                     "[-c REPLICAS]");
     read_lines(&j, file);
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     if (rd_kafka_conf_set(conf, "bootstrap.servers", j.bootstrap, error, sizeof(error)) != 0 ||
@@ -436,6 +503,8 @@ int main(int argc, char **argv)
     j.producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, error, sizeof(error));
     if (j.producer == NULL)
         die("producer", error);
+    if (replicas > 0)
+        create_topic(&j, replicas);
     j.handle = rd_kafka_topic_new(j.producer, j.topic, NULL);
     (void)printf("{\"event\":\"ready\",\"client\":\"librdkafka\",\"version\":\"%s\"}\n",
                  rd_kafka_version_str());
