@@ -28,11 +28,11 @@ NODES = [1, 2, 3]
 
 
 class Load(Judge):
-    """The judge, with a new topic; command names binary, file and bootstrap list."""
+    """The judge; command names binary, file and bootstrap list."""
 
     def __init__(self, command, topic):
         self.log = tempfile.TemporaryFile("w+")  # librdkafka tells of every broken connection
-        self.process = subprocess.Popen(command + ["-t", topic, "-p", str(PARTITIONS), "-i", str(INTERVAL_MS), "-c", "3"],
+        self.process = subprocess.Popen(command + ["-t", topic, "-p", str(PARTITIONS), "-i", str(INTERVAL_MS)],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, bufsize=1)
 
     def hear(self, event):
@@ -217,6 +217,12 @@ def check_status(check, compose, victim, partitions):
     led = {n: nodes.get(n, {}).get("leaders", 0) for n in others}
     check("… and the new leaders", sum(led.values()) == s["partitions"]["total"] >= PARTITIONS and
           s["partitions"]["leaderless"] == 0 and s["controller_id"] in others, "partitions led: %s" % led)
+    status, out, err = compose.cli("topic", "describe", "orders", "-o", "json")
+    described = json.loads(out)["topics"][0]["partitions"] if status == 0 else []
+    leaders = {p["partition"]: p["leader"] for p in described}
+    check("kvorum topic describe has a living leader for each of the dead node's partitions",
+          len(leaders) == PARTITIONS and all(leaders[p] in others for p in partitions),
+          {p: leaders.get(p) for p in partitions} if status == 0 else err)
     status, _, _ = compose.cli("health", "-q")
     check("kvorum health says so by its exit code", status == 10, status)
     check("the dead container stays dead", compose.state(victim)["Status"] == "exited")
@@ -236,7 +242,8 @@ def check_inside(check, compose, judge_binary):
     """A client in a container of the network, through INTERNAL: it writes and reads a topic of its own."""
     inner = Portable(judge_binary, WORDS)
     try:
-        judge = Load(inner.command(compose.network()) + ["-b", "kvorum-1:9092,kvorum-2:9092,kvorum-3:9092"], "inside")
+        judge = Load(inner.command(compose.network()) + ["-b", "kvorum-1:9092,kvorum-2:9092,kvorum-3:9092", "-c", "3"],
+                     "inside")
         made = judge.hear("created")
         judge.say("start")
         judge.hear("first_ack")
@@ -329,9 +336,10 @@ def check_restart(check, compose, judge, stopped):
 def play(check, compose, judge_binary):
     check_up(check, compose)
     check_image(check)
+    status, out, err = compose.cli("topic", "create", "orders", "-p", str(PARTITIONS), "-r", "3")
+    check("a topic of %d partitions and 3 replicas is made" % PARTITIONS, status == 0, "" if status == 0 else err)
     judge = Load([judge_binary, "-f", WORDS, "-b", compose.bootstrap()], "orders")
-    made = judge.hear("created")
-    check("a topic of %d partitions and 3 replicas is made" % PARTITIONS, made["error"] is None, made["error"] or "")
+    judge.hear("ready")
     judge.say("start")
     judge.hear("first_ack")
     victim, partitions = check_kill(check, compose, judge)
