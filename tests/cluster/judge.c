@@ -20,6 +20,9 @@
  *
  * With -c REPLICAS it first makes the topic by the admin API, and says so:
  * {"event":"created","error":E}, E being null or the reason.
+ *   gap   -> {"event":"gap","ms":M}: since the last such question the longest time in which some
+ *            partition got no acknowledgement
+ *   halt  -> {"event":"halted","acked":N}: what was not acknowledged is given up
  *
  * Every record carries its partition's running number; acknowledged numbers are kept in memory.
  * Times are CLOCK_MONOTONIC milliseconds. */
@@ -53,6 +56,7 @@ struct partition {
     uint8_t *acked; /* by number */
     uint32_t acked_capacity;
     double acked_ms; /* last acknowledgement */
+    double gap_ms;   /* longest time between two, since it was asked for */
     bool sample_wanted;
     double sample_ms;
     /* verification */
@@ -145,7 +149,10 @@ static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaqu
         return;
     }
     j->acked++;
-    p->acked_ms = now_ms();
+    double now = now_ms();
+    if (p->acked_ms > 0 && now - p->acked_ms > p->gap_ms)
+        p->gap_ms = now - p->acked_ms;
+    p->acked_ms = now;
     remember(p, number);
     if (!j->first_acked) {
         j->first_acked = true;
@@ -297,6 +304,29 @@ static void do_stop(struct judge *j)
     (void)fflush(stdout);
 }
 
+static void do_gap(struct judge *j)
+{
+    double longest = 0;
+    for (int i = 0; i < j->partitions; i++) {
+        struct partition *p = &j->p[i];
+        double open = p->acked_ms > 0 ? now_ms() - p->acked_ms : 0;
+        double gap = open > p->gap_ms ? open : p->gap_ms;
+        longest = gap > longest ? gap : longest;
+        p->gap_ms = 0;
+    }
+    (void)printf("{\"event\":\"gap\",\"ms\":%.1f}\n", longest);
+    (void)fflush(stdout);
+}
+
+static void do_halt(struct judge *j)
+{
+    j->running = false;
+    (void)rd_kafka_purge(j->producer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+    (void)rd_kafka_flush(j->producer, CALL_MS);
+    (void)printf("{\"event\":\"halted\",\"acked\":%llu}\n", (unsigned long long)j->acked);
+    (void)fflush(stdout);
+}
+
 /* ---- verification
  * ------------------------------------------------------------------------------------------ */
 
@@ -410,6 +440,10 @@ static void command(struct judge *j, char *line)
         do_kill(j, line + 5);
     } else if (strncmp(line, "watch ", 6) == 0) {
         do_watch(j, line + 6);
+    } else if (strncmp(line, "gap", 3) == 0) {
+        do_gap(j);
+    } else if (strncmp(line, "halt", 4) == 0) {
+        do_halt(j);
     } else if (strncmp(line, "stop", 4) == 0) {
         do_stop(j);
     } else if (strncmp(line, "verify", 6) == 0) {
