@@ -1,0 +1,147 @@
+"""Full disks: refused with the right error, nothing acknowledged lost, and whole again without a restart."""
+import os
+import tempfile
+import time
+
+import wire
+from load import Failure, expect, wait_until
+from wire import Connection
+
+VOLUME_MB = 64
+SETTINGS = {"kvorum.reserve.bytes": 4 << 20, "log.segment.bytes": 4 << 20}
+LINE = "full disk " * 90  # about 900 bytes a record: what is preallocated is soon used up
+
+
+def big_records():
+    f = tempfile.NamedTemporaryFile("w", prefix="kvorum-lines-", suffix=".txt")
+    f.write((LINE + "\n") * 10)
+    f.flush()
+    return f
+
+
+def led_by(connection, topic, node):
+    return [i for i, p in connection.metadata(topic)["partitions"].items() if p["leader"] == node]
+
+
+def write_until(cluster, node, topic, wanted, timeout=60):
+    """Write to a partition at this node until it answers with one of the wanted errors; what was acknowledged meanwhile."""
+    acked = []
+    until = time.monotonic() + timeout
+    with Connection(cluster.broker(node).port) as c:
+        while time.monotonic() < until:
+            value = b"%06d " % len(acked) + LINE.encode() * 8
+            error, offset = c.produce(topic, 0, wire.batch([value]), timeout_ms=3000)
+            if error in wanted:
+                return error, acked
+            if error == wire.NONE:
+                acked.append((offset, value))
+    raise Failure("node %d with a full disk never answered a write to %s-0 with %s within %d s" % (node, topic, wanted, timeout))
+
+
+def check_reads(cluster, node, topic, acked):
+    """Everything acknowledged is served by the node, full or not."""
+    with Connection(cluster.broker(node).port) as c:
+        for offset, value in acked[::max(1, len(acked) // 20)]:
+            error, high, records = c.fetch(topic, 0, offset)
+            expect(error == wire.NONE and value in records, "%s-0 at %d: error %d, high watermark %d, %d bytes",
+                   topic, offset, error, high, len(records))
+
+
+def count_starts(broker):
+    with open(broker.log, errors="replace") as f:
+        return f.read().count("event=started")
+
+
+def disk_full_one(bench):
+    cluster, disks = bench.cluster_on_volumes((1,), VOLUME_MB, SETTINGS)
+    bench.start(cluster)
+    with big_records() as lines:
+        load = bench.load(cluster, file=lines.name, interval_ms=10)
+        load.start()
+    with Connection(cluster.brokers[1].port) as c:
+        error, message = c.create_topic("full", assignments=[[1, 2, 3]])
+        expect(error == wire.NONE, "CreateTopics: %d %s", error, message)
+        wait_until("node 1 leads full-0", lambda: led_by(c, "full", 1), 20)
+        load.gap_ms()
+        began = time.monotonic()
+        disks[1].fill()
+        error, acked = write_until(cluster, 1, "full", (wire.KAFKA_STORAGE_ERROR, wire.NOT_LEADER_OR_FOLLOWER))
+        refused = error
+        wait_until("node 1 hands its leaderships over",
+                   lambda: not led_by(c, "full", 1) and not led_by(c, "load", 1), 60)
+        moved = time.monotonic() - began
+        new_leader = c.metadata("full")["partitions"][0]["leader"]
+        check_reads(cluster, new_leader, "full", acked)
+        wait_until("the cluster writes with the other two", lambda: load.cluster()["steady"], 60, 0.2)
+        # It stays that way: no leader goes back to a full disk, and nobody stops.
+        until = time.monotonic() + 5
+        while time.monotonic() < until:
+            expect(not led_by(c, "load", 1), "a leader went back to the full disk")
+            time.sleep(0.1)
+        gap = load.gap_ms()
+        expect(load.cluster()["steady"], "writing stopped again while the disk was full")
+        expect(all(b.alive() for b in cluster.brokers), "a broker ended on a full disk")
+        # A full disk at the start is no reason to die either.
+        cluster.broker(1).kill()
+        cluster.broker(1).start()
+        time.sleep(4)
+        expect(cluster.broker(1).alive(), "node 1 cannot start on a full disk: exit status %s", cluster.broker(1).process.poll())
+        disks[1].relieve()
+        began = time.monotonic()
+        load.wait_full(90)
+        wait_until("full-0 has all replicas", lambda: len(c.metadata("full")["partitions"][0]["isr"]) == 3, 30)
+        back = time.monotonic() - began
+    expect(count_starts(cluster.broker(1)) == 2, "node 1 was started %d times", count_starts(cluster.broker(1)))
+    return "refused (%d), leaders moved %.1f s after it was full, writes paused %.1f s, whole again %.1f s after space; %s" % (
+        refused, moved, gap / 1000, back, load.verdict())
+
+
+def disk_full_all(bench):
+    cluster, disks = bench.cluster_on_volumes((1, 2, 3), VOLUME_MB, SETTINGS)
+    bench.start(cluster)
+    with Connection(cluster.brokers[1].port) as c:
+        error, message = c.create_topic("full", assignments=[[1, 2, 3]])
+        expect(error == wire.NONE, "CreateTopics: %d %s", error, message)
+        wait_until("node 1 leads full-0", lambda: led_by(c, "full", 1), 20)
+    with big_records() as lines:
+        load = bench.load(cluster, file=lines.name, interval_ms=10)
+        load.start()
+    for _ in range(2):  # twice: what was given up the first time must be there again
+        acked = fill_and_refill(cluster, disks, load)
+    for b in cluster.brokers:
+        expect(count_starts(b) == 1, "node %d was started %d times", b.id, count_starts(b))
+    with Connection(cluster.brokers[0].port) as c:
+        state = c.metadata("full")
+    check_reads(cluster, state["partitions"][0]["leader"], "full", acked)
+    return "twice; refused, read from, and whole again without a restart; " + load.verdict()
+
+
+def fill_and_refill(cluster, disks, load):
+    for d in disks.values():
+        d.fill()
+    with Connection(cluster.brokers[0].port) as c:
+        leader = c.metadata("full")["partitions"][0]["leader"]
+    wanted = (wire.KAFKA_STORAGE_ERROR, wire.NOT_LEADER_OR_FOLLOWER, wire.REQUEST_TIMED_OUT, wire.NOT_ENOUGH_REPLICAS)
+    _, acked = write_until(cluster, leader, "full", wanted)
+    wait_until("writing stops", lambda: not load.cluster()["steady"], 60, 0.2)
+    time.sleep(5)
+    expect(all(b.alive() for b in cluster.brokers), "a broker ended on a full disk")
+
+    def readable():
+        with Connection(cluster.brokers[0].port) as c:
+            now = c.metadata("full")["partitions"][0]["leader"]
+        if now < 1:
+            return False
+        check_reads(cluster, now, "full", acked)
+        return True
+    wait_until("full disks are read from", readable, 20)
+    for d in disks.values():
+        d.relieve()
+    load.wait_full(90)
+    return acked
+
+
+TESTS = [
+    ("disk-full-one", disk_full_one),
+    ("disk-full-all", disk_full_all),
+]
