@@ -102,6 +102,14 @@ void node_image_each_assigned(struct node *n, node_assigned_fn *fn, void *arg)
     }
 }
 
+/* What a follower's own data link says (9.4); the controller has its heartbeats. */
+static bool disk_stalled(struct node *n, int32_t id)
+{
+    struct node_peer *peer = node_peer_find(n, id);
+    return peer != NULL && peer->accepted[NODE_DATA] != NULL &&
+           peer->accepted[NODE_DATA]->disk_stalled;
+}
+
 bool node_image_partition(struct node *n, const struct kb_uuid *topic_id, int32_t index,
                           struct rep_image *ret, struct rep_image_replica *replicas)
 {
@@ -117,6 +125,7 @@ bool node_image_partition(struct node *n, const struct kb_uuid *topic_id, int32_
             .in_elr = meta_partition_in_elr(p, p->replicas[i]),
             .fenced = b == NULL || b->fenced,
             .stopping = b != NULL && b->stopping,
+            .stalled = disk_stalled(n, p->replicas[i]),
         };
     }
     *ret = (struct rep_image){

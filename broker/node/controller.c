@@ -369,6 +369,7 @@ static void take_heartbeat(struct node *n, const struct node_message *msg)
         .want_unfence = q->want_unfence,
         .want_stop = q->want_stop,
         .disk_stall_ms = q->disk_stall_ms,
+        .disk_full = q->disk_full,
         .dead_links = q->dead_links,
         .dead_links_count = q->n_dead_links,
     };

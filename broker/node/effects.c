@@ -71,8 +71,10 @@ static void reset_now(struct node_partition *p)
 static void on_hw_lowered(void *arg, int result)
 {
     struct node_partition *p = arg;
-    if (result < 0)
-        return; /* the directory ends the process */
+    if (result < 0) { /* a full disk; after anything else the directory ends the process */
+        p->cut_retry_ms = node_now(p->node) + NODE_DISK_RETRY_MS;
+        return;
+    }
     if (p->cut_is_reset)
         reset_now(p);
     else
@@ -105,6 +107,10 @@ static void on_start_durable(void *arg, int result)
     struct node_partition *p = arg;
     struct rep_effects fx;
     p->start_flushing = false;
+    if (result < 0)
+        p->start_retry_ms = node_now(p->node) + NODE_DISK_RETRY_MS;
+    else
+        p->start_flushed = p->start_flushing_to;
     if (result < 0 || p->state != NODE_PARTITION_OPEN)
         return;
     rep_on_log_start(p->rep, log_start_offset(p->log), p->start_flushed, node_now(p->node), &fx);
@@ -124,7 +130,7 @@ void node_partition_start_moved(struct node_partition *p)
     if (!p->start_flushing) {
         rep_on_log_start(p->rep, start, p->start_flushed, node_now(n), &fx);
         p->start_flushing = true;
-        p->start_flushed = start;
+        p->start_flushing_to = start;
         log_dir_mark_flush(n->dir, LOG_DIR_START, on_start_durable, p);
         node_partition_run(p, &fx);
     }
@@ -294,6 +300,14 @@ static void partition_tick(struct node_partition *p, uint64_t now_ms)
     if (p->state != NODE_PARTITION_OPEN)
         return;
     node_produce_expire(p, now_ms);
+    if (p->cut_retry_ms != 0 && now_ms >= p->cut_retry_ms) {
+        p->cut_retry_ms = 0;
+        log_dir_mark_flush(p->node->dir, LOG_DIR_HIGH_WATERMARK, on_hw_lowered, p);
+    }
+    if (p->start_retry_ms != 0 && now_ms >= p->start_retry_ms) {
+        p->start_retry_ms = 0;
+        node_partition_start_moved(p);
+    }
     if (p->rep_deadline_ms <= now_ms) {
         rep_tick(p->rep, now_ms, &fx);
         node_partition_run(p, &fx);
@@ -304,6 +318,10 @@ void node_partitions_tick(struct node *n, uint64_t now_ms)
 {
     struct node_partition *p = NULL;
     struct node_partition *next = NULL;
+    if (n->creations_retry_ms != 0 && now_ms >= n->creations_retry_ms) {
+        n->creations_retry_ms = 0;
+        node_creations_record(n);
+    }
     HASH_ITER(hh, n->partitions, p, next)
     {
         partition_tick(p, now_ms);

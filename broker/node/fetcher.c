@@ -47,6 +47,7 @@ struct fetcher {
     int calls;
     struct kb_timer *send_timer; /* soon, or at the next retry */
     struct kb_timer *report_timer;
+    bool disk_stalled; /* as the leader was last told on this link */
 };
 
 static void on_answer(void *arg, const Kvorum__PeerMessage *answer, struct kb_block *frame,
@@ -213,16 +214,32 @@ static void on_report_timer(void *arg)
         item->partition_epoch = t.fetch.partition_epoch;
         items[count++] = item;
     }
-    if (count > 0) {
+    if (count > 0 || f->disk_stalled != f->node->disk_stalled) {
         Kvorum__PeerMessage m = KVORUM__PEER_MESSAGE__INIT;
         Kvorum__DurableReport body = KVORUM__DURABLE_REPORT__INIT;
         m.body_case = KVORUM__PEER_MESSAGE__BODY_DURABLE_REPORT;
         m.durable_report = &body;
         body.items = items;
         body.n_items = count;
+        body.has_disk_stalled = 1;
+        body.disk_stalled = f->node->disk_stalled;
+        f->disk_stalled = f->node->disk_stalled;
         node_link_send(l, &m, NULL);
     }
     kb_arena_release(&arena);
+}
+
+/* A replica out of the ISR that kept up so far still holds the high watermark back (3.1): leaders
+ * must hear that it may not join. */
+void node_fetcher_disk(struct node *n)
+{
+    size_t cursor = 0;
+    struct node_peer *peer = NULL;
+    while ((peer = kb_map_next(&n->peers, &cursor, NULL)) != NULL) {
+        struct fetcher *f = peer->fetcher;
+        if (f != NULL && !kb_timer_armed(f->report_timer))
+            kb_timer_arm(f->report_timer, 0);
+    }
 }
 
 void node_fetcher_durable(struct node_partition *p)
@@ -427,6 +444,7 @@ void node_fetcher_forget(struct node_partition *p)
     g->index = p->index;
     TAILQ_INSERT_TAIL(&e->fetcher->forgotten, g, entries);
     TAILQ_REMOVE(&e->fetcher->entries, e, entries);
+    kb_timer_arm(e->fetcher->send_timer, 0); /* it must not think that it is still followed */
     entry_drop_records(e);
     p->fetch_entry = kb_free(e);
 }
@@ -472,6 +490,7 @@ void node_fetcher_link_open(struct node *n, struct node_peer *peer)
     struct node_fetcher_entry *e = NULL;
     struct forgotten *g = NULL;
     f->calls = 0;
+    f->disk_stalled = false; /* a new link knows nothing */
     while ((g = TAILQ_FIRST(&f->forgotten)) != NULL) {
         TAILQ_REMOVE(&f->forgotten, g, entries);
         (void)kb_free(g);

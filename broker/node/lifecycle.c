@@ -10,6 +10,7 @@ enum {
     EXIT_AFTER_MS = 1000,   /* after a failed disk: time to hand leaderships over */
     DEAD_LINK_MS = 1000,    /* rule 4.8 */
     STOP_ALONE_MS = 1000,   /* without a majority nobody can take leaderships over */
+    FULL_CLEAR_MS = 2500,   /* more than the second after which logs ask for space again */
     ALTER_ITEMS_MAX = 1000,
 };
 
@@ -30,6 +31,8 @@ struct node_lifecycle {
     uint64_t heard_ms;  /* last acknowledged heartbeat */
     bool epoch_durable; /* rule 8.4 */
     bool epoch_writing;
+    uint64_t epoch_retry_ms; /* after a full disk */
+    uint64_t full_ms;        /* a log found no space, last */
     bool want_stop;
     uint64_t stop_deadline_ms;
     uint64_t alone_ms; /* while stopping: no majority of voters is linked since; 0 = it is */
@@ -294,6 +297,38 @@ static size_t dead_links(struct node *n, int32_t *ids, uint64_t now_ms)
     return count;
 }
 
+/* A replica on a full disk keeps its ISR from moving on; it is out of it while others have space.
+ */
+static bool disk_is_full(const struct node *n)
+{
+    const struct node_partition *p = NULL;
+    for (p = n->partitions; p != NULL; p = p->hh.next) {
+        if (p->no_space || (p->log != NULL && log_is_full(p->log)))
+            return true;
+    }
+    return false;
+}
+
+/* Space that comes and goes in small pieces is none: FULL_CLEAR_MS without a refusal. */
+static void note_full(struct node *n, bool full, uint64_t stall_ms)
+{
+    uint64_t now_ms = node_now(n);
+    if (full)
+        n->lifecycle->full_ms = now_ms;
+    full = full || (n->disk_full && now_ms - n->lifecycle->full_ms < FULL_CLEAR_MS);
+    bool stalled = full || stall_ms >= n->config.times.disk_stall_data;
+    if (full != n->disk_full && full)
+        kb_log_warn("node", "event=disk_full node=%d action=\"leave the ISRs, serve reads\"",
+                    n->config.node_id);
+    else if (full != n->disk_full)
+        kb_log_info("node", "event=disk_has_space node=%d", n->config.node_id);
+    n->disk_full = full;
+    if (stalled != n->disk_stalled) {
+        n->disk_stalled = stalled;
+        node_fetcher_disk(n);
+    }
+}
+
 static void beat(struct node *n)
 {
     struct node_lifecycle *y = n->lifecycle;
@@ -301,6 +336,8 @@ static void beat(struct node *n)
     Kvorum__HeartbeatRequest q = KVORUM__HEARTBEAT_REQUEST__INIT;
     int32_t dead[NODE_BROKERS_MAX];
     uint64_t now_ms = node_now(n);
+    uint64_t stall_ms = kb_lane_stall_ms(n->env, KB_LANE_DATA);
+    note_full(n, disk_is_full(n), stall_ms);
     kb_timer_arm(y->beat_timer, n->config.times.broker_heartbeat);
     if (!y->registered || n->broker_epoch == 0 || y->beating)
         return;
@@ -319,7 +356,9 @@ static void beat(struct node *n)
     q.has_want_stop = 1;
     q.want_stop = y->want_stop;
     q.has_disk_stall_ms = 1;
-    q.disk_stall_ms = kb_lane_stall_ms(n->env, KB_LANE_DATA);
+    q.disk_stall_ms = stall_ms;
+    q.has_disk_full = 1;
+    q.disk_full = n->disk_full;
     q.dead_links = dead;
     q.n_dead_links = dead_links(n, dead, now_ms);
     struct call *c = kb_new(struct call);
@@ -347,6 +386,7 @@ static void on_epoch_durable(void *arg, int result)
 {
     struct node *n = arg;
     n->lifecycle->epoch_writing = false;
+    n->lifecycle->epoch_retry_ms = node_now(n) + NODE_DISK_RETRY_MS;
     if (result < 0)
         return;
     n->lifecycle->epoch_durable = true;
@@ -368,9 +408,14 @@ void node_lifecycle_committed(struct node *n)
     register_if_due(n);
 }
 
+static void epoch_write(struct node *n)
+{
+    n->lifecycle->epoch_writing = true;
+    log_dir_set_broker_epoch(n->dir, (int64_t)n->broker_epoch, on_epoch_durable, n);
+}
+
 void node_lifecycle_applied(struct node *n)
 {
-    struct node_lifecycle *y = n->lifecycle;
     const struct meta_broker *b = meta_image_broker(n->image, n->config.node_id);
     struct node_partition *p = NULL;
     if (b == NULL || b->incarnation != n->incarnation)
@@ -379,8 +424,7 @@ void node_lifecycle_applied(struct node *n)
         n->broker_epoch = b->epoch;
         for (p = n->partitions; p != NULL; p = p->hh.next)
             rep_set_broker_epoch(p->rep, (int64_t)b->epoch);
-        y->epoch_writing = true;
-        log_dir_set_broker_epoch(n->dir, (int64_t)b->epoch, on_epoch_durable, n);
+        epoch_write(n);
         node_partitions_refresh_all(n);
         beat(n);
     }
@@ -793,6 +837,9 @@ void node_lifecycle_tick(struct node *n, uint64_t now_ms)
         y->beating = false;
         y->call_id++;
     }
+    if (n->broker_epoch != 0 && !y->epoch_durable && !y->epoch_writing &&
+        now_ms >= y->epoch_retry_ms)
+        epoch_write(n);
     register_if_due(n);
     expire_alters(n, now_ms);
     if (y->registered)

@@ -43,6 +43,7 @@ enum {
     NODE_PEER_FRAME_BYTES_MAX = 64 << 20, /* with payload */
     NODE_PEER_RPCS_MAX = 4096,            /* unanswered requests per link */
     NODE_BROKERS_MAX = 256,
+    NODE_DISK_RETRY_MS = 1000, /* after a full disk */
     NODE_VOTERS_MAX = 9,
     NODE_FETCH_PARTITION_BYTES = 1 << 20, /* follower fetch: per partition */
     NODE_FETCH_BYTES = 8 << 20,           /* follower fetch: per answer */
@@ -82,6 +83,7 @@ struct node_link {
     uint64_t owed_since_ms; /* the oldest unanswered call, or the last answer */
     struct kb_map calls;    /* request id -> struct node_call */
     void *fetch_session;    /* replicate.c: what this follower asked for */
+    bool disk_stalled;      /* this follower says so: rule 9.4 */
     LIST_ENTRY(node_link) accepted_links;
 };
 
@@ -244,12 +246,16 @@ struct node_partition {
     bool caught_up; /* has led in this life: reported whole */
     uint64_t creation_round;
     uint64_t retry_ms; /* a creation that failed: again then */
+    bool no_space;     /* it failed on a full disk */
     uint64_t rep_deadline_ms;
     int64_t cut_to; /* a truncation or reset under way */
     bool cut_is_reset;
     bool cut_set_aside;
     bool start_flushing;
-    int64_t start_flushed; /* durable log start */
+    int64_t start_flushing_to;
+    int64_t start_flushed;   /* durable log start */
+    uint64_t start_retry_ms; /* a full disk: again then; 0 = no */
+    uint64_t cut_retry_ms;
     int32_t last_leader;
     bool leads_groups;
     int8_t compression; /* of the topic, as last looked up; -1 = producer's */
@@ -402,6 +408,8 @@ void node_replicate_fetch(struct node *n, const struct node_message *msg);   /* 
 void node_replicate_durable(struct node *n, const struct node_message *msg); /* DurableReport */
 void node_replicate_link_closed(struct node *n, struct node_link *l);
 void node_replicate_link_free(struct node_link *l);
+/* The node's newest word on this partition is that it follows us in the present epoch. */
+bool node_replicate_followed_by(const struct node_partition *p, int32_t node_id);
 void node_replicate_forget(struct node_partition *p); /* role changed, or it leaves */
 void node_replicate_wake(
     struct node_partition *p); /* data written or HW moved: answer parked polls */
@@ -411,6 +419,7 @@ void node_fetcher_space(struct node_partition *p); /* the log takes appends agai
 void node_fetcher_forget(struct node_partition *p);
 void node_fetcher_link_open(struct node *n, struct node_peer *peer);
 void node_fetcher_link_closed(struct node *n, struct node_peer *peer);
+void node_fetcher_disk(struct node *n);              /* n->disk_stalled changed: tell the leaders */
 void node_fetcher_durable(struct node_partition *p); /* the log's durable end or generation moved */
 void node_fetcher_free(struct node *n);
 
@@ -754,7 +763,11 @@ struct node {
     size_t partitions_opening;
     bool recovered;
     size_t partitions_creating;
+    struct kb_log_rate create_rate;
     bool creations_writing;
+    uint64_t creations_retry_ms; /* a full disk: again then; 0 = no */
+    bool disk_full;              /* some log found no space */
+    bool disk_stalled;           /* full, or a sync hangs (9.4): as leaders were told */
     uint64_t creations_round;
     size_t partitions_leaving;
     size_t partitions_closing;

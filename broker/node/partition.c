@@ -237,8 +237,10 @@ static void creations_recorded(void *arg, int result)
     struct node_partition *p = NULL;
     struct node_partition *next = NULL;
     n->creations_writing = false;
-    if (result < 0)
+    if (result < 0) {
+        n->creations_retry_ms = node_now(n) + NODE_DISK_RETRY_MS;
         return;
+    }
     HASH_ITER(hh, n->partitions, p, next)
     {
         if (p->state == NODE_PARTITION_CREATED && p->creation_round <= n->creations_round)
@@ -271,12 +273,14 @@ static void on_created(struct log *log, void *user, int result, const struct log
     struct node_partition *p = user;
     struct node *n = p->node;
     n->partitions_creating--;
+    p->no_space = result == -KB_ENOSPC;
     if (result < 0) {
-        kb_log_error("partition", "event=create_failed tp=%s-%d error=%s", p->topic, p->index,
-                     kb_err_name(result));
+        kb_log_rate_warn(&n->create_rate, node_now(n), "partition",
+                         "event=create_failed tp=%s-%d error=%s action=\"again each second\"",
+                         p->topic, p->index, kb_err_name(result));
         p->log = log_free(log);
         p->state = NODE_PARTITION_MISSING;
-        p->retry_ms = node_now(n) + 1000; /* e.g. a full disk: again later */
+        p->retry_ms = node_now(n) + NODE_DISK_RETRY_MS; /* e.g. a full disk: again later */
         node_creations_record(n);
         return;
     }

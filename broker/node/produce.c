@@ -161,22 +161,19 @@ static bool append_now(struct node_partition *p, struct node_append_op *op)
     return true;
 }
 
-/* Some other member of the ISR has fetched in this epoch, or there is none. A leader by an image
- * that is out of date lacks what its successor acknowledged; it must not tell a producer, who takes
- * it for data loss, that sequences are missing. */
+/* Every other member of the ISR follows in this epoch, or there is none. A leader by an image that
+ * is out of date lacks what its successor acknowledged; it must not tell a producer, who takes it
+ * for data loss, that sequences are missing. */
 static bool is_confirmed(struct node_partition *p)
 {
     struct rep_inspect i;
-    bool alone = true;
     rep_inspect(p->rep, node_now(p->node), &i);
     for (size_t k = 0; k < i.n_peers; k++) {
-        if (!i.peers[k].in_isr || i.peers[k].node_id == p->node->config.node_id)
-            continue;
-        if (i.peers[k].log_end >= 0)
-            return true;
-        alone = false;
+        if (i.peers[k].in_isr && i.peers[k].node_id != p->node->config.node_id &&
+            !node_replicate_followed_by(p, i.peers[k].node_id))
+            return false;
     }
-    return alone;
+    return true;
 }
 
 /* Sequence check just before the append: earlier batches of the same producer may have waited for

@@ -451,6 +451,7 @@ void node_quorum_tick(struct node *n, uint64_t now_ms, uint64_t gap_ms)
     } else if (stall_ms == 0) {
         q->stall_told = false;
     }
+    quorum_space_tick(q, now_ms);
     quorum_waits_check(q);
     quorum_snapshot_if_due(q);
     node_voters_tick(n, now_ms);

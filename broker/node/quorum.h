@@ -149,7 +149,11 @@ struct node_quorum {
     bool stall_told;
     void (*closed)(struct node *);
     uint64_t close_deadline_ms;
-    bool reserve_asked;
+    bool reserve_asked; /* given up, and not there again */
+    uint64_t reserve_check_ms;
+    uint64_t vote_newest;            /* sequence of the newest vote on its way to the disk */
+    struct quorum_job *vote_waiting; /* met a full disk: again at vote_retry_ms */
+    uint64_t vote_retry_ms;
     uint64_t voters_changed; /* last index of a membership change of ours, until it is applied */
     struct kb_log_rate voters_rate;
 };
@@ -181,6 +185,10 @@ void quorum_save_hard(struct node_quorum *q, const struct raft_hard_state *hard,
 void quorum_load(struct node_quorum *q); /* the start's job; then quorum_loaded */
 void quorum_loaded(struct node_quorum *q, int result, const char *what);
 void quorum_snapshot_if_due(struct node_quorum *q);
+/* The reserve is given up for `what`; quorum_space_tick makes it again and repeats a vote's write.
+ */
+void quorum_no_space(struct node_quorum *q, const char *what);
+void quorum_space_tick(struct node_quorum *q, uint64_t now_ms);
 void quorum_take_chunk(struct node_quorum *q, const struct raft_message *m, struct kb_view chunk);
 void quorum_send_chunk(struct node_quorum *q, const struct raft_snapshot_send *s);
 void quorum_files_free(struct node_quorum *q);

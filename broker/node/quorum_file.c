@@ -8,6 +8,8 @@
 #define VOTE_FILE "quorum-state"
 #define SNAPSHOT_SUFFIX ".checkpoint"
 
+enum { RESERVE_CHECK_MS = 5000 };
+
 static struct quorum_job *job_new(struct node_quorum *q,
                                   int (*run)(struct kb_job *, struct kb_fs *),
                                   void (*done)(struct kb_job *, int))
@@ -82,13 +84,28 @@ static void reserve_released(void *arg, int result)
     vote_again(arg);
 }
 
+/* A vote that finds no space waits: this node neither votes nor acknowledges (fault row 30), and
+ * the others go on. A newer one takes the place of an older one, never the other way round. */
+static void vote_without_space(struct quorum_job *j)
+{
+    struct node_quorum *q = j->quorum;
+    if (j->sequence < q->vote_newest) {
+        job_free(j);
+    } else if (!q->reserve_asked) {
+        quorum_no_space(q, "vote");
+        log_dir_reserve_release(q->node->dir, reserve_released, j);
+    } else {
+        q->vote_waiting = j;
+        q->vote_retry_ms = node_now(q->node) + NODE_DISK_RETRY_MS;
+    }
+}
+
 static void vote_done(struct kb_job *job, int result)
 {
     struct quorum_job *j = (struct quorum_job *)job;
     struct node_quorum *q = j->quorum;
-    if (result == -KB_ENOSPC && !q->reserve_asked) {
-        q->reserve_asked = true;
-        log_dir_reserve_release(q->node->dir, reserve_released, j);
+    if (result == -KB_ENOSPC) {
+        vote_without_space(j);
         return;
     }
     if (result < 0) {
@@ -102,7 +119,43 @@ static void vote_done(struct kb_job *job, int result)
 
 static void vote_again(struct quorum_job *j)
 {
-    kb_lane_job(j->quorum->node->env, KB_LANE_RAFT, &j->job);
+    if (j->sequence < j->quorum->vote_newest)
+        job_free(j);
+    else
+        kb_lane_job(j->quorum->node->env, KB_LANE_RAFT, &j->job);
+}
+
+/* ---- a full disk, and space again ---- */
+
+void quorum_no_space(struct node_quorum *q, const char *what)
+{
+    q->reserve_asked = true;
+    q->reserve_check_ms = node_now(q->node) + RESERVE_CHECK_MS;
+    kb_log_error("quorum", "event=no_space what=%s action=%s", what,
+                 q->node->config.reserve_bytes != 0 ? "reserve_released" : "wait");
+}
+
+static void reserve_restored(void *arg, int result)
+{
+    struct node_quorum *q = arg;
+    if (result < 0) /* still short of space */
+        return;
+    q->reserve_asked = false;
+    kb_log_info("quorum", "event=reserve_restored");
+}
+
+void quorum_space_tick(struct node_quorum *q, uint64_t now_ms)
+{
+    struct quorum_job *j = q->vote_waiting;
+    if (j != NULL && now_ms >= q->vote_retry_ms) {
+        q->vote_waiting = NULL;
+        vote_again(j);
+    }
+    if (q->reserve_asked && q->node->config.reserve_bytes != 0 && !q->stopping &&
+        now_ms >= q->reserve_check_ms) {
+        q->reserve_check_ms = now_ms + RESERVE_CHECK_MS;
+        log_dir_reserve_restore(q->node->dir, reserve_restored, q);
+    }
 }
 
 void quorum_save_hard(struct node_quorum *q, const struct raft_hard_state *hard, uint64_t sequence)
@@ -110,6 +163,10 @@ void quorum_save_hard(struct node_quorum *q, const struct raft_hard_state *hard,
     struct quorum_job *j = job_new(q, vote_run, vote_done);
     j->path = kb_asprintf("%s/" VOTE_FILE, log_dir_log_path(q->dir_log));
     j->sequence = sequence;
+    q->vote_newest = sequence;
+    if (q->vote_waiting != NULL)
+        job_free(q->vote_waiting);
+    q->vote_waiting = NULL;
     vote_format(hard, &j->bytes);
     kb_lane_job(q->node->env, KB_LANE_RAFT, &j->job);
 }

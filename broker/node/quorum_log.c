@@ -48,8 +48,7 @@ static int op_append(struct node_quorum *q, struct quorum_op *op)
         return 1;
     if (r == LOG_APPEND_NO_SPACE) {
         if (!q->reserve_asked) {
-            q->reserve_asked = true;
-            kb_log_error("quorum", "event=no_space what=raft_log action=reserve_released");
+            quorum_no_space(q, "raft_log");
             log_dir_reserve_release(q->node->dir, NULL, NULL);
         }
         return 1;

@@ -421,9 +421,34 @@ void node_replicate_fetch(struct node *n, const struct node_message *msg)
     session_answer(s);
 }
 
+bool node_replicate_followed_by(const struct node_partition *p, int32_t node_id)
+{
+    const struct follow *f = NULL;
+    LIST_FOREACH(f, &p->follows, of_partition)
+    {
+        if (f->fetch.follower == node_id && f->fetch.leader_epoch == rep_leader_epoch(p->rep))
+            return true;
+    }
+    return false;
+}
+
+static void take_disk_state(struct node *n, struct node_link *l, bool stalled)
+{
+    struct node_partition *p = NULL;
+    if (l->disk_stalled == stalled)
+        return;
+    l->disk_stalled = stalled;
+    for (p = n->partitions; p != NULL; p = p->hh.next) {
+        if (p->state == NODE_PARTITION_OPEN && rep_is_leader(p->rep))
+            node_partition_refresh(p);
+    }
+}
+
 void node_replicate_durable(struct node *n, const struct node_message *msg)
 {
     const Kvorum__DurableReport *q = msg->m->durable_report;
+    if (q->has_disk_stalled)
+        take_disk_state(n, msg->link, q->disk_stalled);
     for (size_t i = 0; i < q->n_items; i++) {
         const Kvorum__DurableReport__Item *item = q->items[i];
         struct kb_uuid topic_id;

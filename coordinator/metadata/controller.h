@@ -167,6 +167,7 @@ struct meta_heartbeat_request {
     bool want_unfence;
     bool want_stop;
     uint64_t disk_stall_ms;    /* age of the oldest unfinished sync of partition data */
+    bool disk_full;            /* a log found no space: treated as stalled at once */
     const int32_t *dead_links; /* brokers whose data link has been down for 1 s (4.8) */
     size_t dead_links_count;
 };

@@ -8,7 +8,7 @@
 static void take_soft_state(struct meta_controller *c, struct meta_session *s,
                             const struct meta_heartbeat_request *req)
 {
-    bool stalled = req->disk_stall_ms >= c->config.disk_stall_ms;
+    bool stalled = req->disk_full || req->disk_stall_ms >= c->config.disk_stall_ms;
     if (stalled != s->stalled) {
         s->stalled = stalled;
         c->recheck_stall = true;

@@ -157,14 +157,22 @@ static uint64_t quorum_deadline(const struct raft_core *c)
     return raft_quorum_value(c, c->now_ms, ack_ms_of) + c->times.check_quorum_ms;
 }
 
-static void transfer_tick(struct raft_core *c)
+/* False: resigned. What a full disk keeps from the log cannot be read from it either, so nobody
+ * ever has all of it and no transfer ends well: the others, who have less, choose among themselves.
+ */
+static bool transfer_tick(struct raft_core *c)
 {
     if (c->transferring && c->now_ms >= c->transfer_until_ms) {
         c->transferring = false;
         c->fx->transfer_end = RAFT_TRANSFER_FAILED;
+        if (c->disk_stalled) {
+            raft_resign(c, "its disk takes nothing, and nobody has the whole log");
+            return false;
+        }
     }
     if (c->disk_stalled && !c->transferring)
         (void)raft_transfer(c, raft_nobody());
+    return true;
 }
 
 void raft_leader_tick(struct raft_core *c)
@@ -173,7 +181,8 @@ void raft_leader_tick(struct raft_core *c)
         raft_resign(c, "no majority answers");
         return;
     }
-    transfer_tick(c);
+    if (!transfer_tick(c))
+        return;
     raft_feed_tick(c);
     if (c->now_ms >= c->heartbeat_at_ms) {
         raft_round_begin(c);

@@ -145,6 +145,8 @@ static int replay_run(struct kb_job *job, struct kb_fs *fs)
 
 /* ---- the loop's side ---- */
 
+static void cut_again(void *arg);
+
 static void cut_complete(struct log *log)
 {
     log->cutting = false;
@@ -191,9 +193,21 @@ static void adopt_cut(struct log *log, struct cut_job *c)
     log_cache_cut(log, log->end);
 }
 
+/* A full disk is a state: what a cut has done so far, it can do again. */
+static void cut_later(struct log *log)
+{
+    if (log->cut_timer == NULL)
+        log->cut_timer = kb_timer_new(log->env, cut_again, log);
+    kb_timer_arm(log->cut_timer, LOG_SPACE_RETRY_MS);
+}
+
 static void cut_finish(struct log *log, struct log_job *j, int result)
 {
     struct cut_job *c = (struct cut_job *)j;
+    if (result == -KB_ENOSPC && log_is_open(log)) {
+        cut_later(log);
+        return;
+    }
     if (result < 0) {
         log->cutting = false;
         log_fail(log, result);
@@ -239,6 +253,12 @@ static void cut_begin(struct log *log, struct log_step *step)
     log_epochs_copy(&c->epochs, &log->epochs);
     log_rebuild_init(&c->rebuild, step->offset, log->config.index_interval_bytes);
     log_job_lane(log, &c->j, cut_run, cut_finish, cut_release);
+}
+
+static void cut_again(void *arg)
+{
+    struct log *log = arg;
+    cut_begin(log, log->step);
 }
 
 static void cut_queue(struct log *log, int64_t offset, bool reset, log_done_fn *fn, void *user)

@@ -383,10 +383,10 @@ static int restore_run(struct dir_op *op, struct kb_fs *fs)
     struct kb_fs_stat st;
     uint64_t space = 0;
     int r = kb_fs_stat(fs, op->path, &st);
-    if (r < 0 || st.type != KB_FS_NONE)
+    if (r < 0 || st.type != KB_FS_NONE || op->size_bytes == 0)
         return r;
     /* As much again must stay, or it would be asked for at once. */
-    r = kb_fs_free_bytes(fs, op->path, &space);
+    r = kb_fs_free_bytes(fs, op->parent, &space);
     if (r == 0 && space < 2 * op->size_bytes)
         r = -KB_ENOSPC;
     return r < 0 ? r : dir_reserve_make(fs, op->path, op->size_bytes);
@@ -402,6 +402,7 @@ void log_dir_reserve_restore(struct log_dir *dir, log_dir_done_fn *fn, void *arg
 {
     struct dir_op *op = op_new(dir, DIR_FILE_RESERVE, restore_run, fn, arg);
     op->path = dir_join(dir->path, DIR_FILE_RESERVE);
+    op->parent = kb_strdup(dir->path);
     op->size_bytes = dir->reserve_bytes;
     op->settle = restore_settle;
     op_submit(op);

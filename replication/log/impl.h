@@ -112,6 +112,8 @@ struct log {
     enum log_space space;
     bool space_wanted; /* an append was refused */
 
+    struct kb_timer *cut_timer; /* a cut that met a full disk */
+
     /* Weak logs. */
     bool flushing;
     int64_t unflushed_records;
@@ -186,7 +188,7 @@ enum log_append_result log_space_take(struct log *log, uint64_t size);
 void log_space_reset(struct log *log, uint64_t allocated_bytes);
 /* A job met a full disk: appends are refused until it looks better. */
 void log_space_full(struct log *log);
-/* Appends are possible again: tell who was refused. */
+/* Appends are possible again, or it is known that the disk is full: tell who was refused. */
 void log_space_offer(struct log *log);
 enum { LOG_CHUNK_MIN = 16 << 10, LOG_CHUNK_MAX = 4 << 20, LOG_SPACE_RETRY_MS = 1000 };
 

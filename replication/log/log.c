@@ -351,6 +351,7 @@ struct log *log_free(struct log *log)
     log_epochs_release(&log->epochs);
     (void)log_producers_free(log->producers);
     (void)kb_timer_free(log->space_timer);
+    (void)kb_timer_free(log->cut_timer);
     (void)kb_timer_free(log->flush_timer);
     (void)kb_timer_free(log->doom_timer);
     free(log->dir);
@@ -401,6 +402,11 @@ const char *log_dir_path(const struct log *log)
 int log_failure(const struct log *log)
 {
     return log->failure;
+}
+
+bool log_is_full(const struct log *log)
+{
+    return log->space == LOG_SPACE_FULL;
 }
 
 int64_t log_durable_mark(const struct log *log)

@@ -61,7 +61,8 @@ struct log_handler {
     void (*on_written)(struct log *log, void *user, uint32_t generation, int64_t offset);
     /* Bytes below `offset` survive a power cut. */
     void (*on_durable)(struct log *log, void *user, uint32_t generation, int64_t offset);
-    /* After LOG_APPEND_BUSY or LOG_APPEND_NO_SPACE: try again now. */
+    /* After LOG_APPEND_BUSY or LOG_APPEND_NO_SPACE: try again now, to be taken or to hear that the
+     * disk is full. */
     void (*on_space)(struct log *log, void *user);
     /* Final. */
     void (*on_failed)(struct log *log, void *user, int error);
@@ -143,6 +144,8 @@ uint64_t log_size_bytes(const struct log *log);
 const char *log_dir_path(const struct log *log);
 /* 0, or the error that ended the log. */
 int log_failure(const struct log *log);
+/* The disk was full when space was last asked for; asked for again each second. */
+bool log_is_full(const struct log *log);
 /* What a data directory may persist as durable mark F. Marks persisted before a truncation or reset
  * need not be lowered: a file in the log's directory says that they are void, until the log is
  * durable beyond them again. */

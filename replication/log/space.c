@@ -65,7 +65,7 @@ void log_space_full(struct log *log)
 
 void log_space_offer(struct log *log)
 {
-    if (!log->space_wanted || log->rolling || log->cutting || log->space == LOG_SPACE_FULL)
+    if (!log->space_wanted || log->rolling || log->cutting)
         return;
     log->space_wanted = false;
     if (log->handler->on_space != NULL)
@@ -76,10 +76,13 @@ static void space_finish(struct log *log, struct log_job *j, int result)
 {
     struct space_job *s = (struct space_job *)j;
     bool stale = s->layout != log->layout;
+    bool was_full = log->space == LOG_SPACE_FULL;
     if (log->space == LOG_SPACE_FULL && result == 0)
         kb_log_debug("log", "event=space_back dir=%s", log->dir);
     log->space = LOG_SPACE_IDLE;
-    if (result == -KB_ENOSPC && !stale) {
+    if (result == -KB_ENOSPC && !stale && !was_full && log->chunk_bytes > LOG_CHUNK_MIN) {
+        log->chunk_bytes = LOG_CHUNK_MIN; /* less may still be had */
+    } else if (result == -KB_ENOSPC && !stale) {
         log_space_full(log);
     } else if (result < 0 && !stale) {
         log_fail(log, result);

@@ -64,6 +64,29 @@ START_TEST(truncate__is_visible_at_once_and_durable_when_done)
 }
 END_TEST
 
+/* A cut writes small files. On a full disk it waits for space and is no failure (9.3). */
+START_TEST(truncate__waits_on_a_full_disk)
+{
+    struct lw l;
+    start(&l, 1500);
+    fill(&l, 40, 1000);
+    int64_t to = l.batches[17].base_offset;
+    sim_disk_settings(sim_host_disk(l.host))->capacity_bytes = 1;
+    log_truncate_to(l.log, to, lw_on_done, &l);
+    lw_run(&l, 3500);
+    ck_assert_uint_eq(l.failures, 0);
+    ck_assert_int_eq(log_end_offset(l.log), to);
+    ck_assert_int_eq(lw_append_once(&l, 99, 1, 10, 1), LOG_APPEND_BUSY);
+    sim_disk_settings(sim_host_disk(l.host))->capacity_bytes = 0;
+    ck_assert_int_eq(lw_wait_done(&l), 0);
+    lw_model_cut(&l, to);
+    lw_check_all(&l);
+    fill(&l, 20, 5000);
+    lw_check_all(&l);
+    lw_release(&l);
+}
+END_TEST
+
 START_TEST(truncate__at_every_batch)
 {
     for (size_t i = 0; i < 24; i++) {
@@ -420,8 +443,8 @@ START_TEST(offset_for_time__agrees_with_a_plain_search)
 END_TEST
 
 UNIT_MAIN("log_cut", truncate__is_visible_at_once_and_durable_when_done, truncate__at_every_batch,
-          truncate__inside_a_batch_drops_all_of_it, truncate__pending_writes_report_nothing,
-          truncate__a_read_under_way_sees_the_new_log, reset__begins_anew,
-          reset__a_crash_at_any_call_leaves_old_or_empty, retention__by_size,
+          truncate__waits_on_a_full_disk, truncate__inside_a_batch_drops_all_of_it,
+          truncate__pending_writes_report_nothing, truncate__a_read_under_way_sees_the_new_log,
+          reset__begins_anew, reset__a_crash_at_any_call_leaves_old_or_empty, retention__by_size,
           retention__by_time_rolls_the_active_segment, start_offset__removes_whole_segments_below,
           offset_for_time__agrees_with_a_plain_search)

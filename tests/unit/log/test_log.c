@@ -343,6 +343,34 @@ START_TEST(append__full_disk_is_a_state_not_a_failure)
 }
 END_TEST
 
+/* Who waits for space hears at once that there is none; it must not wait until somebody asks again.
+ */
+START_TEST(append__who_waits_hears_that_the_disk_is_full)
+{
+    struct lw l;
+    lw_init(&l, 9);
+    lw_create(&l, 0);
+    ck_assert_int_eq(lw_append(&l, 1, 1, 1000, 1000), 0);
+    lw_settle(&l);
+    lw_run(&l, 100);
+    sim_disk_settings(sim_host_disk(l.host))->capacity_bytes = 1;
+    ck_assert_int_eq(lw_append_once(&l, 1, 1, 200000, 1000), LOG_APPEND_BUSY);
+    ck_assert(!log_is_full(l.log));
+    unsigned before = l.space_events;
+    lw_run(&l, 100);
+    ck_assert_uint_gt(l.space_events, before);
+    ck_assert_int_eq(lw_append(&l, 1, 1, 200000, 1000), LOG_APPEND_NO_SPACE);
+    ck_assert(log_is_full(l.log));
+    sim_disk_settings(sim_host_disk(l.host))->capacity_bytes = 0;
+    lw_run(&l, 2500);
+    ck_assert(!log_is_full(l.log));
+    ck_assert_int_eq(lw_append(&l, 1, 1, 200000, 1000), 0);
+    lw_settle(&l);
+    lw_check_all(&l);
+    lw_release(&l);
+}
+END_TEST
+
 START_TEST(roll__full_disk_leaves_the_old_segment_in_use)
 {
     struct lw l;
@@ -408,5 +436,5 @@ UNIT_MAIN("log", create__is_durable_and_empty, create__refuses_a_log_with_bytes,
           append__epoch_led_without_a_record_does_not_bind_the_follower,
           append__follower_refuses_bad_crc_old_and_future_epochs,
           close__reopens_with_the_same_answers, weak__flushes_by_count_and_time,
-          append__full_disk_is_a_state_not_a_failure, roll__full_disk_leaves_the_old_segment_in_use,
-          append__a_failed_write_or_sync_is_final)
+          append__full_disk_is_a_state_not_a_failure, append__who_waits_hears_that_the_disk_is_full,
+          roll__full_disk_leaves_the_old_segment_in_use, append__a_failed_write_or_sync_is_final)

@@ -345,6 +345,12 @@ START_TEST(stall__sound_members_take_over)
     r.disk_stall_ms = 0;
     (void)toy_heartbeat(t, &r);
     ck_assert_int_eq(toy_alter(t, "a", 0, all, 3), KW_NONE);
+    /* 9.3: a full one at once. */
+    r.disk_full = true;
+    (void)toy_heartbeat(t, &r);
+    toy_tick(t);
+    toy_assert_state(t, "a", 0, "leader 3 isr 3,1 elr - known -");
+    ck_assert_int_eq(toy_alter(t, "a", 0, all, 3), KW_INELIGIBLE_REPLICA);
     (void)toy_free(t);
 }
 END_TEST
