@@ -176,7 +176,8 @@ static void explain_port(const struct process *p, const char *reason)
 static bool is_refusal(int result)
 {
     return result == -KB_EADDRINUSE || result == -KB_EINVAL || result == -KB_EBUSY ||
-           result == -KB_EPERM || result == -KB_EUNREACHABLE || result == -KB_EUNSUPPORTED;
+           result == -KB_EPERM || result == -KB_ENOENT || result == -KB_EEXIST ||
+           result == -KB_EUNREACHABLE || result == -KB_EUNSUPPORTED;
 }
 
 static void explain(const struct process *p, int result, const char *reason)
