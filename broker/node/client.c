@@ -274,12 +274,18 @@ static void forward_start(struct node_request *rq)
     struct forward *f = kb_new(struct forward);
     f->node = n;
     f->rq = rq;
-    f->deadline_ms = node_now(n) + FORWARD_TIMEOUT_MS;
+    f->deadline_ms = rq->received_us / 1000 + FORWARD_TIMEOUT_MS;
     rq->op = f;
     rq->cancel = forward_cancel;
     TAILQ_INSERT_TAIL(&t->forwards, f, entries);
     t->forwards_count++;
-    forward_try(f);
+    if (node_quorum_is_leader(n) && node_controller_get(n) != NULL) {
+        /* Our own controller has just refused it: in transfer, or too much is uncommitted. */
+        f->retry_ms = node_now(n) + FORWARD_RETRY_MS;
+        kb_timer_arm(t->forward_timer, FORWARD_RETRY_MS);
+    } else {
+        forward_try(f);
+    }
 }
 
 /* ---- dispatch
