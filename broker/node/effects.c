@@ -152,12 +152,13 @@ static void run_role(struct node_partition *p)
     }
     node_partition_wake(p);
     if (rep_leader(p->rep) != p->last_leader) {
+        /* A log that a crash left half made, or that is damaged, is not open. */
+        int64_t end = p->log != NULL ? log_end_offset(p->log) : -1;
         p->last_leader = rep_leader(p->rep);
         p->node->counters.elections_seen++;
         kb_log_info("partition", "event=role tp=%s-%d state=%s leader=%d epoch=%d end=%lld hw=%lld",
                     p->topic, p->index, rep_state_name(rep_state(p->rep)), p->last_leader,
-                    rep_leader_epoch(p->rep), (long long)log_end_offset(p->log),
-                    (long long)rep_hw(p->rep));
+                    rep_leader_epoch(p->rep), (long long)end, (long long)rep_hw(p->rep));
     }
 }
 
