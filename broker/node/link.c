@@ -238,7 +238,7 @@ static const char *hello_refusal(struct node *n, const Kvorum__PeerHello *h)
     const char *own = n->cluster_id != NULL ? n->cluster_id : n->config.cluster_id;
     if (!h->has_protocol || h->protocol != PEER_PROTOCOL)
         return "another peer protocol version";
-    if (!h->has_node_id || !h->has_incarnation || !h->has_directory_id ||
+    if (!h->has_node_id || h->node_id < 0 || !h->has_incarnation || !h->has_directory_id ||
         h->directory_id.len != sizeof(n->directory_id.bytes) || !h->has_purpose ||
         h->purpose >= NODE_PURPOSE_COUNT_)
         return "malformed hello";
@@ -488,6 +488,7 @@ static void on_close(struct kb_conn *conn, void *user, enum kb_close_reason reas
     l->state = NODE_LINK_CLOSED;
     l->conn = NULL;
     if (l->dialled) {
+        KB_ASSERT(p != NULL);
         p->dialled[l->purpose] = NULL;
         if (!n->links_stopped) {
             uint32_t delay = was_open ? 0 : p->redial_ms[l->purpose];

@@ -383,8 +383,32 @@ void node_peer_evidence(struct node *n, struct node_peer *p)
     node_clients_peer_dead(n, p->id);
 }
 
+/* Followers ask on the data link they have dialled; everything else goes over control links. */
+static bool on_its_link(const struct node_message *msg)
+{
+    const struct node_link *l = msg->link;
+    switch (msg->m->body_case) {
+    case KVORUM__PEER_MESSAGE__BODY_FETCH_REQUEST:
+    case KVORUM__PEER_MESSAGE__BODY_DURABLE_REPORT:
+        return l->purpose == NODE_DATA && !l->dialled;
+    default:
+        return l->purpose == NODE_CONTROL;
+    }
+}
+
+static void refuse_message(struct node *n, const struct node_message *msg, const char *why)
+{
+    kb_log_rate_warn(&n->link_rate, node_now(n), "link", "event=%s peer=%d body=%d", why,
+                     msg->peer->id, (int)msg->m->body_case);
+    kb_conn_close(msg->link->conn);
+}
+
 void node_dispatch(struct node *n, const struct node_message *msg)
 {
+    if (!on_its_link(msg)) {
+        refuse_message(n, msg, "message_on_wrong_link");
+        return;
+    }
     switch (msg->m->body_case) {
     case KVORUM__PEER_MESSAGE__BODY_PING:
         node_links_take_ping(n, msg);
@@ -407,9 +431,6 @@ void node_dispatch(struct node *n, const struct node_message *msg)
         node_replicate_durable(n, msg);
         break;
     default:
-        kb_log_rate_warn(&n->link_rate, node_now(n), "link",
-                         "event=unexpected_message peer=%d body=%d", msg->peer->id,
-                         (int)msg->m->body_case);
-        kb_conn_close(msg->link->conn);
+        refuse_message(n, msg, "unexpected_message");
     }
 }

@@ -171,8 +171,6 @@ void quorum_send_start(struct node_quorum *q, const struct raft_send *fx);
 void quorum_sends_retry(struct node_quorum *q);
 void quorum_send_free(struct quorum_send *s);
 /* quorum.c */
-void quorum_on_timer(void *arg);
-void quorum_on_apply_timer(void *arg);
 void quorum_link_input(struct node_quorum *q, struct quorum_link *l);
 void quorum_close_now(struct node_quorum *q);
 void quorum_pass_voters(struct node_quorum *q, const uint8_t *data, size_t size);

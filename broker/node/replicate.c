@@ -7,7 +7,10 @@
  * or when its time is up. */
 #include "broker/node/node_internal.h"
 
-enum { ITEMS_MAX = 4096 }; /* partitions in one answer */
+enum {
+    ITEMS_MAX = 4096,      /* partitions in one answer */
+    FOLLOWS_MAX = 1 << 17, /* partitions one follower may ask for */
+};
 
 /* One partition as one follower link follows it. */
 struct follow {
@@ -398,9 +401,10 @@ void node_replicate_fetch(struct node *n, const struct node_message *msg)
 {
     const Kvorum__FetchRequest *q = msg->m->fetch_request;
     struct session *s = session_of(msg->link);
-    if (s->next_id != 0 || msg->request_id == 0) {
-        kb_log_rate_warn(&n->link_rate, node_now(n), "replicate",
-                         "event=too_many_polls follower=%d", msg->peer->id);
+    if (s->next_id != 0 || msg->request_id == 0 ||
+        HASH_COUNT(s->follows) + q->n_partitions > FOLLOWS_MAX) {
+        kb_log_rate_warn(&n->link_rate, node_now(n), "replicate", "event=%s follower=%d",
+                         s->next_id != 0 ? "too_many_polls" : "bad_poll", msg->peer->id);
         kb_conn_close(msg->link->conn);
         return;
     }

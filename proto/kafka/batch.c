@@ -113,7 +113,7 @@ void kw_batch_write_head(uint8_t *p, const struct kw_batch *b)
 void kw_batches_init(struct kw_batches *it, const void *data, size_t size)
 {
     it->next = data;
-    it->end = it->next + size;
+    it->end = size > 0 ? it->next + size : it->next; /* nothing may come without a pointer */
 }
 
 int kw_batches_next(struct kw_batches *it, struct kw_batch *ret)

@@ -1,5 +1,11 @@
 #!/usr/bin/env python3
-"""House rules that a compiler does not check. Each rule is one test; prints what breaks it and a line of counts."""
+"""House rules that a compiler does not check. Each rule is one test; prints what breaks it and a line of counts.
+
+    lint.py BUILD [--tidy]
+
+--tidy adds the clang analyzer, on what has changed since LINT_BASE; not given: since the branch left main, on main itself in the
+last commit."""
+import json
 import os
 import re
 import subprocess
@@ -13,11 +19,21 @@ ROOMS = ["proto/base", "proto/kafka", "proto/cluster", "replication/log", "repli
 # Rooms of one of these never include the other.
 APART = ("replication/", "coordinator/")
 PURE = ["coordinator/", "replication/replica"]
-FUNCTION_LINES_MAX = 100
-FILE_LINES_MAX = 1000
-BANNED = r"\b(strcpy|strcat|sprintf|vsprintf|gets|strtok|system|rand|srand|atoi|alloca)\s*\("
-WORLD = (r"\b(time|gettimeofday|clock_gettime|socket|connect|accept|open|openat|fopen|read|pread|write|pwrite|"
-         r"fsync|fdatasync|pthread_create|usleep|sleep|getenv|random)\s*\(")
+FUNCTION_LINES_MAX = 70
+FILE_LINES_MAX = 900
+TIDY_FILES_MAX = 40
+BANNED = r"\b(strcpy|strcat|sprintf|vsprintf|gets|strtok|system|rand|srand|atoi|alloca|setjmp|longjmp)\s*\("
+WORLD = (r"\b(time|gettimeofday|clock_gettime|clock|localtime\w*|gmtime\w*|socket|bind|listen|connect|accept4?|send|sendto|"
+         r"sendmsg|recv|recvfrom|recvmsg|setsockopt|getaddrinfo\w*|select|poll|epoll_\w+|open|openat|fopen|close|read|pread|"
+         r"write|pwrite|fread|fwrite|ftruncate|rename|unlink|mkdir|stat|fstat|fsync|fdatasync|fork|exec[vl]\w*|exit|_exit|"
+         r"signal|sigaction|pthread_create|pthread_mutex_\w+|nanosleep|usleep|sleep|getenv|random|rand_r|drand48|getrandom|"
+         r"RAND_\w+)\s*\(")
+# Other rooms see the world only through env.h, so they have no use for its headers.
+TAME_HEADERS = re.compile(r"(std(arg|bool|def|int|io|lib)|strings?|inttypes|limits|errno|endian|ctype|math|sys/queue)\.h$|"
+                          r"(protobuf-c|openssl|uthash|zstd|lz4|zlib|snappy)")
+HEADERS_TOO = {"proto/base/crc32c.c": {"pthread.h", "nmmintrin.h"}, "proto/base/log.c": {"stdatomic.h"}}
+# Static variables that change: the log sink, and tables filled once.
+GLOBALS = {"libsrv.a": {"sink"}, "libkb.a": {"sink", "table", "table_once", "lane_shift", "lane_once"}}
 # The command line and the world's own room may touch the world; so may programs that stand outside the broker.
 WORLDLY = ("broker/server/", "broker/cli/", "broker/main.c", "tests/")
 COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*|\"(?:\\.|[^\"\\])*\"", re.S)
@@ -61,6 +77,8 @@ def layers():
                     yield "%s:%d: %s includes %s" % (path, number, room, other)
                 if any(room.startswith(p) for p in PURE) and m.group(1) == "proto/base/env.h":
                     yield "%s:%d: a pure room includes env.h" % (path, number)
+                if room == "broker/cli" and not other.startswith("proto/"):
+                    yield "%s:%d: the admin command knows brokers by their protocol only" % (path, number)
 
 
 def banned():
@@ -74,6 +92,42 @@ def banned():
             m = re.search(r"(?<![\w>.])" + WORLD[2:], line)
             if m and room_of(path) and not path.startswith(WORLDLY) and "->" not in line[:m.end()][-20:]:
                 yield "%s:%d: %s belongs to the world" % (path, number, m.group(1))
+
+
+def world_headers():
+    """Rooms behind env.h include nothing of the system but plain C."""
+    for path in files(".c", ".h"):
+        if room_of(path) is None or path.startswith(WORLDLY):
+            continue
+        with open(path, encoding="utf-8") as f:
+            for number, line in enumerate(f, 1):
+                m = re.match(r"\s*#\s*include\s+<([^>]+)>", line)
+                if m and not TAME_HEADERS.match(m.group(1)) and m.group(1) not in HEADERS_TOO.get(path, ()):
+                    yield "%s:%d: <%s> belongs to the world" % (path, number, m.group(1))
+
+
+def types():
+    """No typedefs of structs, unions and enums."""
+    for path in files(".c", ".h"):
+        for number, line in enumerate(code_of(path).split("\n"), 1):
+            if room_of(path) and re.search(r"\btypedef\s+(struct|union|enum)\b", line):
+                yield "%s:%d: %s" % (path, number, line.strip()[:80])
+
+
+def variables(build):
+    """Rooms hold no state of their own: two brokers fit into one process."""
+    for room in ROOMS:
+        if room == "broker/cli" or not os.path.isdir(os.path.join(build, room)):
+            continue
+        for library in sorted(os.listdir(os.path.join(build, room))):
+            if not library.endswith(".a"):
+                continue
+            table = subprocess.run(["objdump", "-t", os.path.join(build, room, library)], capture_output=True, text=True,
+                                   check=True).stdout
+            for line in table.split("\n"):
+                m = re.search(r" O (\.bss|\.data|\*COM\*)\s+\S+\s+(\w+)", line)
+                if m and m.group(2) not in GLOBALS.get(library, ()) and not m.group(2).startswith("__"):
+                    yield "%s/%s: the variable %s" % (room, library, m.group(2))
 
 
 def headers(build):
@@ -118,6 +172,48 @@ def formatted():
         yield from filter(None, pool.map(check, files(".c", ".h")))
 
 
+def tidy_base():
+    """The commit from which on files count as changed; None when there is none."""
+    def git(*words):
+        r = subprocess.run(["git", *words], capture_output=True, text=True)
+        return r.stdout.strip() if r.returncode == 0 else ""
+    head = git("rev-parse", "HEAD")
+    for base in (os.environ.get("LINT_BASE") or "", git("merge-base", "HEAD", "origin/main"), git("merge-base", "HEAD", "main")):
+        if base and git("rev-parse", base + "^{commit}") not in ("", head):
+            return base
+    return git("rev-parse", "HEAD~1") or None
+
+
+def tidy(build):
+    """The clang analyzer has nothing to say about the files that have changed."""
+    base = tidy_base()
+    if base is None:
+        print("tidy: no older commit to compare with, nothing has changed")
+        return
+    changed = set(subprocess.run(["git", "diff", "--name-only", base], capture_output=True, text=True,
+                                 check=True).stdout.split("\n"))
+    changed |= set(subprocess.run(["git", "ls-files", "-o", "--exclude-standard"], capture_output=True, text=True,
+                                  check=True).stdout.split("\n"))
+    with open(os.path.join(build, "compile_commands.json"), encoding="utf-8") as f:
+        known = {os.path.relpath(os.path.join(c["directory"], c["file"])) for c in json.load(f)}
+    # What runs in a broker first.
+    chosen = sorted((f for f in changed & known if os.path.exists(f)), key=lambda f: (f.startswith("tests/"), f))
+    print("tidy: %d files changed since %s%s" % (len(chosen), base[:12], "" if len(chosen) <= TIDY_FILES_MAX else
+                                                 "; not looked at: " + " ".join(chosen[TIDY_FILES_MAX:])))
+
+    def check(path):
+        r = subprocess.run(["clang-tidy", "-p", build, "--quiet", "--extra-arg=-Wno-unknown-warning-option", path],
+                           capture_output=True, text=True)
+        found = [line.replace(os.getcwd() + "/", "") for line in r.stdout.split("\n")
+                 if re.search(r": (error|warning): ", line)]
+        # One that cannot run has not found the file good.
+        return found or ([] if r.returncode == 0 else ["%s: %s" % (path, (r.stderr or r.stdout).strip()[-200:])])
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for found in pool.map(check, chosen[:TIDY_FILES_MAX]):
+            yield from found
+
+
 def unfinished():
     """Nothing is left for later without saying so."""
     for path in files(".c", ".h", ".py", ".sh"):
@@ -130,9 +226,13 @@ def unfinished():
 
 
 def main():
-    build = sys.argv[1] if len(sys.argv) > 1 else "build"
-    rules = [("layers", layers()), ("banned", banned()), ("headers", headers(build)), ("sizes", sizes()),
-             ("format", formatted()), ("unfinished", unfinished())]
+    words = [w for w in sys.argv[1:] if w != "--tidy"]
+    build = words[0] if words else "build"
+    rules = [("layers", layers()), ("banned", banned()), ("world", world_headers()), ("types", types()),
+             ("variables", variables(build)), ("headers", headers(build)), ("sizes", sizes()), ("format", formatted()),
+             ("unfinished", unfinished())]
+    if "--tidy" in sys.argv:
+        rules.append(("tidy", tidy(build)))
     passed = failed = 0
     for name, findings in rules:
         findings = list(findings)

@@ -350,10 +350,10 @@ static void deliver_frames(struct sim_conn *c)
 {
     struct sim_world *w = world_of(c);
     while (c->state == SIM_CONN_OPEN && !c->paused && !c->close_when_sent && !c->env->down) {
-        const uint8_t *at = c->rx.data + c->rx_position;
         size_t left = c->rx.size - c->rx_position;
         if (left < 4)
             break;
+        const uint8_t *at = c->rx.data + c->rx_position;
         uint32_t size = kb_get_be32(at);
         if (size > INT32_MAX || size > c->options.frame_bytes_max) {
             sim_conn_tell_peer(c, SIM_SEG_RST);

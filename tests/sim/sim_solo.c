@@ -1,5 +1,6 @@
 #include "tests/sim/sim_solo.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "proto/base/mem.h"
@@ -9,15 +10,29 @@ void sim_solo_init(struct sim_solo *s, uint64_t seed, uint32_t voters)
     memset(s, 0, sizeof(*s));
     s->world = sim_world_new(seed);
     s->host = sim_world_add_host(s->world, "node1");
+    s->number = 1;
     s->voters = voters;
 }
 
-static struct node_listener_config listener(const char *name, uint16_t port, bool controller)
+void sim_solo_join(struct sim_solo *s, const struct sim_solo *first, uint32_t number)
+{
+    char name[16];
+    (void)snprintf(name, sizeof(name), "node%u", number);
+    *s = (struct sim_solo){.world = first->world,
+                           .number = number,
+                           .voters = first->voters,
+                           .apis = first->apis,
+                           .apis_count = first->apis_count};
+    s->host = sim_world_add_host(s->world, name);
+}
+
+static struct node_listener_config listener(const struct sim_solo *s, const char *name,
+                                            uint16_t port, bool controller)
 {
     return (struct node_listener_config){.name = kb_strdup(name),
                                          .host = kb_strdup(""),
                                          .port = port,
-                                         .advertised_host = kb_strdup("node1"),
+                                         .advertised_host = kb_strdup(sim_host_name(s->host)),
                                          .advertised_port = port,
                                          .controller = controller};
 }
@@ -25,7 +40,7 @@ static struct node_listener_config listener(const char *name, uint16_t port, boo
 static void configure(const struct sim_solo *s, struct node_config *c)
 {
     node_config_init(c);
-    c->node_id = 1;
+    c->node_id = (int32_t)s->number;
     c->log_dir = kb_strdup(SIM_SOLO_DIR);
     c->version = kb_strdup("sim");
     c->boot_id = kb_strdup("boot");
@@ -33,8 +48,8 @@ static void configure(const struct sim_solo *s, struct node_config *c)
     c->offsets_topic_partitions = 1;
     c->memory_max_bytes = 64 << 20;
     c->listeners = kb_new_array(struct node_listener_config, 2);
-    c->listeners[0] = listener("PLAINTEXT", SIM_SOLO_PORT, false);
-    c->listeners[1] = listener("CONTROLLER", SIM_SOLO_PEER_PORT, true);
+    c->listeners[0] = listener(s, "PLAINTEXT", SIM_SOLO_PORT, false);
+    c->listeners[1] = listener(s, "CONTROLLER", SIM_SOLO_PEER_PORT, true);
     c->listeners_count = 2;
     c->voters = kb_new_array(struct node_voter_config, s->voters);
     c->voters_count = s->voters;
@@ -93,5 +108,5 @@ void sim_solo_kill(struct sim_solo *s)
 void sim_solo_release(struct sim_solo *s)
 {
     sim_solo_kill(s);
-    s->world = sim_world_free(s->world);
+    s->world = s->number == 1 ? sim_world_free(s->world) : NULL;
 }
