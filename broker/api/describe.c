@@ -57,16 +57,85 @@ void api_describe_topic_partitions(struct node_request *rq)
 /* ---- configs
  * ------------------------------------------------------------------------------------------- */
 
-/* Broker resources: the topic defaults this broker's file and the cluster set, by their broker
- * names. */
-static int describe_broker(struct node_request *rq,
-                           const struct kw_describe_configs_request_resource *resource,
-                           bool documentation, struct kw_describe_configs_response_result *ret)
+/* levels: highest first, the one that counts at [0]. -KB_ENOMEM when the arena refuses. */
+static int set_levels(struct node_request *rq, const struct kw_describe_configs_request *req,
+                      const struct meta_config_synonym *levels, size_t count,
+                      struct kw_describe_configs_response_config *w)
+{
+    w->read_only = true;
+    w->value = kw_str_of(levels[0].value);
+    w->config_source = (int8_t)levels[0].source;
+    if (!req->include_documentation)
+        w->documentation = kw_str_null();
+    if (!req->include_synonyms)
+        return 0;
+    w->synonyms = api_new_array(rq, struct kw_describe_configs_response_synonym, (int32_t)count);
+    if (w->synonyms == NULL)
+        return -KB_ENOMEM;
+    for (size_t i = 0; i < count; i++) {
+        struct kw_describe_configs_response_synonym *s = &w->synonyms[w->synonyms_count];
+        if (levels[i].value == NULL)
+            continue;
+        kw_describe_configs_response_synonym_init(s);
+        s->name = kw_str_of(levels[i].name);
+        s->value = kw_str_of(levels[i].value);
+        s->source = (int8_t)levels[i].source;
+        w->synonyms_count++;
+    }
+    return 0;
+}
+
+static bool key_wanted(const struct kw_describe_configs_request_resource *resource,
+                       const char *name)
+{
+    bool wanted = resource->configuration_keys_count < 0;
+    for (int32_t i = 0; i < resource->configuration_keys_count && !wanted; i++)
+        wanted = kw_str_is(resource->configuration_keys[i], name);
+    return wanted;
+}
+
+/* The topic defaults that this broker's file and the cluster set, by their broker names. */
+static int describe_topic_default(struct node_request *rq,
+                                  const struct kw_describe_configs_request *req,
+                                  enum meta_topic_key key,
+                                  struct kw_describe_configs_response_config *w)
 {
     struct node *n = rq->node;
     struct meta_static_configs statics = {.entries = n->static_configs,
                                           .count = n->static_configs_count};
+    struct meta_config_line line;
+    meta_config_describe(n->image, NULL, &statics, key, &line);
+    kw_describe_configs_response_config_init(w);
+    w->name = kw_str_of(meta_topic_key_info(key)->broker_name);
+    w->config_type = (int8_t)line.type;
+    w->documentation = kw_str_of(line.doc);
+    return set_levels(rq, req, line.synonyms, line.synonyms_count, w);
+}
+
+/* Any other key of server.properties. */
+static int describe_own_key(struct node_request *rq, const struct kw_describe_configs_request *req,
+                            const struct node_config_line *line,
+                            struct kw_describe_configs_response_config *w)
+{
+    const struct meta_config_synonym levels[] = {
+        {line->name, line->value, META_SOURCE_STATIC},
+        {line->name, line->default_value, META_SOURCE_DEFAULT},
+    };
+    size_t first = line->value != NULL ? 0 : 1;
+    kw_describe_configs_response_config_init(w);
+    w->name = kw_str_of(line->name);
+    w->config_type = line->type;
+    w->documentation = kw_str_of(line->doc);
+    return set_levels(rq, req, levels + first, 2 - first, w);
+}
+
+static int describe_broker(struct node_request *rq, const struct kw_describe_configs_request *req,
+                           const struct kw_describe_configs_request_resource *resource,
+                           struct kw_describe_configs_response_result *ret)
+{
+    struct node *n = rq->node;
     char own[16];
+    int r = 0;
     (void)snprintf(own, sizeof(own), "%d", n->config.node_id);
     if (resource->resource_name.size > 0 && !kw_str_is(resource->resource_name, own)) {
         ret->error_code = KW_INVALID_REQUEST;
@@ -74,29 +143,21 @@ static int describe_broker(struct node_request *rq,
         return 0;
     }
     ret->configs = api_new_array(rq, struct kw_describe_configs_response_config,
-                                 META_TOPIC_KEY_COUNT_);
+                                 META_TOPIC_KEY_COUNT_ + (int32_t)n->config.lines_count);
     if (ret->configs == NULL)
         return -KB_ENOMEM;
-    for (int key = 0; key < META_TOPIC_KEY_COUNT_; key++) {
-        struct meta_config_line line;
-        const struct meta_topic_key_info *info = meta_topic_key_info((enum meta_topic_key)key);
-        struct kw_describe_configs_response_config *w = &ret->configs[ret->configs_count];
-        if (info->broker_name == NULL)
-            continue;
-        meta_config_describe(n->image, NULL, &statics, (enum meta_topic_key)key, &line);
-        kw_describe_configs_response_config_init(w);
-        w->name = kw_str_of(info->broker_name);
-        w->value = kw_str_of(line.value);
-        w->read_only = true;
-        w->config_source = (int8_t)line.source;
-        w->config_type = (int8_t)line.type;
-        w->documentation = documentation ? kw_str_of(line.doc) : kw_str_null();
-        bool wanted = resource->configuration_keys_count < 0;
-        for (int32_t i = 0; i < resource->configuration_keys_count; i++)
-            wanted = wanted || kw_str_equal(resource->configuration_keys[i], w->name);
-        ret->configs_count += wanted;
+    for (int key = 0; key < META_TOPIC_KEY_COUNT_ && r == 0; key++) {
+        const char *name = meta_topic_key_info((enum meta_topic_key)key)->broker_name;
+        if (name != NULL && key_wanted(resource, name))
+            r = describe_topic_default(rq, req, (enum meta_topic_key)key,
+                                       &ret->configs[ret->configs_count++]);
     }
-    return 0;
+    for (size_t i = 0; i < n->config.lines_count && r == 0; i++) {
+        const struct node_config_line *line = &n->config.lines[i];
+        if (meta_topic_key_find_broker(line->name) < 0 && key_wanted(resource, line->name))
+            r = describe_own_key(rq, req, line, &ret->configs[ret->configs_count++]);
+    }
+    return r;
 }
 
 static int describe_one(struct node_request *rq, const struct kw_describe_configs_request *req,
@@ -114,7 +175,7 @@ static int describe_one(struct node_request *rq, const struct kw_describe_config
         return meta_query_describe_topic_configs(&q, &statics, resource, req->include_synonyms,
                                                  req->include_documentation, ret);
     case META_RESOURCE_BROKER:
-        return describe_broker(rq, resource, req->include_documentation, ret);
+        return describe_broker(rq, req, resource, ret);
     default:
         ret->error_code = KW_INVALID_REQUEST;
         ret->error_message = KW_STR("only topics and brokers have configs here");

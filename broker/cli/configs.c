@@ -48,6 +48,14 @@ void cli_split_config(const char *text, struct kw_str *ret_name, struct kw_str *
     *ret_value = kw_str_of(equal + 1);
 }
 
+/* What a table shows. */
+static struct kw_str shown(const struct kw_describe_configs_response_config *w)
+{
+    if (w->is_sensitive)
+        return KW_STR("(sensitive)");
+    return w->value.data != NULL ? w->value : KW_STR("(none)");
+}
+
 /* ---- asking -----------------------------------------------------------------------------------
  */
 
@@ -295,12 +303,9 @@ static void print_configs(const struct cli_args *args, const struct resource *re
         if (!wanted(args, 2, w->name))
             continue;
         (void)json_array_append_new(list, cli_config_json(w));
-        if (w->is_sensitive)
-            cli_table_row(t, "%.*s\t(sensitive)\t%s", CLI_STR(w->name),
-                          source_name(w->config_source));
-        else
-            cli_table_row(t, "%.*s\t%.*s\t%s", CLI_STR(w->name), CLI_STR(w->value),
-                          source_name(w->config_source));
+        struct kw_str value = shown(w);
+        cli_table_row(t, "%.*s\t%.*s\t%s", CLI_STR(w->name), CLI_STR(value),
+                      source_name(w->config_source));
     }
     if (args->json) {
         cli_json_print(args, json_pack("{s:s, s:s, s:O}", "resource_type", kind_of(resource),
@@ -437,7 +442,8 @@ static void print_explained(const struct cli_args *args, const struct resource *
         cli_json_print(args, o);
         return;
     }
-    (void)fprintf(args->out, "%.*s = %.*s\n", CLI_STR(w->name), CLI_STR(w->value));
+    struct kw_str value = shown(w);
+    (void)fprintf(args->out, "%.*s = %.*s\n", CLI_STR(w->name), CLI_STR(value));
     (void)fprintf(args->out, "  for      %s %s\n", kind_of(resource), resource->name);
     (void)fprintf(args->out, "  source   %s (%s)\n", source_text(w->config_source),
                   source_name(w->config_source));
@@ -485,10 +491,12 @@ static int explain(struct cli_client *c, struct kb_arena *arena)
         return r;
     const struct kw_describe_configs_response_config *w = cli_config_find(all, key);
     if (w == NULL) {
+        char other[160] = "";
+        if (resource.type == TYPE_BROKER)
+            (void)snprintf(other, sizeof(other),
+                           " Of a topic: kvorum config explain %.60s topic NAME", key);
         cli_error("%s %s has no config \"%s\".%s%s", kind_of(&resource), resource.name, key,
-                  similar(arena, all, key),
-                  resource.type == TYPE_BROKER ? " Of a topic: kvorum config explain KEY topic NAME"
-                                               : "");
+                  similar(arena, all, key), other);
         return CLI_NOT_FOUND;
     }
     print_explained(args, &resource, w);

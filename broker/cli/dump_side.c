@@ -37,11 +37,14 @@ static int open_segment(const struct cli_dump *d)
     return fd;
 }
 
-static bool all_zero(const uint8_t *p, size_t size)
+/* From here on only zeros: Kafka allocates an active index in advance. A single entry of zeros, at
+ * the beginning, is one. */
+static bool is_padding(const struct kb_buf *bytes, size_t at, size_t entry_size)
 {
-    while (size > 0 && p[size - 1] == 0)
+    size_t size = bytes->size;
+    while (size > at && bytes->data[size - 1] == 0)
         size--;
-    return size == 0;
+    return size == at && (at > 0 || bytes->size > entry_size);
 }
 
 /* Does the entry point to a batch that ends with its offset? */
@@ -74,8 +77,8 @@ void cli_dump_index(struct cli_dump *d)
             const uint8_t *p = bytes.data + at;
             int64_t offset = d->base_offset + kb_get_be32(p);
             uint32_t position = kb_get_be32(p + 4);
-            if (at > 0 && all_zero(p, bytes.size - at))
-                break; /* Kafka allocates an active index in advance */
+            if (is_padding(&bytes, at, LOG_INDEX_ENTRY_SIZE))
+                break;
             entries++;
             cli_dump_emit(d, json_pack("{s:s, s:I, s:I}", "type", "index_entry", "offset",
                                        (json_int_t)offset, "position", (json_int_t)position));
@@ -108,7 +111,7 @@ void cli_dump_time_index(struct cli_dump *d)
             const uint8_t *p = bytes.data + at;
             int64_t timestamp = (int64_t)kb_get_be64(p);
             int64_t offset = d->base_offset + kb_get_be32(p + 8);
-            if (at > 0 && all_zero(p, bytes.size - at))
+            if (is_padding(&bytes, at, LOG_INDEX_TIME_SIZE))
                 break;
             entries++;
             cli_dump_emit(d, json_pack("{s:s, s:I, s:I}", "type", "time_entry", "timestamp",

@@ -174,10 +174,10 @@ static void tell_create(struct cli_client *c, const struct kw_create_topics_resp
     if (t->error_code == KW_INVALID_REPLICATION_FACTOR && c->args->replication > 0 &&
         cli_client_refresh(c, NULL, 0) == 0 && c->metadata->brokers_count > 0 &&
         c->args->replication > c->metadata->brokers_count)
-        cli_error("%s with replication factor %d: the cluster has %d nodes "
+        cli_error("%s with replication factor %d: the cluster has %d node%s "
                   "(INVALID_REPLICATION_FACTOR). Use --replication-factor %d.",
                   what, (int)c->args->replication, c->metadata->brokers_count,
-                  c->metadata->brokers_count);
+                  c->metadata->brokers_count == 1 ? "" : "s", c->metadata->brokers_count);
     else if (t->error_code == KW_INVALID_CONFIG)
         cli_config_fail(c, what, t->error_code, t->error_message);
     else

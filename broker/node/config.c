@@ -70,6 +70,9 @@ void node_config_release(struct node_config *c)
     free(c->listeners);
     free(c->voters);
     free(c->topic_defaults);
+    for (size_t i = 0; i < c->lines_count; i++)
+        free(c->lines[i].value);
+    free(c->lines);
     free(c->rack);
     free(c->log_dir);
     free(c->cluster_id);
@@ -106,6 +109,9 @@ void node_config_copy(struct node_config *to, const struct node_config *from)
         to->topic_defaults[i].name = copy_text(from->topic_defaults[i].name);
         to->topic_defaults[i].value = copy_text(from->topic_defaults[i].value);
     }
+    to->lines = kb_memdup(from->lines, from->lines_count * sizeof(*from->lines));
+    for (size_t i = 0; i < to->lines_count; i++)
+        to->lines[i].value = copy_text(from->lines[i].value);
 }
 
 static const char *const state_names[NODE_STATE_MAX_] = {

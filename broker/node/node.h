@@ -41,6 +41,15 @@ struct node_topic_default {
     char *value;
 };
 
+/* One key of this broker's own file, environment and flags, as DescribeConfigs shows it. */
+struct node_config_line {
+    const char *name;          /* static, as default_value and doc */
+    const char *default_value; /* NULL = none */
+    const char *doc;
+    int8_t type; /* enum meta_config_type */
+    char *value; /* NULL = not set: the default */
+};
+
 /* Times of replication rule 12, in ms. node_times_default fills it. */
 struct node_times {
     uint32_t raft_heartbeat;
@@ -115,6 +124,8 @@ struct node_config {
     bool cleaner_enable;
     struct node_topic_default *topic_defaults;
     size_t topic_defaults_count;
+    struct node_config_line *lines; /* only to be shown; what counts stands in the other members */
+    size_t lines_count;
 
     /* The APIs, from broker/api; the node keeps the pointer. */
     const struct node_api *apis;

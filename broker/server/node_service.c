@@ -76,6 +76,29 @@ static void copy_topic_defaults(const struct srv_config *c, struct node_config *
     add_time(c, n, "segment.jitter.ms", "log.roll.jitter.ms", NULL, "log.roll.jitter.hours");
 }
 
+/* ---- what DescribeConfigs shows ---- */
+
+static void copy_lines(const struct srv_config *c, struct node_config *n)
+{
+    static const int8_t types[] = {
+        [SRV_KEY_INT] = META_TYPE_INT,       [SRV_KEY_LONG] = META_TYPE_LONG,
+        [SRV_KEY_BOOL] = META_TYPE_BOOLEAN,  [SRV_KEY_DOUBLE] = META_TYPE_DOUBLE,
+        [SRV_KEY_STRING] = META_TYPE_STRING, [SRV_KEY_LIST] = META_TYPE_LIST,
+    };
+    size_t count = 0;
+    const struct srv_key *keys = srv_keys(&count);
+    n->lines = kb_new_array(struct node_config_line, count);
+    n->lines_count = count;
+    for (size_t i = 0; i < count; i++) {
+        n->lines[i] = (struct node_config_line){.name = keys[i].name,
+                                                .default_value = keys[i].default_value,
+                                                .doc = keys[i].doc,
+                                                .type = types[keys[i].type]};
+        if (srv_config_is_set(c, keys[i].name))
+            n->lines[i].value = kb_strdup(srv_config_text(c, keys[i].name));
+    }
+}
+
 /* ---- numbers ---- */
 
 static uint32_t u32(const struct srv_config *c, const char *key)
@@ -154,6 +177,7 @@ void srv_node_config(const struct srv_config *c, struct node_config *ret)
     copy_times(c, &ret->times);
     copy_numbers(c, ret);
     copy_topic_defaults(c, ret);
+    copy_lines(c, ret);
 }
 
 /* ---- the service ---- */

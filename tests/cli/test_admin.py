@@ -103,7 +103,7 @@ def until(what, condition):
 
 def status(k):
     r = k("status", "-o", "json")
-    return r.json() if r.code == 0 else {"verdict": "none", "nodes_up": 0, "controller_id": -1}
+    return r.json() if r.code == 0 else {"verdict": "none", "nodes_up": 0, "controller_id": -1, "metadata_changes": False}
 
 
 def settled(k, nodes):
@@ -224,6 +224,10 @@ def configs(k):
     check("config explain", e["value"] == "200000" and e["default"] == "604800000" and e["type"] == "long" and
           e["source"] == "DYNAMIC_TOPIC_CONFIG" and len(e["documentation"]) > 10, str(r))
     expect("config explain of a broker", k("config", "explain", "log.retention.ms"), 0, "default +604800000", "doc +")
+    expect("config explain of a broker's own key", k("config", "explain", "node.id", "broker", "2"), 0, "node.id = 2",
+           "STATIC_BROKER_CONFIG", "server.properties", "doc +id of the node")
+    expect("config explain of a topic's key without a topic", k("config", "explain", "flush.messages"), 3,
+           "kvorum config explain flush.messages topic NAME")
     expect("config explain unknown", k("config", "explain", "log.retenton.ms"), 3, 'Did you mean "log.retention.ms"')
 
 
@@ -388,6 +392,7 @@ def without_quorum(k, cluster):
           ["topics"] != []))
     expect("no leader, in words", k("status"), 0, r"1 of \d+ partitions has no leader: pair-0", "Start node %d" % leader,
            "kvorum leader elect --unclean pair")
+    check("the follower is back", until("it to run", lambda: status(k)["node_list"][follower - 1]["state"] == "running"))
     expect("unclean asks", k("leader", "elect", "--unclean", "pair"), 2, "may lose acknowledged records", "--yes")
     expect("unclean", k("leader", "elect", "--unclean", "pair", "--yes"), 0, "pair +0 +%d +elected" % follower)
     cluster.broker(leader).start()
