@@ -39,6 +39,64 @@ START_TEST(parse__refuses_what_the_command_does_not_take)
 }
 END_TEST
 
+START_TEST(parse__values_of_all_kinds)
+{
+    const char *create[] = {"topic", "create",       "-p",        "12",    "orders", "-c",
+                            "a=b",   "--config=c=d", "--timeout", "250ms", "more",   NULL};
+    const char *reset[] = {"group", "reset",   "g", "--shift-by", "-5", "--topic",
+                           "t:1",   "--topic", "u", "-y",         NULL};
+    const char *lines[] = {"topic", "info", "-o", "jsonl", "--no-headers", NULL};
+    struct cli_args a;
+    ck_assert_int_eq(parse(create, &a), CLI_OK);
+    ck_assert_int_eq(a.partitions, 12);
+    ck_assert_int_eq(a.replication, -1);
+    ck_assert_int_eq(a.timeout_ms, 250);
+    ck_assert_uint_eq(a.configs_count, 2);
+    ck_assert_str_eq(a.configs[1], "c=d");
+    ck_assert_uint_eq(a.operands_count, 2);
+    ck_assert_str_eq(a.operands[1], "more");
+    ck_assert(CLI_GIVEN(&a, PARTITIONS) && !CLI_GIVEN(&a, REPLICATION));
+    ck_assert_int_eq(parse(reset, &a), CLI_OK);
+    ck_assert_int_eq(a.shift_by, -5);
+    ck_assert_uint_eq(a.topics_count, 2);
+    ck_assert(a.yes);
+    ck_assert_int_eq(parse(lines, &a), CLI_OK);
+    ck_assert(a.json && a.json_lines && a.no_headers && !a.color);
+}
+END_TEST
+
+START_TEST(parse__refuses_bad_values)
+{
+    const char *const bad[][6] = {
+        {"topic", "create", "t", "-p", "0"},
+        {"topic", "create", "t", "-p", "x"},
+        {"topic", "create", "t", "-r", "99999"},
+        {"topic", "create", "t", "-c", "=x"},
+        {"topic", "create", "t", "-c", "name"},
+        {"status", "--timeout", "soon"},
+        {"topic", "create"},
+        {"topic", "alter", "a", "b"},
+        {"topic", "ls", "--output="},
+    };
+    struct cli_args a;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        ck_assert_int_eq(parse(bad[i], &a), CLI_USAGE);
+}
+END_TEST
+
+START_TEST(parse__too_many_operands)
+{
+    const char *argv[CLI_OPERANDS_MAX + 4] = {"topic", "rm"};
+    struct cli_args a;
+    for (size_t i = 2; i < CLI_OPERANDS_MAX + 3; i++)
+        argv[i] = "t";
+    ck_assert_int_eq(parse(argv, &a), CLI_USAGE);
+    argv[CLI_OPERANDS_MAX + 2] = NULL;
+    ck_assert_int_eq(parse(argv, &a), CLI_OK);
+    ck_assert_uint_eq(a.operands_count, CLI_OPERANDS_MAX);
+}
+END_TEST
+
 START_TEST(find__unknown_words)
 {
     const char *argv[] = {"statsu", NULL};
@@ -141,7 +199,8 @@ START_TEST(gather__nobody_answers)
 }
 END_TEST
 
-UNIT_MAIN("cli_args", parse__reads_options, parse__refuses_what_the_command_does_not_take,
+UNIT_MAIN("cli_args", parse__reads_options, parse__values_of_all_kinds, parse__refuses_bad_values,
+          parse__too_many_operands, parse__refuses_what_the_command_does_not_take,
           find__unknown_words, address_parse__forms,
           local_address__follows_the_listeners_of_the_broker,
           local_address__gives_way_to_the_option, gather__nobody_answers)
