@@ -12,6 +12,7 @@ enum cli_exit {
     CLI_USAGE = 2,
     CLI_NOT_FOUND = 3,
     CLI_NO_NODE = 4, /* not one node could be reached */
+    CLI_UNAUTHORIZED = 5,
     CLI_TIMEOUT = 6,
     CLI_UNHEALTHY = 10,
     CLI_INTERRUPTED = 130,

@@ -74,6 +74,10 @@ int cli_kafka_exit(int16_t error)
     case KW_GROUP_ID_NOT_FOUND:
     case KW_RESOURCE_NOT_FOUND:
         return CLI_NOT_FOUND;
+    case KW_TOPIC_AUTHORIZATION_FAILED:
+    case KW_GROUP_AUTHORIZATION_FAILED:
+    case KW_CLUSTER_AUTHORIZATION_FAILED:
+        return CLI_UNAUTHORIZED;
     case KW_REQUEST_TIMED_OUT:
         return CLI_TIMEOUT;
     default:

@@ -264,6 +264,7 @@ START_TEST(exit_codes__of_kafka_errors)
     ck_assert_int_eq(cli_kafka_exit(KW_NONE), CLI_OK);
     ck_assert_int_eq(cli_kafka_exit(KW_UNKNOWN_TOPIC_OR_PARTITION), CLI_NOT_FOUND);
     ck_assert_int_eq(cli_kafka_exit(KW_GROUP_ID_NOT_FOUND), CLI_NOT_FOUND);
+    ck_assert_int_eq(cli_kafka_exit(KW_TOPIC_AUTHORIZATION_FAILED), CLI_UNAUTHORIZED);
     ck_assert_int_eq(cli_kafka_exit(KW_REQUEST_TIMED_OUT), CLI_TIMEOUT);
     ck_assert_int_eq(cli_kafka_exit(KW_INVALID_CONFIG), CLI_FAILED);
 }
