@@ -125,7 +125,7 @@ bool node_image_partition(struct node *n, const struct kb_uuid *topic_id, int32_
             .in_elr = meta_partition_in_elr(p, p->replicas[i]),
             .fenced = b == NULL || b->fenced,
             .stopping = b != NULL && b->stopping,
-            .stalled = disk_stalled(n, p->replicas[i]),
+            .stalled = (b != NULL && b->stalled) || disk_stalled(n, p->replicas[i]),
         };
     }
     *ret = (struct rep_image){
@@ -136,6 +136,7 @@ bool node_image_partition(struct node *n, const struct kb_uuid *topic_id, int32_
         .last_unclean_epoch = p->last_unclean_epoch,
         .min_isr = meta_min_isr(n->image, p),
         .strong = meta_topic_strong(n->image, p->topic),
+        .unsynced = p->unsynced,
         .replicas = replicas,
         .n_replicas = p->replicas_count,
     };

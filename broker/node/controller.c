@@ -414,6 +414,7 @@ static void take_alter(struct node *n, const struct node_message *msg)
         items[count].isr = w->isr;
         items[count].isr_broker_epochs = w->isr_broker_epochs;
         items[count].isr_count = w->n_isr;
+        items[count].synced = w->synced;
         count++;
     }
     if (items == NULL || q->term != n->control->term) {

@@ -376,6 +376,7 @@ static void take_item(struct fetcher *f, const Kvorum__FetchResponse__Item *item
         .offset = item->fetch_offset,
         .high_watermark = item->high_watermark,
         .log_start = item->log_start,
+        .epoch_start = item->has_epoch_start ? item->epoch_start : -1,
         .diverging = {.epoch = item->diverging_epoch, .end_offset = item->diverging_end},
         .reset_offset = item->reset_offset,
     };

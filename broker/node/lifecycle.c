@@ -542,6 +542,8 @@ alter_item_new(struct kb_arena *a, struct node_partition *p, const struct rep_pr
     }
     w->n_isr = proposal->n_isr;
     w->n_isr_broker_epochs = proposal->n_isr;
+    w->has_synced = proposal->synced;
+    w->synced = proposal->synced;
     return w;
 }
 
@@ -658,6 +660,8 @@ static void on_flush_timer(void *arg)
 static void flush_soon(struct node *n)
 {
     uint64_t now = node_now(n);
+    if (n->lifecycle == NULL)
+        return; /* logs are still being opened: a standing report goes out once registered */
     uint64_t from = n->lifecycle->flush_ms;
     if (!kb_timer_armed(n->lifecycle->flush_timer))
         kb_timer_arm(n->lifecycle->flush_timer, from > now ? from - now : 0);
@@ -705,6 +709,10 @@ void node_lifecycle_disk_full(struct node_partition *p)
 void node_lifecycle_disk_failed(struct node *n, int error)
 {
     struct node_lifecycle *y = n->lifecycle;
+    if (y == NULL) { /* nothing was handed to us yet */
+        node_panic_disk(n, "a log failed while it was being opened", error);
+        return;
+    }
     if (y->exit_ms != 0)
         return;
     kb_log_error("node", "event=disk_failed node=%d error=%s action=\"hand over and leave\"",

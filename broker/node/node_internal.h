@@ -243,7 +243,6 @@ struct node_partition {
     bool leaving;   /* its topic is gone */
     bool set_aside; /* leaving: rename, do not delete */
     bool resetting; /* the log is being made anew after damage */
-    bool caught_up; /* has led in this life: reported whole */
     uint64_t creation_round;
     uint64_t retry_ms; /* a creation that failed: again then */
     bool no_space;     /* it failed on a full disk */

@@ -134,6 +134,21 @@ static struct log_options log_options_for(struct node_partition *p, const struct
     };
 }
 
+static enum log_state log_state_of(enum rep_log_state s)
+{
+    switch (s) {
+    case REP_LOG_WHOLE:
+        return LOG_WHOLE;
+    case REP_LOG_CUT:
+        return LOG_CUT;
+    case REP_LOG_MISSING:
+        return LOG_MISSING;
+    case REP_LOG_DAMAGED:
+        break;
+    }
+    return LOG_DAMAGED;
+}
+
 static enum rep_log_state rep_state_of(enum log_state s)
 {
     switch (s) {
@@ -473,9 +488,7 @@ void node_partitions_report(struct node *n, struct kb_arena *arena,
         r->has_last_epoch = 1;
         r->has_durable_end = 1;
         if (p->log != NULL && p->state == NODE_PARTITION_OPEN) {
-            r->state = n->broker_epoch != 0 && p->log_state == LOG_CUT && p->caught_up
-                           ? (uint32_t)LOG_WHOLE
-                           : (uint32_t)p->log_state;
+            r->state = (uint32_t)log_state_of(rep_log_state(p->rep));
             r->last_epoch = log_last_epoch(p->log);
             r->durable_end = log_durable_offset(p->log);
         } else {

@@ -46,7 +46,7 @@ static void log_result(struct node_read_op *op, int result)
         finish(op, KW_NONE); /* nothing now; the client asks again */
         return;
     case -KB_ECORRUPT:
-        rep_on_damaged(p->rep, node_now(p->node), &fx);
+        rep_on_damaged(p->rep, op->log_read.offset, node_now(p->node), &fx);
         node_partition_run(p, &fx);
         finish(op, KW_KAFKA_STORAGE_ERROR);
         return;

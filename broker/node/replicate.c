@@ -145,6 +145,8 @@ static void take_records(struct follow *f, const struct rep_fetch_answer *a)
     item->high_watermark = a->high_watermark;
     item->has_log_start = 1;
     item->log_start = a->log_start;
+    item->has_epoch_start = 1;
+    item->epoch_start = a->epoch_start;
     item->has_records_size = 1;
     item->records_size = (uint32_t)f->read.records.size;
     f->sent_hw = a->high_watermark;
@@ -154,6 +156,7 @@ static void take_records(struct follow *f, const struct rep_fetch_answer *a)
 }
 
 static void judge(struct follow *f);
+static void read_failed(struct follow *f, int result);
 
 static void on_read(struct log_read *r, int result)
 {
@@ -165,10 +168,22 @@ static void on_read(struct log_read *r, int result)
         judge(f);
     } else {
         kb_chain_release(&f->read.records);
-        add_error(s, f, KW_UNKNOWN_SERVER_ERROR);
+        read_failed(f, result);
     }
     if (s->reads == 0)
         session_answer(s);
+}
+
+/* Bytes that fail their checksum are never an end of the log (10.4): this replica stops. */
+static void read_failed(struct follow *f, int result)
+{
+    struct node_partition *p = f->partition;
+    struct rep_effects fx;
+    add_error(f->session, f, KW_UNKNOWN_SERVER_ERROR);
+    if (result != -KB_ECORRUPT || p == NULL || p->state != NODE_PARTITION_OPEN)
+        return;
+    rep_on_damaged(p->rep, f->read.offset, node_now(p->node), &fx);
+    node_partition_run(p, &fx);
 }
 
 /* Start reading what the follower may have. */
@@ -196,7 +211,7 @@ static void read_for(struct follow *f, const struct rep_fetch_answer *a)
             mark_ready(f); /* no room in this answer: first in the next one */
         take_records(f, a);
     } else {
-        add_error(s, f, KW_UNKNOWN_SERVER_ERROR);
+        read_failed(f, r);
     }
 }
 
@@ -390,6 +405,7 @@ static void take_partition(struct session *s, const Kvorum__FetchPartition *q)
         .high_watermark = q->high_watermark,
         .partition_epoch = q->partition_epoch,
         .ends = {.written = q->written, .durable = q->durable, .log_start = q->log_start},
+        .came_ms = node_now(n),
     };
     f->sent_hw = q->high_watermark;
     f->position = q->fetch_offset;

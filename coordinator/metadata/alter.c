@@ -43,8 +43,7 @@ static bool link_election_allowed(struct meta_controller *c, const struct meta_p
     return allowed;
 }
 
-/* Most members say the leader cannot be reached: one of them leads instead. */
-static bool elect_for_links(struct meta_change *ch, struct meta_plan *plan)
+bool meta_elect_for_links(struct meta_change *ch, struct meta_plan *plan)
 {
     struct meta_controller *c = plan->c;
     const struct meta_partition *p = ch->old;
@@ -125,7 +124,7 @@ static int16_t alter_one(struct meta_plan *plan, const struct meta_partition *p,
         shrinks |= !meta_ids_contain(item->isr, item->isr_count, p->isr[i]);
     struct meta_change ch;
     meta_change_begin(&ch, p);
-    if (!shrinks || !elect_for_links(&ch, plan)) {
+    if (!shrinks || !meta_elect_for_links(&ch, plan)) {
         meta_change_set_isr(&ch, plan, item->isr, item->isr_count);
         if (p->unsynced && item->synced) {
             ch.unsynced = false;
@@ -194,9 +193,11 @@ static void give_up(struct meta_plan *plan, const struct meta_partition *p, int3
         meta_change_disqualify(&ch, plan, broker_id);
         if (p->partition_epoch <= item->partition_epoch)
             ch.touched = true;
-        meta_session_mark(plan->c, p, broker_id, META_LOG_DAMAGED);
-        meta_note(plan->result, "event=replica_damaged tp=" META_TP " broker=%d", META_TP_ARGS(p),
-                  broker_id);
+        bool news = meta_session_mark(plan->c, p, broker_id, META_LOG_DAMAGED) ||
+                    meta_partition_in_isr(p, broker_id) || meta_partition_in_elr(p, broker_id);
+        if (news) /* it says so again and again until it is told to start over */
+            meta_note(plan->result, "event=replica_damaged tp=" META_TP " broker=%d",
+                      META_TP_ARGS(p), broker_id);
     }
     if (ch.leader == broker_id || ch.leader < 0) {
         plan->avoiding = broker_id;

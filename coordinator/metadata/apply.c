@@ -188,6 +188,7 @@ static int take_broker(struct kb_arena *arena, const Kc__BrokerRecord *r, struct
         .last_unfenced_epoch = r->last_unfenced_epoch,
         .fenced = !r->unfenced,
         .stopping = r->stopping,
+        .stalled = r->stalled,
     };
     ret->directories = kb_arena_new_array(arena, struct kb_uuid, r->n_directory_ids);
     ret->endpoints = take_endpoints(arena, r->endpoints, r->n_endpoints);
@@ -263,6 +264,8 @@ static int apply_broker_change(struct meta_image *image, const Kc__BrokerChangeR
     }
     if (r->has_stopping)
         b->stopping = r->stopping;
+    if (r->has_stalled)
+        b->stalled = r->stalled;
     meta_delta_add_broker(delta, b->id);
     return 0;
 }

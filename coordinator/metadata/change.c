@@ -253,6 +253,23 @@ void meta_emit_broker_change(struct meta_result *result, const struct meta_broke
     meta_records_add(&result->records, &record);
 }
 
+void meta_emit_broker_stall(struct meta_result *result, const struct meta_broker *b, bool stalled)
+{
+    Kc__BrokerChangeRecord change = KC__BROKER_CHANGE_RECORD__INIT;
+    change.has_broker_id = 1;
+    change.broker_id = b->id;
+    change.has_broker_epoch = 1;
+    change.broker_epoch = b->epoch;
+    change.has_stalled = 1;
+    change.stalled = stalled;
+    Kc__Record record = KC__RECORD__INIT;
+    record.kind_case = KC__RECORD__KIND_BROKER_CHANGE;
+    record.broker_change = &change;
+    meta_records_add(&result->records, &record);
+    meta_note(result, "event=broker_disk_%s broker=%d broker_epoch=%llu",
+              stalled ? "stalls" : "syncs_again", b->id, (unsigned long long)b->epoch);
+}
+
 void meta_note(struct meta_result *result, const char *format, ...)
 {
     char line[512];

@@ -95,7 +95,7 @@ static void partition_replayed(struct meta_controller *c, const struct meta_delt
         c->unbalanced = true;
     /* A member has what was acknowledged, whatever its recovery once found. */
     for (size_t i = 0; i < p->isr_count; i++)
-        meta_session_mark(c, p, p->isr[i], META_LOG_WHOLE);
+        (void)meta_session_mark(c, p, p->isr[i], META_LOG_WHOLE);
     if (p->leader < 0)
         return;
     for (size_t i = 0; i < c->waits_count; i++) {

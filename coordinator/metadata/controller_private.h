@@ -33,7 +33,8 @@ struct meta_session {
     uint64_t grace_changed_ms;
     uint64_t fenced_ms;              /* by this controller; 0 = not, or it has returned since */
     uint64_t gave_up_ms;             /* last asked for another leader (1.7, 9.3); 0 = never */
-    bool stalled;                    /* rule 9.4 */
+    bool stalled;                    /* rule 9.4, by its last heartbeat */
+    bool stall_known;                /* it has sent one to this controller */
     uint64_t reported_epoch;         /* broker epoch the reports belong to; 0 = none */
     struct meta_log_report *reports; /* by (topic id, partition) */
     size_t reports_count;
@@ -63,6 +64,7 @@ struct meta_controller {
     uint64_t scan_until_ms;
     bool recheck_all;    /* walk all partitions for members that are not live */
     bool recheck_stall;  /* a disk began or ceased to stall */
+    bool recheck_links;  /* a broker does not reach another one (4.8) */
     bool unbalanced;     /* some partition is not led by its preferred leader */
     uint64_t balance_ms; /* when to move leaders back; META_NEVER = not planned */
     struct meta_wait *waits;
@@ -96,8 +98,8 @@ const struct meta_log_report *meta_session_report(const struct meta_controller *
 void meta_session_set_reports(struct meta_session *s, uint64_t broker_epoch,
                               const struct meta_log_report *reports, size_t count);
 /* What the broker's replica is worth from now on: damaged as it says itself (2.8), whole again once
- * it is in an ISR. Nothing when its reports are not known. */
-void meta_session_mark(struct meta_controller *c, const struct meta_partition *p, int32_t broker_id,
+ * it is in an ISR. Nothing when its reports are not known. Says whether that is news. */
+bool meta_session_mark(struct meta_controller *c, const struct meta_partition *p, int32_t broker_id,
                        enum meta_log_state state);
 int meta_report_order(const void *a, const void *b);
 
@@ -162,8 +164,16 @@ bool meta_change_emit(struct meta_change *ch, struct meta_plan *plan);
 
 void meta_emit_broker_change(struct meta_result *result, const struct meta_broker *b, int fenced,
                              int stopping); /* -1 = unchanged */
+void meta_emit_broker_stall(struct meta_result *result, const struct meta_broker *b, bool stalled);
 void meta_note(struct meta_result *result, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* ---- alter.c ------------------------------------------------------------------------------------
+ */
+
+/* Rule 4.8: most members say the leader cannot be reached, so one of them leads instead. Once per
+ * 30 s and partition. */
+bool meta_elect_for_links(struct meta_change *ch, struct meta_plan *plan);
 
 /* ---- elect.c ------------------------------------------------------------------------------------
  */

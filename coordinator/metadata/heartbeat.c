@@ -6,14 +6,16 @@
 #include "proto/kafka/error.h"
 
 static void take_soft_state(struct meta_controller *c, struct meta_session *s,
-                            const struct meta_heartbeat_request *req)
+                            const struct meta_broker *b, const struct meta_heartbeat_request *req)
 {
     bool stalled = req->disk_full || req->disk_stall_ms >= c->config.disk_stall_ms;
-    if (stalled != s->stalled) {
-        s->stalled = stalled;
+    if (stalled != s->stalled || stalled != b->stalled) {
         c->recheck_stall = true;
         c->unbalanced = true;
     }
+    s->stalled = stalled;
+    s->stall_known = true;
+    c->recheck_links |= req->dead_links_count > 0;
     free(s->dead_links);
     s->dead_links = kb_new_array(int32_t, req->dead_links_count);
     s->dead_links_count = req->dead_links_count;
@@ -95,7 +97,7 @@ void meta_controller_heartbeat(struct meta_controller *c, uint64_t now_ms,
     }
     struct meta_session *s = meta_session_get(c, req->broker_id);
     meta_controller_link(c, now_ms, req->broker_id, META_LINK_UP, req->incarnation);
-    take_soft_state(c, s, req);
+    take_soft_state(c, s, b, req);
     ret->fenced = b->fenced;
     if (c->scanning)
         return;

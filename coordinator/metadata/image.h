@@ -57,6 +57,7 @@ struct meta_broker {
     size_t features_count;
     bool fenced;
     bool stopping;
+    bool stalled; /* its disk does not sync (9.4) */
 };
 
 struct meta_topic;

@@ -160,6 +160,7 @@ static void register_again(struct registration *reg, struct meta_plan *plan, str
         b.last_unfenced_epoch = old->last_unfenced_epoch;
         b.fenced = old->fenced;
         b.stopping = old->stopping;
+        b.stalled = old->stalled;
         if (emit_broker(plan->result, &b, arena, true) < 0) {
             ret->error = KW_UNKNOWN_SERVER_ERROR;
             return;
@@ -193,7 +194,7 @@ static void register_new(struct registration *reg, struct meta_plan *plan, struc
         return;
     }
     meta_session_set_reports(s, ret->broker_epoch, reg->judged, reg->judged_count);
-    s->stalled = false;
+    s->stalled = s->stall_known = false;
     s->dead_links_count = 0;
     s->fenced_ms = 0;
     meta_note(result, "event=broker_registered broker=%d broker_epoch=%llu clean=%d rolled_back=%d",

@@ -127,7 +127,7 @@ void meta_controller_link(struct meta_controller *c, uint64_t now_ms, int32_t br
         if (s->incarnation != incarnation || s->link != META_LINK_UP)
             s->link_since_ms = now_ms;
         if (s->incarnation != incarnation) {
-            s->stalled = false;
+            s->stalled = s->stall_known = false;
             s->dead_links_count = 0;
         }
         s->incarnation = incarnation;
@@ -226,12 +226,12 @@ const struct meta_log_report *meta_session_report(const struct meta_controller *
     return found == NULL && p->assigned_index > b->epoch ? &fresh : found;
 }
 
-void meta_session_mark(struct meta_controller *c, const struct meta_partition *p, int32_t broker_id,
+bool meta_session_mark(struct meta_controller *c, const struct meta_partition *p, int32_t broker_id,
                        enum meta_log_state state)
 {
     const struct meta_log_report *known = meta_session_report(c, p, broker_id);
     if (known == NULL || known->state == state)
-        return;
+        return false;
     struct meta_session *s = meta_session_find(c, broker_id);
     struct meta_log_report mark = *known;
     mark.topic_id = p->topic->id;
@@ -248,4 +248,5 @@ void meta_session_mark(struct meta_controller *c, const struct meta_partition *p
         s->reports_count++;
     }
     s->reports[at] = mark;
+    return true;
 }

@@ -120,6 +120,8 @@ void meta_broker_record_fill(Kc__BrokerRecord *m, const struct meta_broker *b,
         m->unfenced = !b->fenced;
         m->has_stopping = 1;
         m->stopping = b->stopping;
+        m->has_stalled = b->stalled;
+        m->stalled = b->stalled;
     }
 }
 

@@ -106,6 +106,43 @@ static void visit_stalled(struct meta_plan *plan, const struct meta_partition *p
     (void)meta_change_emit(&ch, plan);
 }
 
+/* The leaders of partitions heed this: a stalled replica does not hold the high watermark back
+ * while it may not join (3.1, 4.1). */
+static void emit_stalls(struct meta_plan *plan)
+{
+    const struct meta_image *image = plan->c->image;
+    for (size_t i = 0; i < image->brokers_count; i++) {
+        const struct meta_broker *b = image->brokers[i];
+        const struct meta_session *s = meta_session_find(plan->c, b->id);
+        if (s != NULL && s->stall_known && s->incarnation == b->incarnation &&
+            s->stalled != b->stalled)
+            meta_emit_broker_stall(plan->result, b, s->stalled);
+    }
+}
+
+static void recheck_stalls(struct meta_plan *plan)
+{
+    bool whole = meta_walk(plan, -1, visit_stalled, NULL);
+    if (whole)
+        emit_stalls(plan);
+    plan->c->recheck_stall = !whole || plan->result->records.count > 0;
+}
+
+/* ---- leaders that cannot be reached (rule 4.8)
+ * -----------------------------------------------------------
+ */
+
+/* Their own wish to shrink comes only after the lag time, and writes stand still until then. */
+static void visit_links(struct meta_plan *plan, const struct meta_partition *p, void *arg)
+{
+    struct meta_change ch;
+    if (p->leader < 0 || p->isr_count < 2)
+        return;
+    meta_change_begin(&ch, p);
+    if (meta_elect_for_links(&ch, plan))
+        (void)meta_change_emit(&ch, plan);
+}
+
 /* ---- waiting elections
  * ---------------------------------------------------------------------------
  */
@@ -203,12 +240,14 @@ void meta_controller_tick(struct meta_controller *c, uint64_t now_ms, struct met
     if (result->records.count > 0)
         return;
     struct meta_plan plan = meta_plan_make(c, now_ms, result);
-    if (c->recheck_stall) {
-        bool whole = meta_walk(&plan, -1, visit_stalled, NULL);
-        c->recheck_stall = !whole || result->records.count > 0;
-        if (result->records.count > 0)
-            return;
-    }
+    if (c->recheck_stall)
+        recheck_stalls(&plan);
+    if (result->records.count > 0)
+        return;
+    if (c->recheck_links)
+        c->recheck_links = !meta_walk(&plan, -1, visit_links, NULL);
+    if (result->records.count > 0)
+        return;
     if (meta_waits_deadline(c) <= now_ms)
         visit_waits(&plan);
     if (result->records.count > 0)

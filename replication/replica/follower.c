@@ -32,6 +32,18 @@ void rep_follower_refetch(struct rep *r, struct rep_effects *fx)
     fx->set_aside = true;
 }
 
+void rep_cut_damage(struct rep *r, struct rep_effects *fx)
+{
+    start_cut(r, REP_FX_TRUNCATE, r->damaged_from, fx);
+}
+
+void rep_follower_note_whole(struct rep *r)
+{
+    if (r->log_state == REP_LOG_CUT && r->leader_start >= 0 &&
+        rep_counted(r, r->ends) >= r->leader_start)
+        r->log_state = REP_LOG_WHOLE;
+}
+
 /* Epoch of the last batch, never of an entry without records (KAFKA-15510, 10706). */
 static int32_t last_epoch(const struct rep *r)
 {
@@ -166,6 +178,8 @@ void rep_answer_end(struct rep *r, const struct rep_answer *answer, uint64_t now
     if (r->state == REP_FOLLOWER && answer->leader_epoch == r->image.leader_epoch) {
         int64_t hw = rep_min(answer->high_watermark, r->log_end);
         int64_t start;
+        r->leader_start = answer->epoch_start;
+        rep_follower_note_whole(r);
         if (hw > r->hw) {
             r->hw = hw;
             fx->flags |= REP_FX_HW;

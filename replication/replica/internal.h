@@ -47,6 +47,7 @@ struct rep {
     bool log_open;
     enum rep_log_state log_state;
     int32_t damaged_at; /* partition epoch when damage was found in this life; -1 = at the start */
+    int64_t damaged_from; /* damaged: the log is good below this offset, as far as known */
     uint64_t generation;
     int64_t log_start;
     int64_t log_end;
@@ -55,7 +56,9 @@ struct rep {
     int32_t opened_epoch; /* highest epoch the log held when opened (1.8) */
 
     int64_t epoch_start;       /* leader: first offset of the epoch */
+    int64_t leader_start;      /* follower: the same, as the leader said in this epoch; -1 */
     uint64_t epoch_start_ms;   /* leader */
+    int64_t sync_mark;         /* leader, image unsynced: its LEO when it saw that; -1 = none */
     int64_t low_watermark;     /* leader: as last told */
     bool cut_off;              /* leader: as last told (3.7) */
     uint64_t propose_after_ms; /* after a refusal, or when to send a lost one again */
@@ -88,7 +91,7 @@ void rep_set_report(struct rep *r, enum rep_report report, struct rep_effects *f
 /* Decide from image and log what to be, and become it. new_epoch: the leader epoch changed. */
 void rep_judge_role(struct rep *r, bool new_epoch, uint64_t now_ms, struct rep_effects *fx);
 /* Committed bytes are lost here: stop, report, later start over (2.6, 2.8, 10.4). */
-void rep_become_damaged(struct rep *r, uint64_t now_ms, struct rep_effects *fx);
+void rep_become_damaged(struct rep *r, int64_t from, uint64_t now_ms, struct rep_effects *fx);
 struct rep_peer *rep_peer_find(const struct rep *r, int32_t node_id);
 static inline bool rep_peer_is_self(const struct rep *r, const struct rep_peer *p)
 {
@@ -141,6 +144,10 @@ uint64_t rep_isr_deadline(const struct rep *r, uint64_t now_ms);
 
 /* ---- follower.c ---- */
 void rep_follower_enter(struct rep *r, struct rep_effects *fx);
+/* Elected uncleanly with a damaged log: cut it at the damage, then lead. */
+void rep_cut_damage(struct rep *r, struct rep_effects *fx);
+/* Is a cut log whole again? After its durable end or the leader's word moved. */
+void rep_follower_note_whole(struct rep *r);
 /* Start over from nothing, keeping the bad files aside (2.8). */
 void rep_follower_refetch(struct rep *r, struct rep_effects *fx);
 

@@ -104,6 +104,29 @@ static void send_out(struct rep *r, uint64_t now_ms, struct rep_effects *fx)
     fx->flags |= REP_FX_PROPOSE;
 }
 
+/* 4.4: what the members had when the topic turned strong is on their disks; what came later is
+ * synced before it counts. */
+static bool all_synced(const struct rep *r)
+{
+    if (r->sync_mark < 0)
+        return false;
+    for (size_t i = 0; i < r->n_peers; i++) {
+        const struct rep_peer *p = &r->peers[i];
+        int64_t durable = rep_peer_is_self(r, p) ? r->ends.durable : p->ends.durable;
+        if (p->meta.in_isr && durable < r->sync_mark)
+            return false;
+    }
+    return true;
+}
+
+static void note_sync_mark(struct rep *r)
+{
+    if (!r->image.strong || !r->image.unsynced)
+        r->sync_mark = -1;
+    else if (r->sync_mark < 0)
+        r->sync_mark = r->log_end;
+}
+
 static void make_proposal(struct rep *r, uint64_t now_ms, struct rep_effects *fx)
 {
     struct rep_proposal *q = r->proposal;
@@ -114,6 +137,7 @@ static void make_proposal(struct rep *r, uint64_t now_ms, struct rep_effects *fx
     q->leader_epoch = r->image.leader_epoch;
     q->partition_epoch = r->image.partition_epoch;
     q->n_isr = 0;
+    q->synced = false;
     for (size_t i = 0; i < r->n_peers; i++) {
         const struct rep_peer *p = &r->peers[i];
         if ((p->meta.in_isr && !p->leaving) || p->joining)
@@ -129,6 +153,7 @@ void rep_isr_review(struct rep *r, uint64_t now_ms, struct rep_effects *fx)
     size_t leaving = 0;
     size_t joining = 0;
 
+    note_sync_mark(r);
     if (now_ms < r->propose_after_ms)
         return;
     if (r->proposal_phase == REP_PROPOSAL_RESEND)
@@ -143,8 +168,12 @@ void rep_isr_review(struct rep *r, uint64_t now_ms, struct rep_effects *fx)
         r->peers[i].joining = may_join(r, &r->peers[i]);
         joining += r->peers[i].joining;
     }
-    if (leaving + joining > 0)
+    if (leaving + joining > 0) {
         make_proposal(r, now_ms, fx);
+    } else if (all_synced(r)) {
+        make_proposal(r, now_ms, fx);
+        r->proposal->synced = true;
+    }
 }
 
 void rep_isr_settle(struct rep *r)
@@ -194,6 +223,8 @@ uint64_t rep_isr_deadline(const struct rep *r, uint64_t now_ms)
 
     if (r->proposal_phase == REP_PROPOSAL_RESEND)
         deadline = r->propose_after_ms > now_ms ? r->propose_after_ms : now_ms;
+    if (r->propose_after_ms > now_ms && all_synced(r) && r->propose_after_ms < deadline)
+        deadline = r->propose_after_ms;
     for (size_t i = 0; i < r->n_peers; i++) {
         const struct rep_peer *p = &r->peers[i];
         uint64_t lag = rep_peer_is_self(r, p) ? 0 : rep_peer_lag_ms(r, p, now_ms);

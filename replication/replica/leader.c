@@ -13,6 +13,7 @@ void rep_leader_enter(struct rep *r, uint64_t now_ms, struct rep_effects *fx)
     r->epoch_start = r->log_end;
     r->epoch_start_ms = now_ms;
     r->low_watermark = -1;
+    r->sync_mark = -1;
     r->cut_off = false;
     r->propose_after_ms = 0;
     rep_isr_enter(r, now_ms);
@@ -269,13 +270,18 @@ static enum rep_fetch_result judge_position(const struct rep *r, const struct re
     return REP_FETCH_OK;
 }
 
+static uint64_t later(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
 /* A frame of the follower passed: as much of it as was checked counts (2.3). */
 static void record_frame(struct rep *r, struct rep_peer *p, const struct rep_fetch *f,
                          uint64_t now_ms, struct rep_effects *fx)
 {
     struct rep_ends ends = f->ends;
 
-    p->heard_ms = now_ms;
+    p->heard_ms = later(p->heard_ms, f->came_ms != 0 ? f->came_ms : now_ms);
     p->partition_epoch = f->partition_epoch;
     p->ends.written = rep_min(rep_max(ends.written, 0), p->checked);
     p->ends.durable = rep_min(rep_max(ends.durable, 0), p->checked);
@@ -289,6 +295,7 @@ static void fill_answer(const struct rep *r, struct rep_fetch_answer *ret)
     ret->high_watermark = r->hw;
     ret->log_start = r->log_start;
     ret->bound = r->ends.written;
+    ret->epoch_start = r->epoch_start;
 }
 
 enum rep_fetch_result rep_follower_fetch(struct rep *r, const struct rep_fetch *fetch,
@@ -305,7 +312,7 @@ enum rep_fetch_result rep_follower_fetch(struct rep *r, const struct rep_fetch *
         kb_log_debug("replica", "event=loss_proved node=%d epoch=%d follower=%d hw=%lld start=%lld",
                      r->config.node_id, r->image.leader_epoch, fetch->follower,
                      (long long)fetch->high_watermark, (long long)r->epoch_start);
-        rep_become_damaged(r, now_ms, fx);
+        rep_become_damaged(r, r->log_end, now_ms, fx);
         result = REP_FETCH_NOT_LEADER;
     }
     if (result == REP_FETCH_OK)

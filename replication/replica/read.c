@@ -84,6 +84,11 @@ enum rep_read_result rep_consumer_read(struct rep *r, const struct rep_read *rea
 
 /* ---- inspection ------------------------------------------------------------------------------ */
 
+enum rep_log_state rep_log_state(const struct rep *r)
+{
+    return r->log_state;
+}
+
 enum rep_state rep_state(const struct rep *r)
 {
     return r->state;

@@ -119,7 +119,9 @@ static enum rep_state wanted_state(const struct rep *r, enum rep_report *ret_rep
     if (r->image.leader == r->config.node_id) {
         bool unclean = r->image.last_unclean_epoch == r->image.leader_epoch;
         if (r->broker_epoch < 0 || r->image.leader_broker_epoch != r->broker_epoch)
-            return REP_IDLE; /* 1.2 */
+            return REP_IDLE;    /* 1.2 */
+        if (damaged && unclean) /* asked for by name: it leads with what lies before the damage */
+            return REP_TRUNCATING;
         if (damaged || (missing && !unclean)) {
             *ret_report = REP_REPORT_DAMAGED;
             return REP_HALTED;
@@ -160,8 +162,10 @@ void rep_judge_role(struct rep *r, bool new_epoch, uint64_t now_ms, struct rep_e
         end_parked(r, new_epoch, REP_TRUNCATING, fx);
         return;
     }
-    if (new_epoch)
+    if (new_epoch) {
         r->must_drop = false;
+        r->leader_start = -1;
+    }
     to = wanted_state(r, &report);
     if (to == r->state && !new_epoch) {
         if (to == REP_WAITING && report != r->report)
@@ -180,7 +184,10 @@ void rep_judge_role(struct rep *r, bool new_epoch, uint64_t now_ms, struct rep_e
         rep_follower_enter(r, fx);
         break;
     case REP_TRUNCATING:
-        rep_follower_refetch(r, fx);
+        if (r->image.leader == r->config.node_id)
+            rep_cut_damage(r, fx);
+        else
+            rep_follower_refetch(r, fx);
         break;
     case REP_IDLE:
     case REP_WAITING:
@@ -205,6 +212,8 @@ struct rep *rep_new(const struct rep_config *config, const struct rep_view *view
     r->opened_epoch = -1;
     r->damaged_at = -1;
     r->low_watermark = -1;
+    r->sync_mark = -1;
+    r->leader_start = -1;
     r->image.leader = -1;
     r->image.leader_epoch = -1;
     r->image.partition_epoch = -1;
@@ -292,6 +301,7 @@ void rep_log_opened(struct rep *r, const struct rep_log_facts *facts, uint64_t n
     r->ends = (struct rep_ends){facts->log_end, durable, start};
     r->hw = rep_max(start, rep_min(facts->high_watermark, facts->log_end)); /* 3.4 */
     r->opened_epoch = facts->last_epoch;
+    r->damaged_from = r->log_end;
     if (facts->state == REP_LOG_DAMAGED || facts->state == REP_LOG_MISSING)
         rep_set_report(r, REP_REPORT_DAMAGED, fx);
     rep_judge_role(r, true, now_ms, fx);
@@ -329,6 +339,7 @@ static void ends_moved(struct rep *r, struct rep_ends ends, uint64_t now_ms, str
         }
     } else if (r->state == REP_FOLLOWER && counted) {
         fx->flags |= REP_FX_REPORT_DURABLE;
+        rep_follower_note_whole(r);
     }
 }
 
@@ -383,6 +394,8 @@ void rep_on_truncated(struct rep *r, uint64_t generation, int64_t log_end, uint6
     /* Cuts are at or above the HW (2.6) or lowered it (2.7). If the batch cut at began below it,
      * the HW came from a spoilt checkpoint: no batch is ever half committed. */
     r->hw = rep_min(r->hw, log_end);
+    if (r->log_state == REP_LOG_DAMAGED)
+        r->log_state = REP_LOG_WHOLE; /* cut at the damage to lead */
     truncation_done(r, now_ms, fx);
     rep_fx_end(r, now_ms, fx);
 }
@@ -445,9 +458,10 @@ void rep_on_failed(struct rep *r, uint64_t now_ms, struct rep_effects *fx)
     rep_fx_end(r, now_ms, fx);
 }
 
-void rep_become_damaged(struct rep *r, uint64_t now_ms, struct rep_effects *fx)
+void rep_become_damaged(struct rep *r, int64_t from, uint64_t now_ms, struct rep_effects *fx)
 {
     r->log_state = REP_LOG_DAMAGED;
+    r->damaged_from = rep_max(from, r->log_start);
     r->damaged_at = r->image.partition_epoch;
     if (r->state == REP_LEADER) {
         stop_serving(r, REP_HALTED, REP_FAIL_DAMAGED, REP_REPORT_DAMAGED, fx);
@@ -457,10 +471,12 @@ void rep_become_damaged(struct rep *r, uint64_t now_ms, struct rep_effects *fx)
     rep_judge_role(r, false, now_ms, fx);
 }
 
-void rep_on_damaged(struct rep *r, uint64_t now_ms, struct rep_effects *fx)
+void rep_on_damaged(struct rep *r, int64_t from, uint64_t now_ms, struct rep_effects *fx)
 {
     rep_fx_begin(fx);
-    if (r->state != REP_FAILED && r->state != REP_TRUNCATING && r->log_state != REP_LOG_DAMAGED)
-        rep_become_damaged(r, now_ms, fx);
+    if (r->log_state == REP_LOG_DAMAGED)
+        r->damaged_from = rep_min(r->damaged_from, rep_max(from, r->log_start));
+    else if (r->state != REP_FAILED && r->state != REP_TRUNCATING)
+        rep_become_damaged(r, from, now_ms, fx);
     rep_fx_end(r, now_ms, fx);
 }

@@ -72,6 +72,7 @@ struct rep_image {
     int32_t last_unclean_epoch; /* leader epoch of the last unclean election; -1 = never */
     int32_t min_isr;            /* effective minimum (3.2), >= 1 */
     bool strong;                /* flush.messages = 1; else "durable" reads "written" */
+    bool unsynced; /* turned strong; no record says yet that the ISR has synced all it has (4.4) */
     const struct rep_image_replica *replicas; /* borrowed for the call; preferred order */
     size_t n_replicas;                        /* <= REP_REPLICAS_MAX */
 };
@@ -216,8 +217,8 @@ void rep_on_log_start(struct rep *r, int64_t log_start, int64_t durable_start, u
                       struct rep_effects *fx);
 /* A write or sync failed or is doubtful after an offset was given (1.7, 9.3). Final. */
 void rep_on_failed(struct rep *r, uint64_t now_ms, struct rep_effects *fx);
-/* Bytes below the HW fail their checksum (10.4). */
-void rep_on_damaged(struct rep *r, uint64_t now_ms, struct rep_effects *fx);
+/* Bytes fail their checksum (10.4); what lies below `from` is not known to be bad. */
+void rep_on_damaged(struct rep *r, int64_t from, uint64_t now_ms, struct rep_effects *fx);
 
 /* ---- leader: appends -------------------------------------------------------------------------
  */
@@ -258,6 +259,7 @@ struct rep_fetch {
     int32_t last_epoch;      /* of the batch before it; -1 = its log is empty */
     int64_t high_watermark;
     struct rep_ends ends;
+    uint64_t came_ms; /* when it came in, if it is judged later than that; 0 = now (3.7) */
 };
 enum rep_fetch_result {
     REP_FETCH_OK,            /* answer offset..bound, or park it if offset >= bound and the follower
@@ -277,6 +279,7 @@ struct rep_fetch_answer {
     int64_t high_watermark; /* OK */
     int64_t log_start;      /* OK */
     int64_t bound;          /* OK: followers may read up to here (written) */
+    int64_t epoch_start;    /* OK: first offset of the epoch */
     struct rep_epoch_offset diverging;
     int64_t reset_offset;
 };
@@ -309,6 +312,8 @@ struct rep_proposal {
     int32_t partition_epoch;
     struct rep_isr_member isr[REP_REPLICAS_MAX];
     size_t n_isr;
+    bool synced; /* the ISR as it is, and each member has on disk what it had when the topic turned
+                    strong (4.4) */
 };
 /* The proposal in flight, or NULL. Valid until the next call that takes fx. */
 const struct rep_proposal *rep_proposal(const struct rep *r);
@@ -400,6 +405,7 @@ struct rep_answer {
     int64_t offset;       /* of the request */
     int64_t high_watermark;
     int64_t log_start;
+    int64_t epoch_start; /* of the leader; -1 = not told */
     struct rep_epoch_offset diverging;
     int64_t reset_offset;
 };
@@ -427,6 +433,9 @@ void rep_answer_end(struct rep *r, const struct rep_answer *answer, uint64_t now
  */
 
 enum rep_state rep_state(const struct rep *r);
+/* What the log is worth by now: a cut one is whole again when it has led, or holds durably all
+ * that its leader began its epoch with (4.5). */
+enum rep_log_state rep_log_state(const struct rep *r);
 bool rep_is_leader(const struct rep *r);
 /* What the controller must know; sent again to each new controller. NONE most of the time. */
 enum rep_report rep_standing_report(const struct rep *r, int32_t *ret_report_epoch);

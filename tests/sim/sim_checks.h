@@ -35,6 +35,7 @@ struct sim_check {
 };
 struct sim_checks {
     struct sim_check check[SIM_CHECK_MAX_];
+    bool unclean_asked; /* somebody asks for unclean elections by name */
     /* Told of each failure; NULL = nobody. */
     void (*on_failure)(void *arg, enum sim_check_id id, const char *text);
     void *arg;

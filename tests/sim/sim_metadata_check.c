@@ -87,7 +87,8 @@ static void check_move(struct sim_metadata_check *c, const struct partition *fro
         return;
     /* From the ISR; from the ELR only when no member of that ISR is left. */
     bool legal = (from->isr & bit_of(to->leader)) != 0 ||
-                 ((from->elr & bit_of(to->leader)) != 0 && (to->isr & from->isr) == 0);
+                 ((from->elr & bit_of(to->leader)) != 0 && (to->isr & from->isr) == 0) ||
+                 c->checks->unclean_asked;
     sim_check(c->checks, SIM_CHECK_R16, legal,
               "partition %d epoch %d: %d is elected out of ISR %x and ELR %x", to->index,
               to->leader_epoch, to->leader, from->isr, from->elr);

@@ -160,6 +160,29 @@ START_TEST(alter__unreachable_leader_is_replaced_once)
 }
 END_TEST
 
+/* 4.8: the leader need not ask for anything; its wish to shrink would come after the lag time. */
+START_TEST(tick__unreachable_leader_is_replaced)
+{
+    struct toy *t = toy_up(3);
+    int32_t leader = 1;
+    (void)toy_topic(t, "a", "1,2,3", NULL);
+    (void)toy_topic(t, "b", "1,2", NULL);
+    for (int32_t id = 2; id <= 3; id++) {
+        struct meta_heartbeat_request r = toy_beat(t, id);
+        r.dead_links = &leader;
+        r.dead_links_count = 1;
+        (void)toy_heartbeat(t, &r);
+        toy_tick(t);
+        toy_assert_state(t, "a", 0,
+                         id == 2 ? "leader 1 isr 1,2,3 elr - known -"
+                                 : "leader 2 isr 1,2,3 elr - known -");
+    }
+    /* One of two is no majority of them. */
+    toy_assert_state(t, "b", 0, "leader 1 isr 1,2 elr - known -");
+    (void)toy_free(t);
+}
+END_TEST
+
 START_TEST(alter__one_complaint_of_three_changes_nothing)
 {
     struct toy *t = toy_up(3);
@@ -178,4 +201,4 @@ END_TEST
 
 UNIT_MAIN("alter", alter__shrinks_and_grows, alter__checks_every_epoch, alter__ineligible_replicas,
           alter__the_second_of_two_changes_waits, alter__unreachable_leader_is_replaced_once,
-          alter__one_complaint_of_three_changes_nothing)
+          tick__unreachable_leader_is_replaced, alter__one_complaint_of_three_changes_nothing)

@@ -339,11 +339,14 @@ START_TEST(stall__sound_members_take_over)
     toy_tick(t);
     toy_assert_state(t, "a", 0, "leader 3 isr 3,1 elr - known -");
     toy_assert_state(t, "alone", 0, "leader 2 isr 2 elr - known -");
+    ck_assert(meta_image_broker(t->committed, 2)->stalled); /* leaders do not wait for it (3.1) */
     /* 4.1: and it does not come in before it syncs again. */
     int32_t all[] = {2, 3, 1};
     ck_assert_int_eq(toy_alter(t, "a", 0, all, 3), KW_INELIGIBLE_REPLICA);
     r.disk_stall_ms = 0;
     (void)toy_heartbeat(t, &r);
+    toy_tick(t);
+    ck_assert(!meta_image_broker(t->committed, 2)->stalled);
     ck_assert_int_eq(toy_alter(t, "a", 0, all, 3), KW_NONE);
     /* 9.3: a full one at once. */
     r.disk_full = true;

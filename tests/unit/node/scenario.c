@@ -161,6 +161,7 @@ static void read_produced(void *arg, const void *response)
     const struct kw_produce_response *r = response;
     struct scenario *s = arg;
     s->errors[0] = r->responses[0].partition_responses[0].error_code;
+    s->base_offset = r->responses[0].partition_responses[0].base_offset;
 }
 
 int scenario_produce(struct scenario *s, const char *value)
@@ -209,6 +210,7 @@ static struct sim_client *client_new(struct scenario *s)
     sim_client_set_version(c, KW_API_OFFSET_FETCH, 8);
     sim_client_set_version(c, KW_API_PRODUCE, 9);
     sim_client_set_version(c, KW_API_DESCRIBE_QUORUM, 2);
+    sim_client_set_version(c, KW_API_ELECT_LEADERS, 2);
     return c;
 }
 

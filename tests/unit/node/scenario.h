@@ -19,7 +19,8 @@ struct scenario {
     struct sim_client *client;
     struct sim_client *second; /* for requests whose answers may be long in coming */
     const char *bootstrap[3];
-    int16_t errors[8]; /* of the last answer, as its reader left them */
+    int16_t errors[8];   /* of the last answer, as its reader left them */
+    int64_t base_offset; /* of the last record produced */
 };
 
 /* A cluster that runs, with the topic "orders" of one partition and three replicas. */

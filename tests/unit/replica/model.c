@@ -190,6 +190,7 @@ static void act_follower_hears(struct model *m, int node)
         .offset = msg.fetch.offset,
         .high_watermark = msg.got.high_watermark,
         .log_start = msg.got.log_start,
+        .epoch_start = msg.got.epoch_start,
         .diverging = msg.got.diverging,
         .reset_offset = msg.got.reset_offset,
     };
@@ -295,7 +296,7 @@ static void act_damage(struct model *m, int node)
     if (!others || rep_state(m->nodes[node].toy.rep) == REP_TRUNCATING)
         return;
     m->nodes[node].damaged = true;
-    rep_on_damaged(m->nodes[node].toy.rep, m->now_ms, &m->nodes[node].toy.fx);
+    rep_on_damaged(m->nodes[node].toy.rep, 0, m->now_ms, &m->nodes[node].toy.fx);
     do_and_after(m, node);
 }
 

@@ -28,7 +28,8 @@ static struct rep_answer data(int64_t hw, int64_t log_start)
                                .leader_epoch = m.image.leader_epoch,
                                .offset = t.log.end,
                                .high_watermark = hw,
-                               .log_start = log_start};
+                               .log_start = log_start,
+                               .epoch_start = -1};
 }
 
 static struct rep_answer diverging(int32_t epoch, int64_t end)

@@ -332,8 +332,59 @@ START_TEST(inspection__says_why_a_member_left)
 }
 END_TEST
 
-UNIT_MAIN("replica isr", lag__is_measured_on_durable_ends, lag__a_reached_mark_is_caught_up,
-          lag__idle_partition_never_shrinks,
+/* 4.4: the record that calls a topic turned strong synced waits for every member's disk. */
+START_TEST(turned_strong__is_synced_when_every_member_is)
+{
+    lead(7);
+    m.image.strong = false;
+    toy_node_image(&t, &m.image, 1000);
+    at(2, 10, 4, 1001);
+    at(3, 10, 10, 1001);
+    ck_assert_uint_eq(proposed(), 0);
+    m.image.strong = m.image.unsynced = true;
+    m.image.partition_epoch++;
+    toy_node_image(&t, &m.image, 1002);
+    toy_node_append(&t, 2, false, 1003); /* later ones count when they are synced anyhow */
+    at(3, 10, 10, 1004);
+    ck_assert_uint_eq(proposed(), 0);
+    at(2, 10, 10, 1005);
+    ck_assert_uint_eq(proposed(), 7);
+    ck_assert(rep_proposal(t.rep)->synced);
+    answered(REP_PROPOSAL_REFUSED, 1006);
+    ck_assert_uint_eq(proposed(), 0);
+    tick(1506);
+    ck_assert(rep_proposal(t.rep)->synced);
+    answered(REP_PROPOSAL_ACCEPTED, 1507);
+    m.image.unsynced = false;
+    m.image.partition_epoch++;
+    toy_node_image(&t, &m.image, 1508);
+    at(2, 12, 12, 1509);
+    ck_assert_uint_eq(proposed(), 0);
+}
+END_TEST
+
+/* 9.4, 3.1: out of the ISR for its disk, it does not hold the high watermark back. */
+START_TEST(stalled__does_not_hold_the_high_watermark)
+{
+    lead(7);
+    at(2, 10, 10, 1001);
+    at(3, 10, 10, 1001);
+    toy_node_append(&t, 2, false, 1002);
+    at(2, 12, 12, 1003);
+    at(3, 12, 10, 1003); /* written, not synced */
+    ck_assert_int_eq(rep_hw(t.rep), 10);
+    toy_image_isr(&m, 3, 0);
+    toy_node_image(&t, &m.image, 4000);
+    ck_assert_int_eq(rep_hw(t.rep), 10); /* it might be about to join */
+    m.replicas[2].stalled = true;
+    toy_node_image(&t, &m.image, 4001);
+    ck_assert_int_eq(rep_hw(t.rep), 12);
+}
+END_TEST
+
+UNIT_MAIN("replica isr", turned_strong__is_synced_when_every_member_is,
+          stalled__does_not_hold_the_high_watermark, lag__is_measured_on_durable_ends,
+          lag__a_reached_mark_is_caught_up, lag__idle_partition_never_shrinks,
           lag__member_never_heard_gets_the_time_from_the_epochs_start,
           removal__counts_only_once_replayed, join__needs_hw_and_epoch_start,
           join__needs_the_epoch_start_while_the_hw_trails, join__only_eligible_ones,

@@ -445,6 +445,18 @@ START_TEST(cut_off__needs_silence_of_controller_and_members)
 }
 END_TEST
 
+START_TEST(cut_off__a_request_judged_late_is_no_younger)
+{ /* 3.7: it waited for a disk, meanwhile its sender may have died */
+    lead(0);
+    at(2, 10, 1100);
+    struct rep_fetch f = request(3, 10, 3);
+    f.came_ms = 1200;
+    ck_assert_int_eq(ask(&f, 9000), REP_FETCH_OK);
+    ck_assert_uint_eq(peer(2).heard_ms, 1200);
+    ck_assert(rep_is_cut_off(t.rep, 9001));
+}
+END_TEST
+
 START_TEST(cut_off__ends_what_is_parked_once)
 { /* 3.7 */
     lead(0);
@@ -511,15 +523,16 @@ START_TEST(delete__waits_for_the_whole_isr)
 }
 END_TEST
 
-UNIT_MAIN("replica leader", hw__is_the_smallest_durable_end_of_the_isr,
-          hw__counts_the_leaders_own_durable_end, hw__weak_topic_counts_written_bytes,
-          hw__stands_still_below_the_minimum, hw__shrunk_isr_lets_it_move,
-          hw__waits_for_caught_up_joiners, hw__joiner_counts_until_the_lag_time,
-          fetch__checks_come_in_order, fetch__replaced_link_is_void,
-          fetch__diverging_request_records_nothing, fetch__bound_is_what_is_written,
-          fetch__below_the_log_start_begins_again, durable__counts_up_to_the_checked_position_only,
-          again__judges_without_recording, new_epoch__forgets_positions,
-          rebooted_follower__is_forgotten, position_that_falls__takes_the_durable_end_along,
+UNIT_MAIN("replica leader", cut_off__a_request_judged_late_is_no_younger,
+          hw__is_the_smallest_durable_end_of_the_isr, hw__counts_the_leaders_own_durable_end,
+          hw__weak_topic_counts_written_bytes, hw__stands_still_below_the_minimum,
+          hw__shrunk_isr_lets_it_move, hw__waits_for_caught_up_joiners,
+          hw__joiner_counts_until_the_lag_time, fetch__checks_come_in_order,
+          fetch__replaced_link_is_void, fetch__diverging_request_records_nothing,
+          fetch__bound_is_what_is_written, fetch__below_the_log_start_begins_again,
+          durable__counts_up_to_the_checked_position_only, again__judges_without_recording,
+          new_epoch__forgets_positions, rebooted_follower__is_forgotten,
+          position_that_falls__takes_the_durable_end_along,
           follower_with_higher_hw__proves_the_leader_damaged,
           follower_with_higher_hw__proves_nothing_after_an_unclean_election,
           append__acks_all_needs_the_minimum, append__acks_all_needs_members_that_are_heard,

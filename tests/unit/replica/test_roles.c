@@ -204,7 +204,7 @@ START_TEST(damaged_log__found_in_service_waits_for_a_later_record)
     toy_image_isr(&m, 5, 0);
     toy_node_image(&t, &m.image, 1000);
     ck_assert_int_eq(rep_state(t.rep), REP_FOLLOWER);
-    rep_on_damaged(t.rep, 1001, &t.fx);
+    rep_on_damaged(t.rep, 4, 1001, &t.fx);
     toy_node_do(&t, 1001);
     ck_assert_int_eq(rep_state(t.rep), REP_WAITING);
     ck_assert_int_eq(t.fx.report_epoch, 11);
@@ -224,7 +224,7 @@ START_TEST(damaged_log__leader_steps_down)
     start(1, 3, 10, 10);
     toy_node_image(&t, &m.image, 1000);
     toy_node_forget(&t);
-    rep_on_damaged(t.rep, 1001, &t.fx);
+    rep_on_damaged(t.rep, 4, 1001, &t.fx);
     toy_node_do(&t, 1001);
     ck_assert_int_eq(rep_state(t.rep), REP_HALTED);
     ck_assert_int_eq(t.fail, REP_FAIL_DAMAGED);
@@ -234,6 +234,74 @@ START_TEST(damaged_log__leader_steps_down)
     toy_node_image(&t, &m.image, 1002);
     ck_assert_int_eq(t.reset_to, 0);
     ck_assert_int_eq(rep_state(t.rep), REP_FOLLOWER);
+}
+END_TEST
+
+START_TEST(damaged_log__elected_uncleanly_is_cut_at_the_damage)
+{ /* 4.6, 2.7: by name only; what lies before the damage is all that is left */
+    start(1, 3, 10, 7);
+    toy_node_free(&t);
+    toy_log_cut(&t.log, 6); /* what recovery presents of a damaged log ends at the damage */
+    toy_node_open(&t, 1, REP_LOG_DAMAGED, 7, 1);
+    rep_set_broker_epoch(t.rep, 101);
+    toy_node_image(&t, &m.image, 1000);
+    ck_assert_int_eq(rep_state(t.rep), REP_HALTED); /* elected, but not uncleanly */
+    toy_image_elect(&m, 1);
+    m.image.last_unclean_epoch = m.image.leader_epoch;
+    toy_node_image(&t, &m.image, 1001);
+    ck_assert_int_eq(t.truncated_to, 6);
+    ck_assert_int_eq(t.reset_to, -1);
+    ck_assert_int_eq(rep_state(t.rep), REP_LEADER);
+    ck_assert_int_eq(rep_log_end(t.rep), 6);
+    ck_assert_int_eq(rep_hw(t.rep), 6);
+    ck_assert_int_eq(rep_log_state(t.rep), REP_LOG_WHOLE);
+    ck_assert_int_eq(standing(), REP_REPORT_NONE);
+}
+END_TEST
+
+START_TEST(damaged_log__found_in_service_and_elected_uncleanly)
+{ /* as above; the reader knows what is not bad, and the HW is lowered before the cut */
+    start(1, 3, 10, 10);
+    toy_node_image(&t, &m.image, 1000);
+    rep_on_damaged(t.rep, 8, 1001, &t.fx);
+    toy_node_do(&t, 1001);
+    rep_on_damaged(t.rep, 4, 1002, &t.fx); /* another reader, before it */
+    toy_node_do(&t, 1002);
+    ck_assert_int_eq(rep_state(t.rep), REP_HALTED);
+    toy_image_elect(&m, 1);
+    m.image.last_unclean_epoch = m.image.leader_epoch;
+    t.hold_cuts = true;
+    toy_node_image(&t, &m.image, 1003);
+    ck_assert_int_eq(rep_state(t.rep), REP_TRUNCATING);
+    ck_assert_int_eq(t.truncated_to, 4);
+    ck_assert(t.lowered_hw);
+    toy_node_finish_cut(&t, 1004);
+    ck_assert_int_eq(rep_state(t.rep), REP_LEADER);
+    ck_assert_int_eq(rep_log_end(t.rep), 4);
+    ck_assert_int_eq(rep_hw(t.rep), 4);
+}
+END_TEST
+
+START_TEST(cut_log__is_whole_when_it_holds_what_its_leader_began_with)
+{ /* 4.5: until then a cut log is the last to be elected */
+    static struct toy_node leader;
+    toy_node_init(&leader, 1, 3, 10, 7);
+    start(2, 3, 5, 5);
+    toy_node_free(&t);
+    toy_node_open(&t, 2, REP_LOG_CUT, 5, 1);
+    rep_set_broker_epoch(t.rep, 102);
+    toy_node_image(&leader, &m.image, 1000);
+    toy_node_image(&t, &m.image, 1000);
+    ck_assert_int_eq(rep_log_state(t.rep), REP_LOG_CUT);
+    (void)toy_follow(&t, &leader, 1, 3, true, 1001);
+    ck_assert_int_eq(rep_log_end(t.rep), 8);
+    ck_assert_int_eq(rep_log_state(t.rep), REP_LOG_CUT); /* the leader began with 10 */
+    (void)toy_follow(&t, &leader, 1, 10, false, 1002);
+    ck_assert_int_eq(rep_log_end(t.rep), 10);
+    ck_assert_int_eq(rep_log_state(t.rep), REP_LOG_CUT); /* not on disk yet */
+    toy_node_sync(&t, 1003);
+    ck_assert_int_eq(rep_log_state(t.rep), REP_LOG_WHOLE);
+    toy_node_free(&leader);
 }
 END_TEST
 
@@ -322,6 +390,9 @@ UNIT_MAIN("replica roles", image__leader_enters_its_epoch_at_once,
           failed_log__ends_the_epoch_and_asks_for_an_election,
           damaged_log__is_out_before_it_drops_a_byte,
           damaged_log__found_in_service_waits_for_a_later_record, damaged_log__leader_steps_down,
+          damaged_log__elected_uncleanly_is_cut_at_the_damage,
+          damaged_log__found_in_service_and_elected_uncleanly,
+          cut_log__is_whole_when_it_holds_what_its_leader_began_with,
           missing_log__does_not_lead_unless_elected_uncleanly,
           missing_log__follows_once_out_and_may_lead_later,
           truncation__a_new_image_waits_for_its_end, single_replica__is_its_own_quorum)

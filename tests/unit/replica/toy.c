@@ -263,6 +263,7 @@ enum rep_fetch_result toy_follow(struct toy_node *follower, struct toy_node *lea
         .offset = at.fetch.offset,
         .high_watermark = got.high_watermark,
         .log_start = got.log_start,
+        .epoch_start = got.epoch_start,
         .diverging = got.diverging,
         .reset_offset = got.reset_offset,
     };

@@ -1,0 +1,157 @@
+/* Replicas whose disks stand still, are damaged, or had not been synced: what the controller's
+ * records make of them, across all three brokers. */
+#include "broker/node/node_internal.h"
+#include "tests/unit/node/scenario.h"
+
+#define LOG_FILE "/data/orders-0/00000000000000000000.log"
+
+static uint32_t bystander(struct scenario *s)
+{
+    int32_t leader = scenario_leader(s);
+    int32_t controller = sim_cluster_controller(s->cluster) + 1;
+    for (int32_t id = 1; id <= 3; id++) {
+        if (id != leader && id != controller)
+            return (uint32_t)id - 1;
+    }
+    return 0;
+}
+
+static bool running_in_sync(struct scenario *s)
+{
+    return scenario_all_running(s) && scenario_isr_full(s);
+}
+
+static bool produces(struct scenario *s)
+{
+    return scenario_produce(s, "v") == KW_NONE;
+}
+
+/* 9.4: writes wait three seconds for a disk that stands still, not until it lags (30 s), and the
+ * replica comes back by itself. */
+START_TEST(stalled_disk__holds_writes_for_three_seconds)
+{
+    struct scenario s;
+    scenario_start(&s, 21);
+    ck_assert(produces(&s));
+    uint32_t victim = bystander(&s);
+    sim_disk_stall(sim_host_disk(sim_cluster_host(s.cluster, victim)), 15000);
+    uint64_t start_us = sim_world_now_us(s.world);
+    scenario_until(&s, produces, 8000, "a write without the stalled replica");
+    ck_assert_uint_lt(sim_world_now_us(s.world) - start_us, 6000000);
+    ck_assert_uint_ge(sim_world_now_us(s.world) - start_us, 2000000);
+    ck_assert(produces(&s));
+    scenario_until(&s, running_in_sync, 30000, "the replica is in sync again");
+    ck_assert(produces(&s));
+    scenario_end(&s);
+}
+END_TEST
+
+static void flip(struct scenario *s, uint32_t node, uint64_t position)
+{
+    struct sim_disk *d = sim_host_disk(sim_cluster_host(s->cluster, node));
+    ck_assert_int_eq(sim_disk_flip_bit(d, LOG_FILE, position, 3), 0);
+}
+
+static void read_elected(void *arg, const void *response)
+{
+    const struct kw_elect_leaders_response *r = response;
+    struct scenario *s = arg;
+    s->errors[0] = r->error_code;
+    if (r->error_code == KW_NONE && r->replica_election_results_count == 1)
+        s->errors[0] = r->replica_election_results[0].partition_result[0].error_code;
+}
+
+static int elect_uncleanly(struct scenario *s)
+{
+    struct kw_elect_leaders_request rq;
+    struct kw_elect_leaders_request_topic_partition topic;
+    int32_t index = 0;
+    kw_elect_leaders_request_init(&rq);
+    kw_elect_leaders_request_topic_partition_init(&topic);
+    rq.election_type = 1;
+    rq.timeout_ms = 2000;
+    rq.topic_partitions = &topic;
+    rq.topic_partitions_count = 1;
+    topic.topic = KW_STR("orders");
+    topic.partitions = &index;
+    topic.partitions_count = 1;
+    s->errors[0] = -1;
+    s->checks.unclean_asked = true;
+    (void)scenario_call(s, sim_cluster_controller(s->cluster) + 1, KW_API_ELECT_LEADERS, &rq,
+                        read_elected, s);
+    return s->errors[0];
+}
+
+/* Row 43: the same damage everywhere. Nobody leads until somebody asks for it by name; then what
+ * lies before the damage is kept, and the others follow. */
+START_TEST(damage_everywhere__led_again_by_name_up_to_the_damage)
+{
+    struct scenario s;
+    struct kb_view log;
+    scenario_start(&s, 22);
+    for (int i = 0; i < 3; i++)
+        ck_assert(produces(&s));
+    ck_assert_int_eq(s.base_offset, 2);
+    scenario_run_for(&s, 4000); /* the durable mark is written down */
+    for (uint32_t i = 0; i < 3; i++)
+        sim_cluster_kill(s.cluster, i, false);
+    scenario_run_for(&s, 500);
+    ck_assert_int_eq(
+        sim_disk_view(sim_host_disk(sim_cluster_host(s.cluster, 0)), LOG_FILE, false, &log), 0);
+    uint64_t first = kb_get_be32(log.data + 8) + 12;
+    for (uint32_t i = 0; i < 3; i++)
+        flip(&s, i, first + 64); /* in the second batch */
+    for (uint32_t i = 0; i < 3; i++)
+        sim_cluster_start(s.cluster, i);
+    scenario_until(&s, scenario_all_running, 20000, "three brokers run");
+    scenario_run_for(&s, 3000);
+    ck_assert_int_eq(scenario_leader(&s), -1);
+    ck_assert_int_eq(elect_uncleanly(&s), KW_NONE);
+    scenario_until(&s, running_in_sync, 20000, "all replicas follow");
+    ck_assert(produces(&s));
+    ck_assert_int_eq(s.base_offset, 1);
+    scenario_end(&s);
+}
+END_TEST
+
+static const struct meta_partition *partition_of(struct scenario *s)
+{
+    struct node *n = sim_cluster_node(s->cluster, (uint32_t)sim_cluster_controller(s->cluster));
+    return meta_topic_partition(meta_image_topic(n->image, "orders"), 0);
+}
+
+static bool is_synced(struct scenario *s)
+{
+    return !partition_of(s)->unsynced;
+}
+
+/* 4.4: records acknowledged while the topic was weak are on all disks before it counts as strong.
+ */
+START_TEST(turned_strong__counts_once_everything_is_synced)
+{
+    struct scenario s;
+    scenario_start(&s, 23);
+    scenario_set_config(&s, "orders", "flush.messages", "1000000");
+    ck_assert(produces(&s));
+    uint32_t victim = bystander(&s);
+    sim_disk_stall(sim_host_disk(sim_cluster_host(s.cluster, victim)), 2000);
+    scenario_set_config(&s, "orders", "flush.messages", "1");
+    ck_assert(!is_synced(&s));
+    scenario_run_for(&s, 500);
+    ck_assert(!is_synced(&s));
+    scenario_until(&s, is_synced, 10000, "a record says that all is synced");
+    for (uint32_t i = 0; i < 3; i++) {
+        struct kb_view log;
+        struct sim_disk *d = sim_host_disk(sim_cluster_host(s.cluster, i));
+        ck_assert_int_eq(sim_disk_view(d, LOG_FILE, true, &log), 0);
+        ck_assert_uint_ge(log.size, 61);
+        ck_assert_uint_eq(log.data[16], 2); /* the magic byte: the batch is on the disk */
+    }
+    ck_assert(produces(&s));
+    scenario_end(&s);
+}
+END_TEST
+
+UNIT_MAIN("node_replicas", stalled_disk__holds_writes_for_three_seconds,
+          damage_everywhere__led_again_by_name_up_to_the_damage,
+          turned_strong__counts_once_everything_is_synced)
