@@ -10,6 +10,7 @@ enum {
     FORWARD_TIMEOUT_MS = 10000,
     FORWARD_RETRY_MS = 50,
     FORWARDS_MAX = 1000,
+    EXPIRE_MAX = 64, /* idle connections closed in one go */
 };
 
 struct node_client {
@@ -18,7 +19,9 @@ struct node_client {
     struct kb_conn *conn;
     struct node_request *request; /* in work; NULL = idle */
     char host[64];
-    LIST_ENTRY(node_client) entries;
+    uint64_t active_ms;    /* last frame, answer, or look at what is still to be sent */
+    uint64_t queued_bytes; /* at that look */
+    TAILQ_ENTRY(node_client) entries;
 };
 
 /* A request that belongs to the active controller, on its way there and back (rule 6.11). */
@@ -37,7 +40,7 @@ struct node_client_table {
     struct node *node;
     struct node_listener *listeners;
     size_t listeners_count;
-    LIST_HEAD(, node_client) clients;
+    TAILQ_HEAD(, node_client) clients; /* longest idle first */
     size_t clients_count;
     TAILQ_HEAD(, forward) forwards;
     size_t forwards_count;
@@ -58,10 +61,20 @@ void node_request_free(struct node_request *rq)
     (void)kb_free(rq);
 }
 
+static void client_active(struct node_client *c)
+{
+    struct node_client_table *t = c->node->clients;
+    c->active_ms = node_now(c->node);
+    TAILQ_REMOVE(&t->clients, c, entries);
+    TAILQ_INSERT_TAIL(&t->clients, c, entries);
+}
+
 static void request_end(struct node_request *rq)
 {
     struct node_client *c = rq->client;
     node_request_free(rq);
+    if (c != NULL)
+        client_active(c);
     if (c != NULL && c->conn != NULL && !c->node->freeing)
         kb_conn_resume(c->conn);
 }
@@ -351,6 +364,7 @@ static void on_frame(struct kb_conn *conn, void *user, struct kb_block *frame)
 {
     struct node_client *c = user;
     KB_ASSERT(c->request == NULL);
+    client_active(c);
     struct node_request *rq = request_new(c->node, frame, kb_view_of(frame->data, frame->size),
                                           c->host, c->listener->config->name);
     rq->client = c;
@@ -390,7 +404,7 @@ void node_clients_forwarded(struct node *n, struct kb_block *frame, struct kb_vi
 
 static void client_free(struct node_client *c)
 {
-    LIST_REMOVE(c, entries);
+    TAILQ_REMOVE(&c->node->clients->clients, c, entries);
     c->node->clients->clients_count--;
     (void)kb_free(c);
 }
@@ -438,16 +452,35 @@ static void on_accept(struct kb_conn *conn, const char *peer_host, uint16_t peer
     c->listener = l;
     c->conn = conn;
     (void)snprintf(c->host, sizeof(c->host), "%s", peer_host);
-    LIST_INSERT_HEAD(&t->clients, c, entries);
+    c->active_ms = node_now(l->node);
+    TAILQ_INSERT_TAIL(&t->clients, c, entries);
     t->clients_count++;
     kb_conn_set_handler(conn, &client_handler, c);
+}
+
+/* connections.max.idle.ms. Who waits for an answer, or still reads one, is not idle. */
+void node_clients_expire(struct node *n, uint64_t now_ms)
+{
+    struct node_client_table *t = n->clients;
+    struct node_client *c = NULL;
+    for (int i = 0; t != NULL && n->config.connections_idle_ms > 0 && i < EXPIRE_MAX; i++) {
+        c = TAILQ_FIRST(&t->clients);
+        if (c == NULL || now_ms - c->active_ms < n->config.connections_idle_ms)
+            return;
+        uint64_t queued = c->conn != NULL ? kb_conn_queued_bytes(c->conn) : 0;
+        bool reads = queued > 0 && queued != c->queued_bytes;
+        c->queued_bytes = queued;
+        client_active(c);
+        if (c->request == NULL && !reads && c->conn != NULL)
+            kb_conn_close(c->conn);
+    }
 }
 
 int node_clients_start(struct node *n, char **ret_reason)
 {
     struct node_client_table *t = kb_new(struct node_client_table);
     t->node = n;
-    LIST_INIT(&t->clients);
+    TAILQ_INIT(&t->clients);
     TAILQ_INIT(&t->forwards);
     n->clients = t;
     t->forward_timer = kb_timer_new(n->env, on_forward_timer, t);
@@ -482,7 +515,7 @@ void node_clients_stop(struct node *n)
     t->stopped = true;
     for (size_t i = 0; i < t->listeners_count; i++)
         t->listeners[i].listener = kb_listener_close(t->listeners[i].listener);
-    LIST_FOREACH(c, &t->clients, entries)
+    TAILQ_FOREACH(c, &t->clients, entries)
     {
         if (c->conn != NULL)
             kb_conn_close_after_send(c->conn);
@@ -495,7 +528,7 @@ void node_clients_free(struct node *n)
     struct node_client *c = NULL;
     if (t == NULL)
         return;
-    while ((c = LIST_FIRST(&t->clients)) != NULL) {
+    while ((c = TAILQ_FIRST(&t->clients)) != NULL) {
         struct node_request *rq = c->request;
         c->conn = NULL;
         c->request = NULL;

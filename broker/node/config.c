@@ -31,6 +31,7 @@ void node_config_init(struct node_config *c)
         .request_bytes_max = 100U << 20,
         .fetch_bytes_max = 55U << 20,
         .connections_max = 10000,
+        .connections_idle_ms = 600000,
         .reserve_bytes = 64U << 20,
         .snapshot_bytes = 20U << 20,
         .num_partitions = 1,

@@ -158,6 +158,7 @@ static void on_tick(void *arg)
     node_partitions_tick(n, now_ms);
     node_groups_tick(n, now_ms);
     node_clients_tick(n, now_ms);
+    node_clients_expire(n, now_ms);
     (void)log_dir_due(n->dir, now_ms);
 }
 

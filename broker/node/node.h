@@ -94,12 +94,13 @@ struct node_config {
     size_t voters_count;
     struct node_times times;
 
-    uint64_t memory_max_bytes;  /* kvorum.memory.max.bytes: frames, caches and parked requests */
-    uint32_t request_bytes_max; /* socket.request.max.bytes */
-    uint32_t fetch_bytes_max;   /* fetch.max.bytes */
-    uint32_t connections_max;   /* client connections; further ones are closed */
-    uint32_t reserve_bytes;     /* of the reserve file for Raft on a full disk */
-    uint64_t snapshot_bytes;    /* metadata.log.max.record.bytes.between.snapshots */
+    uint64_t memory_max_bytes;    /* kvorum.memory.max.bytes: frames, caches and parked requests */
+    uint32_t request_bytes_max;   /* socket.request.max.bytes */
+    uint32_t fetch_bytes_max;     /* fetch.max.bytes */
+    uint32_t connections_max;     /* client connections; further ones are closed */
+    uint64_t connections_idle_ms; /* connections.max.idle.ms; 0 = they may be idle for ever */
+    uint32_t reserve_bytes;       /* of the reserve file for Raft on a full disk */
+    uint64_t snapshot_bytes;      /* metadata.log.max.record.bytes.between.snapshots */
 
     /* Founding defaults and cluster behaviour (Kafka's names in srv_config). */
     int32_t num_partitions;

@@ -565,6 +565,7 @@ int node_clients_start(struct node *n, char **ret_reason);
 void node_clients_peer_dead(struct node *n, int32_t id);
 void node_clients_applied(struct node *n, const struct meta_delta *delta);
 void node_clients_tick(struct node *n, uint64_t now_ms);
+void node_clients_expire(struct node *n, uint64_t now_ms);
 void node_clients_stop(struct node *n);
 void node_clients_free(struct node *n);
 /* Handle a Kafka frame that another broker forwarded; answer goes to fn as a whole response frame.

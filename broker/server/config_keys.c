@@ -38,6 +38,8 @@ static const struct srv_key keys[] = {
      "largest request accepted"},
     {"max.connections", SRV_KEY_INT, "2147483647", "2147483647", 1, INT32_MAX, NULL,
      "connections per broker"},
+    {"connections.max.idle.ms", SRV_KEY_LONG, "600000", "600000", -1, INT64_MAX, NULL,
+     "client connections idle for this long are closed; -1 = never"},
     {"num.partitions", SRV_KEY_INT, "1", "1", 1, INT32_MAX, NULL,
      "partitions of auto-created topics and default of CreateTopics(-1)"},
     {"default.replication.factor", SRV_KEY_INT, "3", "1", 1, INT32_MAX, NULL,

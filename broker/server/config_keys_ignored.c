@@ -37,7 +37,6 @@ static const struct srv_ignored_key keys[] = {
     {"max.connections.per.ip", "connections per client address"},
     {"max.connections.per.ip.overrides", "per-address exceptions, host:count"},
     {"max.connection.creation.rate", "new connections per second"},
-    {"connections.max.idle.ms", "idle connections are closed after this time"},
     {"connection.failed.authentication.delay.ms", "delay before closing after a failed login"},
     {"socket.connection.setup.timeout.ms", "first connect timeout of outgoing connections"},
     {"socket.connection.setup.timeout.max.ms", "largest connect timeout of outgoing connections"},

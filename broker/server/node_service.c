@@ -127,6 +127,8 @@ static void copy_numbers(const struct srv_config *c, struct node_config *n)
     n->request_bytes_max = u32(c, "socket.request.max.bytes");
     n->fetch_bytes_max = u32(c, "fetch.max.bytes");
     n->connections_max = u32(c, "max.connections");
+    int64_t idle_ms = srv_config_int(c, "connections.max.idle.ms");
+    n->connections_idle_ms = idle_ms > 0 ? (uint64_t)idle_ms : 0;
     n->reserve_bytes = u32(c, "kvorum.reserve.bytes");
     n->snapshot_bytes = (uint64_t)srv_config_int(c,
                                                  "metadata.log.max.record.bytes.between.snapshots");
