@@ -340,11 +340,6 @@ struct sim_env *sim_cluster_env(const struct sim_cluster *c, uint32_t i)
     return c->members[i].env;
 }
 
-struct node *sim_cluster_node(const struct sim_cluster *c, uint32_t i)
-{
-    return c->members[i].env != NULL ? c->members[i].node : NULL;
-}
-
 struct sim_replica_check *sim_cluster_replicas(struct sim_cluster *c)
 {
     return c->replicas;
