@@ -17,7 +17,10 @@
  * Time is the monotonic clock (ms) of the caller; a load counts as activity, so a restart or a
  * jump of the wall clock never forgets a producer early. */
 
-enum { LOG_PRODUCER_BATCHES = 5 };
+/* Kafka remembers 5, as many as a client has in flight. But of five in flight the first may be
+ * answered REQUEST_TIMED_OUT and the next ones with success; the client then sends new batches
+ * beside the retry of the first, which must still be known as a duplicate. */
+enum { LOG_PRODUCER_BATCHES = 10 };
 
 struct log_producers;
 

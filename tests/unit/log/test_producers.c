@@ -49,12 +49,12 @@ static void append(struct log_producers *p, struct log_producer_batch b)
     (void)log_producers_update(p, &b, 0, NULL);
 }
 
-START_TEST(check__remembers_five_batches)
+START_TEST(check__remembers_ten_batches)
 {
     struct log_producers *p = log_producers_new(&config);
-    for (int i = 0; i < 7; i++)
+    for (int i = 0; i < 12; i++)
         append(p, batch_of(1, 0, i * 10, 10, i * 10));
-    for (int i = 0; i < 7; i++) {
+    for (int i = 0; i < 12; i++) {
         struct log_producer_batch b = batch_of(1, 0, i * 10, 10, 0);
         struct log_producers_original original = {-1, -1, -1};
         enum log_producers_verdict v = log_producers_check(p, &b, NULL, &original);
@@ -64,9 +64,9 @@ START_TEST(check__remembers_five_batches)
         ck_assert_int_eq(original.max_timestamp, i < 2 ? -1 : 1000 + i * 10);
     }
     /* Same first sequence, other length: not that batch. */
-    ck_assert_int_eq(check(p, batch_of(1, 0, 60, 9, 0)), LOG_PRODUCERS_OUT_OF_ORDER);
-    ck_assert_int_eq(check(p, batch_of(1, 0, 71, 1, 0)), LOG_PRODUCERS_OUT_OF_ORDER);
-    ck_assert_int_eq(check(p, batch_of(1, 0, 70, 1, 0)), LOG_PRODUCERS_OK);
+    ck_assert_int_eq(check(p, batch_of(1, 0, 110, 9, 0)), LOG_PRODUCERS_OUT_OF_ORDER);
+    ck_assert_int_eq(check(p, batch_of(1, 0, 121, 1, 0)), LOG_PRODUCERS_OUT_OF_ORDER);
+    ck_assert_int_eq(check(p, batch_of(1, 0, 120, 1, 0)), LOG_PRODUCERS_OK);
     log_producers_free(p);
 }
 END_TEST
@@ -338,7 +338,7 @@ static struct twin_state twin_replay(const struct twin *t, int64_t id)
             s.txn_first = -1;
             continue;
         }
-        memmove(s.last + 1, s.last, 4 * sizeof(s.last[0]));
+        memmove(s.last + 1, s.last, (LOG_PRODUCER_BATCHES - 1) * sizeof(s.last[0]));
         s.last[0] = b;
         s.any = false;
         if (b->transactional && s.txn_first < 0)
@@ -362,7 +362,7 @@ twin_check(const struct twin *t, const struct log_producer_batch *b, int64_t *re
         return LOG_PRODUCERS_STALE_EPOCH;
     if (b->control)
         return b->coordinator_epoch < s.coordinator_epoch ? LOG_PRODUCERS_FENCED : LOG_PRODUCERS_OK;
-    for (int i = 0; i < 5 && b->producer_epoch == s.epoch; i++)
+    for (int i = 0; i < LOG_PRODUCER_BATCHES && b->producer_epoch == s.epoch; i++)
         if (s.last[i] != NULL && s.last[i]->base_sequence == b->base_sequence &&
             s.last[i]->last_offset_delta == b->last_offset_delta) {
             *ret_offset = s.last[i]->base_offset;
@@ -543,7 +543,7 @@ START_TEST(batch_parse__marker_and_limits)
 }
 END_TEST
 
-UNIT_MAIN("producers", check__remembers_five_batches, check__sequence_wraps, check__epochs,
+UNIT_MAIN("producers", check__remembers_ten_batches, check__sequence_wraps, check__epochs,
           update__transaction_ends_and_last_stable_offset_waits_for_high_watermark,
           check__abort_forgets_sequences, check__marker_rules_of_protocol_two,
           expire__spares_open_transactions_and_the_active,
