@@ -60,6 +60,8 @@ const char *cli_result_text(int result)
         return "timed out";
     case ENOENT:
         return "unknown host";
+    case ENOTCONN:
+        return "no client address known";
     case ECONNRESET:
         return "closed the connection";
     default:

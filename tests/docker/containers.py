@@ -3,7 +3,6 @@ import json
 import os
 import select
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,7 +14,6 @@ sys.path.insert(0, os.path.join(ROOT, "tests", "cluster"))
 from brokers import free_ports  # noqa: E402
 
 IMAGE = "kvorum:test"
-DEFAULT_PORTS = [19092, 29092, 39092]
 COMMAND_S = 120
 
 
@@ -23,18 +21,6 @@ def run(command, timeout=COMMAND_S, env=None):
     """Exit status, stdout, stderr."""
     p = subprocess.run(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
     return p.returncode, p.stdout, p.stderr
-
-
-def host_ports():
-    """The documented ports where they are free, else others."""
-    for port in DEFAULT_PORTS:
-        with socket.socket() as s:
-            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                s.bind(("0.0.0.0", port))
-            except OSError:
-                return free_ports(3)
-    return DEFAULT_PORTS
 
 
 class Death(threading.Thread):
@@ -57,7 +43,7 @@ class Death(threading.Thread):
 class Compose:
     def __init__(self, project):
         self.project = project
-        self.ports = host_ports()
+        self.ports = free_ports(3)
         self.env = dict(os.environ, KVORUM_IMAGE=IMAGE, COMPOSE_ANSI="never")
         for i, port in enumerate(self.ports):
             self.env["KVORUM_PORT_%d" % (i + 1)] = str(port)

@@ -160,6 +160,16 @@ def status_json(compose):
     return json.loads(out) if status == 0 else {"node_list": [], "error": err}
 
 
+def check_defaults(check):
+    """Without a word of the user: the documented ports and image, each port told to clients as it is published."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("KVORUM_")}
+    status, out, err = run(["docker-compose", "-f", "deploy/docker-compose.yml", "config"], env=env)
+    missing = [text for port in (19092, 29092, 39092) for text in
+               ("published: %d" % port, "EXTERNAL://localhost:%d" % port) if text not in out]
+    check("the compose file's defaults are as documented", status == 0 and "image: kvorum:latest" in out and not missing,
+          missing or err.strip())
+
+
 def check_up(check, compose):
     compose.must("up", "-d", "--build", timeout=BUILD_S)
     took = compose.wait_healthy(NODES, HEALTHY_S)
@@ -334,6 +344,7 @@ def check_restart(check, compose, judge, stopped):
 
 
 def play(check, compose, judge_binary):
+    check_defaults(check)
     check_up(check, compose)
     check_image(check)
     status, out, err = compose.cli("topic", "create", "orders", "-p", str(PARTITIONS), "-r", "3")
