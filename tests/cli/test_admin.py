@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -46,6 +47,24 @@ class Admin:
         p = subprocess.run([self.binary, *args], stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                            env=self.environment(), timeout=60)
         return Result(args, p.returncode, p.stdout.decode(), p.stderr.decode(), time.monotonic() - begin)
+
+    def watched(self, *args, seconds=2.5):
+        """A watch on a terminal, ended by SIGINT. (exit code, all that was printed)"""
+        master, slave = pty.openpty()
+        p = subprocess.Popen([self.binary, *args], stdin=slave, stdout=slave, stderr=slave, env=self.environment(),
+                             start_new_session=True)
+        os.close(slave)
+        end = time.monotonic() + seconds
+        out = b""
+        while time.monotonic() < end or out.count(b"\033[H") < 2:
+            if select.select([master], [], [], 0.2)[0]:
+                out += os.read(master, 65536)
+            if time.monotonic() > end + WAIT_S:
+                break
+        p.send_signal(signal.SIGINT)
+        code = p.wait(timeout=20)
+        os.close(master)
+        return code, out.decode()
 
     def terminal(self, *args, **env):
         """Run with stdout, stdin and stderr on a terminal; no answer is typed. (exit code, all that was printed)"""
@@ -150,6 +169,9 @@ def views(k):
     check("NO_COLOR", code == 0 and "\033[" not in text, text)
     code, text = k.terminal("status", "--no-color")
     check("--no-color", code == 0 and "\033[" not in text, text)
+    code, text = k.watched("status", "-w")
+    check("status -w on a terminal: redrawn", code == 130 and text.startswith("\033[2J") and text.count("HEALTHY") >= 2,
+          (code, text))
     q = k("quorum", "status", "-o", "json").json()
     check("quorum status json", q["leader_id"] in (1, 2, 3) and len(q["current_voters"]) == 3 and q["leader_epoch"] > 0
           and q["high_watermark"] > 0 and q["max_follower_lag"] is not None and len(q["nodes"]) == 3, q)
@@ -244,6 +266,8 @@ def groups(k):
         check("group describe json", g["state"] == "Stable" and len(g["members"]) == 1 and g["total_lag"] == 0 and
               g["protocol_type"] == "consumer" and g["coordinator_id"] in (1, 2, 3) and
               all(p["member_id"] == g["members"][0]["member_id"] for p in g["partitions"]), g)
+        code, text = k.watched("group", "describe", "readers", "-w", seconds=1)
+        check("group describe -w", code == 130 and text.count("state Stable") >= 2, (code, text))
         r = k("group", "describe", "readers")
         expect("group describe table", r, 0, "state Stable", "members 1", "total lag 0", r"orders +0 +- ")
         expect("group ls", k("group", "ls"), 0, r"readers +Stable +consumer")
