@@ -12,6 +12,7 @@ struct status_build {
     uint64_t now_ms;
     const char *topic;
     bool list;
+    bool events;
     bool refused; /* the arena is full */
     Kvorum__StatusResponse resp;
 };
@@ -312,6 +313,43 @@ static void fill_counters(struct status_build *b)
     }
 }
 
+static Kvorum__StatusEvent *make_event(struct status_build *b, const struct node_event *from)
+{
+    Kvorum__StatusEvent *w = array(b, 1, sizeof(*w));
+    if (w == NULL)
+        return NULL;
+    kvorum__status_event__init(w);
+    SET(w, sequence, from->sequence);
+    w->kind = kc_str(node_event_kind_name(from->kind));
+    SET(w, age_ms, age(b, from->mono_ms));
+    SET(w, wall_ms, from->wall_ms);
+    if (from->node_id >= 0)
+        SET(w, node_id, from->node_id);
+    if (from->other_id >= 0)
+        SET(w, other_id, from->other_id);
+    if (from->term > 0)
+        SET(w, term, from->term);
+    if (from->count > 0)
+        SET(w, count, from->count);
+    if (from->silent_ms >= 0)
+        SET(w, silent_ms, (uint64_t)from->silent_ms);
+    w->reason = from->reason != NULL ? kc_str(from->reason) : NULL;
+    if (from->topic == NULL)
+        return w;
+    w->topic = from->topic;
+    SET(w, partition, from->partition);
+    return w;
+}
+
+static void fill_events(struct status_build *b)
+{
+    const struct node_events *events = node_watch_events(b->n);
+    size_t count = b->events ? node_events_count(events) : 0;
+    b->resp.events = array(b, count, sizeof(b->resp.events[0]));
+    for (size_t i = 0; !b->refused && i < count; i++)
+        b->resp.events[b->resp.n_events++] = make_event(b, node_events_at(events, i));
+}
+
 static void fill_self(struct status_build *b)
 {
     struct node *n = b->n;
@@ -344,6 +382,7 @@ void api_status(struct node_request *rq)
     req = (const Kvorum__StatusRequest *)message;
     b.now_ms = node_now(rq->node);
     b.list = req->has_partitions && req->partitions;
+    b.events = req->has_events && req->events;
     b.topic = req->topic;
     kvorum__status_response__init(&b.resp);
     fill_self(&b);
@@ -353,6 +392,7 @@ void api_status(struct node_request *rq)
     fill_brokers(&b);
     fill_partitions(&b);
     fill_counters(&b);
+    fill_events(&b);
     if (b.refused)
         node_request_reject(rq, "its answer needs too much memory");
     else

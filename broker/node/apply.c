@@ -237,4 +237,5 @@ void node_applied(struct node *n, const struct meta_delta *delta)
     tell_groups(n, delta);
     node_clients_applied(n, delta);
     node_lifecycle_committed(n);
+    node_watch_applied(n, delta);
 }

@@ -54,6 +54,7 @@ static void peer_judge_dead(struct node_peer *p, const char *why)
         return;
     p->dead = true;
     kb_log_info("link", "event=peer_dead peer=%d why=%s", p->id, why);
+    node_watch_peer_dead(p->node, p, why);
     node_peer_evidence(p->node, p);
 }
 

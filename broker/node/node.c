@@ -48,6 +48,7 @@ struct node *node_new(struct kb_env *env, const struct node_config *config)
     default_voters(n);
     node_static_configs_init(n);
     n->fenced = true;
+    node_watch_init(n);
     LIST_INIT(&n->accepted_links);
     return n;
 }
@@ -96,6 +97,7 @@ struct node *node_free(struct node *n)
     node_lifecycle_free(n);
     node_quorum_free(n);
     node_links_free(n);
+    node_watch_free(n);
     node_identity_free(n);
     founding_job_free(n->founding_job);
     (void)log_dir_free(n->dir);
@@ -356,6 +358,7 @@ void node_peer_opened(struct node *n, struct node_peer *p, struct node_link *l)
         }
         return;
     }
+    node_watch_link(n, p);
     node_quorum_link_open(n, p);
     node_controller_link(n, p);
     node_lifecycle_link(n, p);
@@ -372,6 +375,7 @@ void node_peer_closed(struct node *n, struct node_peer *p, struct node_link *l)
         }
         return;
     }
+    node_watch_link(n, p);
     node_quorum_link_closed(n, p, l);
     node_controller_link(n, p);
     node_lifecycle_link(n, p);

@@ -7,6 +7,7 @@
 
 #include <uthash.h>
 
+#include "broker/node/events.h"
 #include "broker/node/node.h"
 #include "coordinator/metadata/controller.h"
 #include "coordinator/metadata/image.h"
@@ -106,6 +107,7 @@ struct node_peer {
     uint64_t closed_ms;   /* our control link closed at, 0 = open or never opened */
     bool refused;         /* the last dial was refused */
     bool accepting;       /* TCP was accepted since the link closed: the process exists */
+    bool link_lost;       /* its control links closed, and that was told (watch.c) */
     bool dead;            /* judged dead by 7.2; cleared by a hello */
     bool blank;           /* its hello named no cluster */
     bool founded_hello;   /* we have a hello of this process life for founding */
@@ -645,6 +647,18 @@ void node_founding_records(struct node *n, struct meta_records *ret);
 /* Called by quorum.c for each committed batch in order, after the image has replayed it. */
 void node_applied(struct node *n, const struct meta_delta *delta);
 
+/* ---- watch.c: what happened lately, for people (events.h) -------------------------------------
+ */
+
+struct node_watch;
+void node_watch_init(struct node *n);
+void node_watch_free(struct node *n);
+void node_watch_link(struct node *n, struct node_peer *p); /* a control link opened or closed */
+void node_watch_peer_dead(struct node *n, struct node_peer *p, const char *why); /* static */
+void node_watch_controller(struct node *n, int32_t id, uint64_t term);
+void node_watch_applied(struct node *n, const struct meta_delta *delta);
+const struct node_events *node_watch_events(const struct node *n);
+
 /* ---- hold.c: answers that wait for the controller's decision (rule 10.5) ----------------------
  */
 
@@ -791,6 +805,7 @@ struct node {
     struct api_producer_ids *producer_ids; /* broker/api's */
     void (*free_producer_ids)(struct node *n);
     struct node_retention *retention;
+    struct node_watch *watch;
     struct node_counters counters;
 
     struct kb_timer *tick; /* every 50 ms: lag checks, sessions, retention */

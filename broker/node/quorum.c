@@ -24,6 +24,7 @@ static void run_role(struct node_quorum *q, const struct raft_effects *fx)
         q->office_term = fx->term;
         q->must_open_office = true;
     }
+    node_watch_controller(n, fx->leader.id, fx->term);
     node_lifecycle_leader(n);
 }
 

@@ -453,8 +453,8 @@ static int apply_partition(struct meta_image *image, uint64_t index, const Kc__P
         image->partitions_count++;
     }
     t->partitions[r->partition] = meta_partition_pack(&spec);
+    meta_delta_add_partition(delta, t->partitions[r->partition], old);
     free(old);
-    meta_delta_add_partition(delta, &id, r->partition, old == NULL);
     return 0;
 }
 

@@ -16,14 +16,24 @@ void meta_delta_add_topic(struct meta_delta *d, const struct meta_topic *t, unsi
     strncpy(e->name, t->name, sizeof(e->name) - 1);
 }
 
-void meta_delta_add_partition(struct meta_delta *d, const struct kb_uuid *topic_id, int32_t index,
-                              bool created)
+void meta_delta_add_partition(struct meta_delta *d, const struct meta_partition *now,
+                              const struct meta_partition *former)
 {
     if (d == NULL)
         return;
     kb_array_reserve(d->partitions, d->partitions_count, d->partitions_capacity);
-    d->partitions[d->partitions_count++] =
-        (struct meta_delta_partition){.topic_id = *topic_id, .index = index, .created = created};
+    struct meta_delta_partition *e = &d->partitions[d->partitions_count++];
+    *e = (struct meta_delta_partition){
+        .topic_id = now->topic->id,
+        .index = now->index,
+        .created = former == NULL,
+        .former_leader = former != NULL ? former->leader : -1,
+        .former_epoch = former != NULL ? former->partition_epoch : -1,
+    };
+    for (size_t i = 0; former != NULL && i < now->replicas_count; i++) {
+        if (meta_partition_in_isr(former, now->replicas[i]))
+            e->former_isr |= UINT64_C(1) << i;
+    }
 }
 
 void meta_delta_add_broker(struct meta_delta *d, int32_t id)
@@ -71,6 +81,15 @@ static void finish_topics(struct meta_delta *d)
     d->topics_count = kept + 1;
 }
 
+/* One change out of two: what was before is the earlier one's. */
+static void merge_partition(struct meta_delta_partition *to, const struct meta_delta_partition *d)
+{
+    bool created = to->created || d->created;
+    if (d->former_epoch < to->former_epoch)
+        *to = *d;
+    to->created = created;
+}
+
 static bool topic_removed(const struct meta_delta *d, const struct kb_uuid *id)
 {
     struct meta_delta_topic key = {.id = *id};
@@ -91,7 +110,7 @@ static void finish_partitions(struct meta_delta *d)
         if (topic_removed(d, &d->partitions[i].topic_id))
             continue;
         if (kept > 0 && partition_order(&d->partitions[kept - 1], &d->partitions[i]) == 0)
-            d->partitions[kept - 1].created |= d->partitions[i].created;
+            merge_partition(&d->partitions[kept - 1], &d->partitions[i]);
         else
             d->partitions[kept++] = d->partitions[i];
     }

@@ -136,6 +136,10 @@ struct meta_delta_partition {
     struct kb_uuid topic_id;
     int32_t index;
     bool created;
+    /* What the image said before; of a created one nothing. */
+    int32_t former_leader; /* -1 = none */
+    int32_t former_epoch;  /* of the partition; -1 = created */
+    uint64_t former_isr;   /* bit i: replicas[i] of its record was in the ISR */
 };
 struct meta_delta {
     struct meta_delta_topic *topics;

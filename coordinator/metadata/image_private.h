@@ -80,8 +80,9 @@ int meta_image_apply_unpacked(struct meta_image *image, uint64_t index, const Kc
 
 /* delta.c */
 void meta_delta_add_topic(struct meta_delta *d, const struct meta_topic *t, unsigned changes);
-void meta_delta_add_partition(struct meta_delta *d, const struct kb_uuid *topic_id, int32_t index,
-                              bool created);
+/* former: before the change; NULL = created. */
+void meta_delta_add_partition(struct meta_delta *d, const struct meta_partition *now,
+                              const struct meta_partition *former);
 void meta_delta_add_broker(struct meta_delta *d, int32_t id);
 
 /* snapshot.c: pack a live object as the record that makes it. The structs borrow. */

@@ -209,6 +209,18 @@ void sim_cluster_compare(struct sim_cluster *c)
     }
 }
 
+void sim_cluster_check_events(struct sim_cluster *c)
+{
+    for (uint32_t i = 0; i < c->options.nodes; i++) {
+        const struct member *m = &c->members[i];
+        char reason[160] = "";
+        if (m->env == NULL || sim_env_is_down(m->env))
+            continue;
+        bool ok = sim_probe_events(m->node, reason);
+        sim_check(c->options.checks, SIM_CHECK_RUN, ok, "events of node %u: %s", i + 1, reason);
+    }
+}
+
 bool sim_cluster_is_behind(const struct sim_cluster *c, uint32_t partition, int32_t broker)
 {
     uint32_t topic = 0;

@@ -41,6 +41,8 @@ void sim_cluster_kill(struct sim_cluster *c, uint32_t i, bool power);
 void sim_cluster_replace_disk(struct sim_cluster *c, uint32_t i, const struct sim_disk_copy *copy);
 /* A fault was injected after which the process may end itself (a failed sync): not a failure. */
 void sim_cluster_allow_exit(struct sim_cluster *c, uint32_t i, bool allowed);
+/* Every running node's ring of events agrees with what it believes now. */
+void sim_cluster_check_events(struct sim_cluster *c);
 /* The node says it is unfenced and running. */
 bool sim_cluster_is_running(const struct sim_cluster *c, uint32_t i);
 /* ... and that it has a vote. */

@@ -61,6 +61,89 @@ int32_t sim_probe_leader_epoch(const struct node *n, const char *topic, int32_t 
     return p != NULL ? rep_leader_epoch(p->rep) : -1;
 }
 
+static const struct node_event *last_about(const struct node_events *e, int32_t id,
+                                           enum node_event_kind a, enum node_event_kind b)
+{
+    for (size_t i = node_events_count(e); i > 0; i--) {
+        const struct node_event *event = node_events_at(e, i - 1);
+        if ((id < 0 || event->node_id == id) && (event->kind == a || event->kind == b))
+            return event;
+    }
+    return NULL;
+}
+
+static bool events_in_order(const struct node_events *e, char reason[160])
+{
+    for (size_t i = 1; i < node_events_count(e); i++) {
+        const struct node_event *a = node_events_at(e, i - 1);
+        const struct node_event *b = node_events_at(e, i);
+        if (b->sequence == a->sequence + 1 && b->mono_ms >= a->mono_ms)
+            continue;
+        (void)snprintf(reason, 160, "event %llu follows %llu", (unsigned long long)b->sequence,
+                       (unsigned long long)a->sequence);
+        return false;
+    }
+    return true;
+}
+
+/* A broker is fenced and unfenced in turns; only a new registration begins anew. */
+static bool fences_alternate(const struct node_events *e, int32_t id)
+{
+    int fenced = -1;
+    for (size_t i = 0; i < node_events_count(e); i++) {
+        const struct node_event *event = node_events_at(e, i);
+        if (event->node_id != id)
+            continue;
+        if (event->kind == NODE_EVENT_REGISTERED)
+            fenced = -1;
+        if (event->kind != NODE_EVENT_FENCED && event->kind != NODE_EVENT_UNFENCED)
+            continue;
+        if (fenced == (event->kind == NODE_EVENT_FENCED))
+            return false;
+        fenced = event->kind == NODE_EVENT_FENCED;
+    }
+    return true;
+}
+
+bool sim_probe_events(struct node *n, char reason[160])
+{
+    const struct node_events *e = node_watch_events(n);
+    const struct node_event *last = NULL;
+    struct node_peer *p = NULL;
+    size_t cursor = 0;
+    if (!events_in_order(e, reason))
+        return false;
+    last = last_about(e, -1, NODE_EVENT_CONTROLLER, NODE_EVENT_CONTROLLER);
+    if (last == NULL || last->node_id != node_quorum_leader_id(n) ||
+        last->term != node_quorum_term(n)) {
+        (void)snprintf(reason, 160, "the controller was told as node %d in term %llu",
+                       last != NULL ? last->node_id : -1,
+                       (unsigned long long)(last != NULL ? last->term : 0));
+        return false;
+    }
+    for (size_t i = 0; i < meta_image_brokers_count(n->image); i++) {
+        const struct meta_broker *b = meta_image_broker_at(n->image, i);
+        last = last_about(e, b->id, NODE_EVENT_FENCED, NODE_EVENT_UNFENCED);
+        if ((last == NULL || (last->kind == NODE_EVENT_FENCED) == b->fenced) &&
+            fences_alternate(e, b->id))
+            continue;
+        (void)snprintf(reason, 160, "node %d was told as %s, or twice so", b->id,
+                       last != NULL ? node_event_kind_name(last->kind) : "nothing");
+        return false;
+    }
+    while ((p = kb_map_next(&n->peers, &cursor, NULL)) != NULL) {
+        last = last_about(e, p->id, NODE_EVENT_LINK_LOST, NODE_EVENT_PEER_BACK);
+        bool lost = last != NULL && last->kind == NODE_EVENT_LINK_LOST;
+        if (p->id == n->config.node_id || lost == (node_peer_link(p, NODE_CONTROL) == NULL) ||
+            (last == NULL && e->last > NODE_EVENTS_MAX))
+            continue;
+        (void)snprintf(reason, 160, "the link to node %d was told as %s", p->id,
+                       lost ? "lost" : "open");
+        return false;
+    }
+    return true;
+}
+
 static void describe_replica(struct node_partition *p, FILE *out)
 {
     struct rep_inspect i;

@@ -17,6 +17,9 @@ bool sim_probe_is_voter(const struct node *n);
 int64_t sim_probe_high_watermark(const struct node *n, const char *topic, int32_t partition);
 /* The leader epoch the node knows of this partition; -1 when it holds no replica. */
 int32_t sim_probe_leader_epoch(const struct node *n, const char *topic, int32_t partition);
+/* The ring of recent events is in order and agrees with what the node believes at its end: who is
+ * the controller, which brokers are fenced, whose link is open. Otherwise false and the reason. */
+bool sim_probe_events(struct node *n, char reason[160]);
 /* What the node believes, in lines for people. */
 void sim_probe_describe(struct node *n, FILE *out);
 /* The durable vote on a node's disk: 1, or 0 when there is none (readable). */

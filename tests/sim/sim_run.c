@@ -362,6 +362,7 @@ static void judge(struct run *run)
     read_all(run, "reader1");
     read_all(run, "reader2");
     sim_cluster_compare(run->cluster);
+    sim_cluster_check_events(run->cluster);
     run->reader = "node 1's disk";
     sim_replica_check_final(sim_cluster_replicas(run->cluster), on_final, run);
     final_ends(run, NULL);

@@ -306,6 +306,9 @@ START_TEST(delta__says_what_changed_once)
     ck_assert(kb_uuid_equal(&delta.partitions[0].topic_id, &id));
     ck_assert_int_eq(delta.partitions[1].index, 1);
     ck_assert(!delta.partitions[0].created);
+    ck_assert_int_eq(delta.partitions[0].former_leader, 1);
+    ck_assert_int_eq(delta.partitions[1].former_leader, 2);
+    ck_assert_uint_eq(delta.partitions[1].former_isr, 3);
     ck_assert_uint_eq(delta.brokers_count, 1);
     ck_assert_int_eq(delta.brokers[0], 2);
     ck_assert(!delta.default_configs && !delta.voters && !delta.all);
