@@ -20,6 +20,8 @@ void cli_status_frame(bool partitions, const char *topic, struct kb_buf *ret)
     q.has_partitions = true;
     q.partitions = partitions;
     q.topic = (char *)(uintptr_t)topic;
+    q.has_events = true;
+    q.events = partitions;
     (void)kc_pack(&body, (const ProtobufCMessage *)&q);
     kb_put_be32(head, (uint32_t)(sizeof(head) - 4 + body.size));
     kb_put_be16(head + 4, KW_API_KVORUM_STATUS);

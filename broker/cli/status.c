@@ -1,4 +1,5 @@
 /* kvorum status. */
+#include "broker/cli/failover.h"
 #include "broker/cli/internal.h"
 
 const char *cli_node_state(const struct cli_node *n)
@@ -65,6 +66,9 @@ static void print_json(const struct cli_args *args, const struct cli_cluster *c)
         (void)json_array_append_new(nodes, node_json(c, &c->nodes[i]));
     (void)json_object_set_new(o, "node_list", nodes);
     (void)json_object_set_new(o, "problems", cli_words_problems(c));
+    (void)json_object_set_new(o, "isr_left", cli_isr_leavers_json(c));
+    (void)json_object_set_new(o, "last_failover", cli_last_failover_json(c));
+    (void)json_object_set_new(o, "events", cli_events_json(c));
     cli_json_print(args, o);
 }
 
@@ -144,7 +148,9 @@ static void print_table(const struct cli_args *args, const struct cli_cluster *c
     for (size_t i = 0; i < c->nodes_count; i++)
         print_node(args, c, t, &c->nodes[i]);
     cli_table_print(t);
+    cli_failover_print(args, c);
     print_counts(args, c);
+    cli_isr_leavers_print(c, args->out);
     json_t *problems = cli_words_problems(c);
     for (size_t i = 0; i < json_array_size(problems); i++)
         (void)fprintf(args->out, "%s\n", json_string_value(json_array_get(problems, i)));
