@@ -15,8 +15,10 @@ enum option_kind {
     NUMBER, /* within min and max */
     MILLIS,
     OUTPUT,
-    OFFSET,  /* beginning, end or a number */
+    OFFSET,  /* beginning, end, a number, or -N: the last N */
+    ACKS,    /* all, or a number */
     CONFIGS, /* NAME=VALUE, repeated */
+    HEADERS, /* the same */
     TOPICS,  /* text, repeated */
 };
 
@@ -88,8 +90,8 @@ static const struct {
                         "print only what is wrong; exit code 1 if anything is"},
     [CLI_OPT_PARTITION] = {'P', "partition", "N", NUMBER, AT(partition), 0, INT32_MAX,
                            "only this partition"},
-    [CLI_OPT_OFFSET] = {'O', "offset", "beginning|end|N", OFFSET, AT(offset), 0, INT64_MAX,
-                        "where to begin"},
+    [CLI_OPT_OFFSET] = {'O', "offset", "beginning|end|N|-N", OFFSET, AT(offset), 0, INT64_MAX,
+                        "where to begin; -N: N records before the end"},
     [CLI_OPT_COUNT] = {'n', "count", "N", NUMBER, AT(count), 1, INT64_MAX,
                        "stop after that many records"},
     [CLI_OPT_EXIT] = {'e', "exit", NULL, SWITCH, AT(stop_at_end), 0, 0,
@@ -98,8 +100,25 @@ static const struct {
                         "%t topic, %p partition, %o offset, %k key, %v value, %d time, %h"},
     [CLI_OPT_KEY_SEPARATOR] = {'K', "key-separator", "TEXT", TEXT, AT(key_separator), 0, 0,
                                "lines are KEY, this text, VALUE"},
-    [CLI_OPT_ACKS] = {'a', "acks", "-1|0|1", NUMBER, AT(acks), -1, 1,
-                      "who must have a record before it counts"},
+    [CLI_OPT_ACKS] = {'a', "acks", "all|1|0", ACKS, AT(acks), -1, 1,
+                      "who must have a record before it counts (all; others: not idempotent)"},
+    [CLI_OPT_INTO] = {'p', "partition", "N", NUMBER, AT(partition), 0, INT32_MAX,
+                      "into this partition"},
+    [CLI_OPT_CODEC] = {0, "codec", "none|gzip|snappy|lz4|zstd", TEXT, AT(codec), 0, 0,
+                       "how batches are compressed"},
+    [CLI_OPT_HEADER] = {'H', "header", "NAME=VALUE", HEADERS, 0, 0, 0,
+                        "a header of every record; may be repeated"},
+    [CLI_OPT_FROM_TIMESTAMP] = {0, "from-timestamp", "MS|TIME", TEXT, AT(from_timestamp), 0, 0,
+                                "from the first record that is not older"},
+    [CLI_OPT_GROUP] = {'G', "group", "NAME", TEXT, AT(group), 0, 0,
+                       "share the partitions with the group's other members, commit offsets"},
+    [CLI_OPT_SCRIPT] = {0, "script", "kill-leader", TEXT, AT(script), 0, 0,
+                        "no screen: do this, judge it, print what came of it"},
+    [CLI_OPT_ROUNDS] = {0, "rounds", "N", NUMBER, AT(rounds), 1, 10000, "how often (3)"},
+    [CLI_OPT_MAX_FAILOVER] = {0, "max-failover-ms", "N", NUMBER, AT(max_failover_ms), 1, INT32_MAX,
+                              "a recovery that takes longer fails the script (500)"},
+    [CLI_OPT_KEEP] = {0, "keep", "DIR", TEXT, AT(keep), 0, 0,
+                      "data and logs of the nodes go there and stay"},
 };
 
 void cli_error(const char *format, ...)
@@ -208,8 +227,19 @@ static bool take_output(struct cli_args *a, const char *text)
 static bool take_offset(struct cli_args *a, const char *text)
 {
     a->offset = strcmp(text, "end") == 0 ? -1 : -2;
+    a->last = 0;
+    if (text[0] == '-')
+        return cli_parse_number(text + 1, 1, INT64_MAX, &a->last);
     return strcmp(text, "end") == 0 || strcmp(text, "beginning") == 0 ||
            cli_parse_number(text, 0, INT64_MAX, &a->offset);
+}
+
+static bool take_pair(const char **list, size_t *count, const char *text)
+{
+    if (strchr(text, '=') == NULL || text[0] == '=' || *count == CLI_CONFIGS_MAX)
+        return false;
+    list[(*count)++] = text;
+    return true;
 }
 
 static bool take(struct cli_args *a, enum cli_option o, const char *text)
@@ -230,11 +260,13 @@ static bool take(struct cli_args *a, enum cli_option o, const char *text)
         return take_output(a, text);
     case OFFSET:
         return take_offset(a, text);
+    case ACKS:
+        a->acks = -1;
+        return strcmp(text, "all") == 0 || cli_parse_number(text, -1, 1, &a->acks);
     case CONFIGS:
-        if (strchr(text, '=') == NULL || text[0] == '=' || a->configs_count == CLI_CONFIGS_MAX)
-            return false;
-        a->configs[a->configs_count++] = text;
-        return true;
+        return take_pair(a->configs, &a->configs_count, text);
+    case HEADERS:
+        return take_pair(a->headers, &a->headers_count, text);
     case TOPICS:
         if (*text == '\0' || a->topics_count == CLI_OPERANDS_MAX)
             return false;
@@ -327,6 +359,8 @@ int cli_args_parse(const struct cli_command *command, int argc, char *const *arg
                          .offset = -2,
                          .count = -1,
                          .acks = -1,
+                         .rounds = 3,
+                         .max_failover_ms = 500,
                          .timeout_ms = TIMEOUT_MS,
                          .bootstrap = getenv("KVORUM_BOOTSTRAP")};
     const char *no_color = getenv("NO_COLOR");

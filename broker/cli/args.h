@@ -57,6 +57,15 @@ enum cli_option {
     CLI_OPT_FORMAT,
     CLI_OPT_KEY_SEPARATOR,
     CLI_OPT_ACKS,
+    CLI_OPT_INTO,
+    CLI_OPT_CODEC,
+    CLI_OPT_HEADER,
+    CLI_OPT_FROM_TIMESTAMP,
+    CLI_OPT_GROUP,
+    CLI_OPT_SCRIPT,
+    CLI_OPT_ROUNDS,
+    CLI_OPT_MAX_FAILOVER,
+    CLI_OPT_KEEP,
     CLI_OPT_COUNT_,
 };
 _Static_assert(CLI_OPT_COUNT_ <= 64, "options are bits of a word");
@@ -99,11 +108,21 @@ struct cli_args {
     bool verify;
     int64_t partition; /* -1 = not given */
     int64_t offset;    /* -2 beginning, -1 end */
+    int64_t last;      /* instead of an offset: that many records before the end; 0 = not given */
     int64_t count;     /* -1 = no limit */
     bool stop_at_end;
     const char *format;
     const char *key_separator;
     int64_t acks;
+    const char *codec;
+    const char *headers[CLI_CONFIGS_MAX]; /* NAME=VALUE */
+    size_t headers_count;
+    const char *from_timestamp;
+    const char *group;
+    const char *script;
+    int64_t rounds;
+    int64_t max_failover_ms;
+    const char *keep;
     const char *configs[CLI_CONFIGS_MAX]; /* NAME=VALUE */
     size_t configs_count;
     const char *topics[CLI_OPERANDS_MAX]; /* --topic, may be repeated */

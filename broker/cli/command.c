@@ -46,6 +46,13 @@ static const struct cli_command commands[] = {
      0, CLI_OPERANDS_MAX, "back to the preferred leaders, or --unclean: any that is left"},
     {"log", "dump", NULL, cli_log_dump, B(DEEP) | B(VERIFY), "FILE…", 1, CLI_OPERANDS_MAX,
      "decode segments, indexes and snapshots, offline"},
+    {"produce", NULL, NULL, cli_produce,
+     CLI_ONLINE | B(KEY_SEPARATOR) | B(INTO) | B(ACKS) | B(CODEC) | B(HEADER) | B(QUIET), "TOPIC",
+     1, 1, "write each line of stdin as a record"},
+    {"consume", NULL, NULL, cli_consume,
+     CLI_ONLINE | B(OFFSET) | B(FROM_TIMESTAMP) | B(COUNT) | B(EXIT) | B(PARTITION) | B(GROUP) |
+         B(FORMAT) | B(QUIET),
+     "TOPIC…", 1, CLI_OPERANDS_MAX, "print records, alone or as a member of a group"},
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 /* Of broker/main.c. */

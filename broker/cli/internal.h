@@ -191,5 +191,7 @@ int cli_config_get(const struct cli_args *args);
 int cli_config_set(const struct cli_args *args);
 int cli_config_unset(const struct cli_args *args);
 int cli_config_explain(const struct cli_args *args);
+int cli_produce(const struct cli_args *args);
+int cli_consume(const struct cli_args *args);
 
 #endif

@@ -172,6 +172,15 @@ size_t cli_wire_unsent(const struct cli_wire *w, int32_t broker)
     return p != NULL && p->conn != NULL ? cli_conn_unsent(p->conn) : 0;
 }
 
+size_t cli_wire_unsent_all(const struct cli_wire *w)
+{
+    const struct wire_peer *p = NULL;
+    size_t bytes = 0;
+    LIST_FOREACH(p, &w->peers, entries)
+    bytes += p->conn != NULL ? cli_conn_unsent(p->conn) : 0;
+    return bytes;
+}
+
 /* Answers that are overdue. */
 static void on_check(void *arg)
 {
@@ -240,13 +249,21 @@ bool cli_wire_ready(struct cli_wire *w, int32_t broker)
     return p->ready;
 }
 
+static bool is_idler(const struct wire_peer *a, const struct wire_peer *b)
+{
+    bool busy_a = !TAILQ_EMPTY(&a->calls);
+    bool busy_b = !TAILQ_EMPTY(&b->calls);
+    return busy_a != busy_b ? busy_b : a->asked < b->asked;
+}
+
 int32_t cli_wire_any(struct cli_wire *w)
 {
     struct wire_peer *p = NULL;
     const struct wire_peer *best = NULL;
     LIST_FOREACH(p, &w->peers, entries)
     {
-        if (p->ready && (best == NULL || p->asked < best->asked))
+        /* One with nothing under way first: answers come in order, and a fetch waits. */
+        if (p->ready && (best == NULL || is_idler(p, best)))
             best = p;
     }
     if (best == NULL) {
@@ -372,7 +389,7 @@ struct cli_wire *cli_wire_free(struct cli_wire *w)
         LIST_REMOVE(p, entries);
         while ((call = TAILQ_FIRST(&p->calls)) != NULL) {
             TAILQ_REMOVE(&p->calls, call, entries);
-            (void)kb_free(call);
+            call_end(call, -ECANCELED, NULL);
         }
         (void)cli_conn_free(p->conn);
         (void)kb_free(p->host);

@@ -24,6 +24,7 @@ struct cli_wire_options {
 };
 /* NULL and a sentence on stderr when the bootstrap list is malformed. */
 struct cli_wire *cli_wire_new(const struct cli_wire_options *options);
+/* Whoever waits for an answer hears -ECANCELED: users are freed after it. NULL accepted. */
 struct cli_wire *cli_wire_free(struct cli_wire *w);
 /* on_change will run soon. */
 void cli_wire_poke(struct cli_wire *w);
@@ -50,6 +51,7 @@ void cli_wire_send(struct cli_wire *w, int32_t broker, int16_t api_key, const vo
 void cli_wire_forget(struct cli_wire *w, const void *arg);
 /* Bytes that the broker has not taken yet. */
 size_t cli_wire_unsent(const struct cli_wire *w, int32_t broker);
+size_t cli_wire_unsent_all(const struct cli_wire *w);
 
 /* ---- metadata ---------------------------------------------------------------------------------
  */
@@ -81,7 +83,13 @@ uint64_t cli_wire_metadata_age_ms(const struct cli_wire *w); /* UINT64_MAX = nev
 bool cli_wire_reached(const struct cli_wire *w);
 /* "cannot reach any node: …" */
 void cli_wire_tell_unreachable(const struct cli_wire *w);
-/* A coordinator named by a broker: known as a broker from now on. */
+/* A broker that an answer names. */
 void cli_wire_learn_broker(struct cli_wire *w, int32_t id, struct kw_str host, int32_t port);
+/* The id under which a group's coordinator is connected a second time: what is asked of it must not
+ * wait behind a fetch. */
+static inline int32_t cli_wire_coordinator_id(int32_t id)
+{
+    return id | 1 << 30;
+}
 
 #endif
