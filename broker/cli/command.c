@@ -53,6 +53,8 @@ static const struct cli_command commands[] = {
      CLI_ONLINE | B(OFFSET) | B(FROM_TIMESTAMP) | B(COUNT) | B(EXIT) | B(PARTITION) | B(GROUP) |
          B(FORMAT) | B(QUIET),
      "TOPIC…", 1, CLI_OPERANDS_MAX, "print records, alone or as a member of a group"},
+    {"demo", NULL, NULL, cli_demo, B(SCRIPT) | B(ROUNDS) | B(MAX_FAILOVER) | B(KEEP) | B(QUIET), "",
+     0, 0, "three local brokers with load in this terminal, and keys to kill them"},
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 /* Of broker/main.c. */

@@ -24,6 +24,8 @@ struct cli_conn {
     void *arg;
     struct lookup *lookup;
     struct addrinfo *address; /* the one being tried */
+    bool numeric;             /* the host is an address: not looked up */
+    bool begun;               /* addresses are known, and tried */
     struct cli_watch watch;
     struct cli_timer timer; /* the lookup is polled; then the limit of connecting */
     uint64_t deadline_ms;
@@ -84,9 +86,10 @@ static void try_addresses(struct cli_conn *c, int result)
 static void on_timer(void *arg)
 {
     struct cli_conn *c = arg;
-    if (c->address == NULL && c->watch.fd < 0) {
-        int r = gai_error(&c->lookup->block);
+    if (!c->begun) {
+        int r = c->numeric ? 0 : gai_error(&c->lookup->block);
         if (r != EAI_INPROGRESS) {
+            c->begun = true;
             c->address = r == 0 ? c->lookup->block.ar_result : NULL;
             uint64_t now_ms = cli_now_ms();
             cli_timer_arm(c->loop, &c->timer,
@@ -210,6 +213,8 @@ struct cli_conn *cli_conn_new(struct cli_loop *l, const char *host, uint16_t por
                               void *arg)
 {
     static const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+    static const struct addrinfo numeric = {.ai_socktype = SOCK_STREAM,
+                                            .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
     struct cli_conn *c = kb_new(struct cli_conn);
     struct lookup *k = kb_new(struct lookup);
     c->loop = l;
@@ -223,15 +228,21 @@ struct cli_conn *cli_conn_new(struct cli_loop *l, const char *host, uint16_t por
     (void)snprintf(k->service, sizeof(k->service), "%u", port);
     k->block = (struct gaicb){.ar_name = k->host, .ar_service = k->service, .ar_request = &hints};
     k->list[0] = &k->block;
-    /* What cannot even be begun shows as a failed lookup when the timer looks at it. */
-    (void)getaddrinfo_a(GAI_NOWAIT, k->list, 1, NULL);
+    /* Numbers need no lookup, and no thread for it (which a forked process would lack). What cannot
+     * even be begun shows as a failed lookup when the timer looks at it. */
+    c->numeric = getaddrinfo(host, k->service, &numeric, &c->address) == 0;
+    if (c->numeric)
+        k->block.ar_result = c->address;
+    else
+        (void)getaddrinfo_a(GAI_NOWAIT, k->list, 1, NULL);
     cli_timer_arm(l, &c->timer, 0);
     return c;
 }
 
-static void lookup_free(struct lookup *k)
+static void lookup_free(struct lookup *k, bool numeric)
 {
-    if (gai_error(&k->block) == EAI_INPROGRESS && gai_cancel(&k->block) == EAI_NOTCANCELED)
+    if (!numeric && gai_error(&k->block) == EAI_INPROGRESS &&
+        gai_cancel(&k->block) == EAI_NOTCANCELED)
         return; /* it still writes to its block: that stays until the process ends */
     if (k->block.ar_result != NULL)
         freeaddrinfo(k->block.ar_result);
@@ -247,7 +258,7 @@ struct cli_conn *cli_conn_free(struct cli_conn *c)
         *c->alive = false;
     close_fd(c);
     cli_timer_cancel(&c->timer);
-    lookup_free(c->lookup);
+    lookup_free(c->lookup, c->numeric);
     kb_buf_release(&c->in);
     kb_buf_release(&c->out);
     return kb_free(c);

@@ -193,5 +193,6 @@ int cli_config_unset(const struct cli_args *args);
 int cli_config_explain(const struct cli_args *args);
 int cli_produce(const struct cli_args *args);
 int cli_consume(const struct cli_args *args);
+int cli_demo(const struct cli_args *args);
 
 #endif
