@@ -72,7 +72,11 @@ struct cli_format *cli_format_new(const char *text)
             kb_buf_append(&f->text, &c, 1);
             at += size;
         } else if (*at == '%' && at[1] != '%') {
-            if (at[1] == '\0' || strchr("tpokvdh", at[1]) == NULL || f->count + 2 > VERBS_MAX) {
+            if (f->count + 2 > VERBS_MAX) {
+                cli_error("--format: more than %d verbs", VERBS_MAX - 1);
+                return cli_format_free(f);
+            }
+            if (at[1] == '\0' || strchr("tpokvdh", at[1]) == NULL) {
                 cli_error("--format: \"%.2s\" is none of %%t %%p %%o %%k %%v %%d %%h %%%%", at);
                 return cli_format_free(f);
             }

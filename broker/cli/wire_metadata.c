@@ -104,8 +104,11 @@ static void on_metadata(void *arg, int result, const void *response)
 
 void cli_wire_refresh(struct cli_wire *w)
 {
+    if (w->refresh_wanted)
+        return; /* it is on its way; asking again and again must not keep the loop busy */
     w->refresh_wanted = true;
-    cli_wire_poke(w);
+    if (!w->refreshing)
+        cli_wire_poke(w);
 }
 
 void wire_metadata_pump(struct cli_wire *w)
