@@ -62,6 +62,9 @@ class Terminal:
         while time.monotonic() < until and self.read(0.1):
             pass
         pid, status = os.waitpid(self.pid, os.WNOHANG)
+        while pid == 0 and time.monotonic() < until:  # the terminal is closed, the process not quite over
+            time.sleep(0.05)
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
         if pid == 0:
             self.kill()
             return -signal.SIGKILL
