@@ -89,7 +89,8 @@ def show_logs(cluster):
         if os.path.exists(broker.log):
             with open(broker.log, errors="replace") as f:
                 lines = f.readlines()
-            print("---- the end of node %d's log" % broker.id)
+            status = broker.process.poll() if broker.process is not None else None
+            print("---- node %d %s; the end of its log" % (broker.id, "runs" if status is None else "ended with %s" % status))
             print("".join(lines[-15:]), end="")
 
 

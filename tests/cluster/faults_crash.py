@@ -48,7 +48,7 @@ def kill_all(bench):
     load = bench.load(cluster)
     load.start()
     back = []
-    for _ in range(2):
+    for number in range(2):
         time.sleep(1.5)
         began = time.monotonic()
         for b in random.sample(cluster.brokers, 3):
@@ -56,12 +56,17 @@ def kill_all(bench):
         expect(time.monotonic() - began < 0.1, "the three kills took more than 100 ms")
         for b in cluster.brokers:
             b.process.wait()
+            os.mkdir(os.path.join(b.dir, "ghost-%d" % number))  # all that a kill left of a log that was being made
         began = time.monotonic()
         for b in random.sample(cluster.brokers, 3):
             time.sleep(random.uniform(0, 0.5))
             b.start()
         load.wait_full()
         back.append(time.monotonic() - began)
+        for b in cluster.brokers:
+            expect(b.alive(), "node %d ended after the restart with %s", b.id, b.process.poll())
+            wait_until("the remains of a log are set aside",
+                       lambda path=os.path.join(b.dir, "ghost-%d" % number): not os.path.exists(path), 20)
     return "twice; whole again after %s s; %s" % (" and ".join("%.1f" % s for s in back), load.verdict())
 
 

@@ -127,5 +127,33 @@ START_TEST(controller__full_makes_way)
 }
 END_TEST
 
+/* What a creation left behind on a full disk is no log: the next life sets it aside and makes it.
+ */
+START_TEST(restart__on_a_full_disk_then_space)
+{
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        struct scenario s;
+        setup(&s, seed);
+        uint32_t full = (leader_index(&s) + 1) % 3;
+        for (int i = 0; i < 4; i++) {
+            char name[32];
+            (void)snprintf(name, sizeof(name), "late-%d", i);
+            fill(&s, full);
+            (void)scenario_create(&s, name);
+        }
+        scenario_run_for(&s, 1500);
+        sim_cluster_kill(s.cluster, full, false);
+        scenario_run_for(&s, 3000);
+        fill(&s, full);
+        sim_cluster_start(s.cluster, full);
+        scenario_run_for(&s, 5000);
+        relieve(&s, full);
+        scenario_until(&s, running_in_sync, 60000, "the node is back");
+        ck_assert_int_eq(scenario_produce(&s, value), KW_NONE);
+        scenario_end(&s);
+    }
+}
+END_TEST
+
 UNIT_MAIN("node_full_disk", follower__full_holds_no_write_back, leader__full_refuses_and_hands_over,
-          controller__full_makes_way)
+          controller__full_makes_way, restart__on_a_full_disk_then_space)
