@@ -82,6 +82,18 @@ static void add_leader(struct produce_item *it)
     it->op->leader_moved = true;
 }
 
+static void add_record_errors(struct produce_op *op, struct kw_produce_response_partition *a,
+                              const struct node_append_op *append)
+{
+    a->record_errors = api_new_array(op->rq, struct kw_produce_response_record_error,
+                                     append->bad_records_count);
+    for (int32_t i = 0; a->record_errors != NULL && i < append->bad_records_count; i++) {
+        a->record_errors[i].batch_index = append->bad_records[i].index;
+        a->record_errors[i].batch_index_error_message = kw_str_of(append->bad_records[i].text);
+        a->record_errors_count++;
+    }
+}
+
 static void on_appended(struct node_append_op *append)
 {
     struct produce_item *it = (struct produce_item *)append;
@@ -99,14 +111,8 @@ static void on_appended(struct node_append_op *append)
         if (append->error == KW_NOT_LEADER_OR_FOLLOWER && op->rq->header.api_version >= 10)
             add_leader(it);
     }
-    if (append->bad_record >= 0 && append->error != KW_NONE && op->rq != NULL) {
-        a->record_errors = api_new_array(op->rq, struct kw_produce_response_record_error, 1);
-        if (a->record_errors != NULL) {
-            a->record_errors[0].batch_index = append->bad_record;
-            a->record_errors[0].batch_index_error_message = kw_str_of(append->error_text);
-            a->record_errors_count = 1;
-        }
-    }
+    if (append->bad_records_count > 0 && append->error != KW_NONE && op->rq != NULL)
+        add_record_errors(op, a, append);
     finish(op);
 }
 

@@ -328,7 +328,8 @@ struct node_append_op {
     int64_t last_offset;
     int64_t log_append_time_ms;
     int64_t log_start_offset;
-    int32_t bad_record; /* index in the batch, -1 = none */
+    struct kw_bad_record bad_records[KW_BATCH_BAD_RECORDS_MAX];
+    int32_t bad_records_count;
     /* Private. */
     int32_t leader_epoch_;
     bool waiting_;

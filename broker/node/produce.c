@@ -238,11 +238,13 @@ void node_produce_retry(struct node_partition *p)
     }
 }
 
-/* The topic stores with another codec than the producer used: a rewritten batch. */
+/* The topic stores with another codec than the producer used, or the producer numbers its records
+ * oddly (LogValidator): a rewritten batch. */
 static enum kw_error recode(struct node_partition *p, const struct kw_batch_verdict *verdict,
                             const struct kw_batch_rules *rules, struct kb_block **ret_owned)
 {
-    int r = kw_batch_recode(&verdict->batch, p->compression, rules->output_bytes_max, ret_owned);
+    int codec = p->compression >= 0 ? p->compression : kw_batch_codec(&verdict->batch);
+    int r = kw_batch_recode(&verdict->batch, codec, rules->output_bytes_max, ret_owned);
     if (r < 0)
         return KW_CORRUPT_MESSAGE;
     if ((*ret_owned)->size > rules->batch_bytes_max) {
@@ -264,7 +266,9 @@ static enum kw_error check_batch(struct node_partition *p, struct node_append_op
     rules.zstd_allowed = op->zstd_allowed;
     if (kw_batch_check(data, op->size, &rules, &verdict) < 0)
         return KW_UNKNOWN_SERVER_ERROR;
-    op->bad_record = verdict.bad_record;
+    op->bad_records_count = verdict.bad_records_count;
+    memcpy(op->bad_records, verdict.bad_records,
+           (size_t)verdict.bad_records_count * sizeof(op->bad_records[0]));
     op->error_text = verdict.text;
     op->log_append_time_ms = verdict.log_append_time_ms;
     if (verdict.error != KW_NONE)
@@ -274,7 +278,8 @@ static enum kw_error check_batch(struct node_partition *p, struct node_append_op
         return KW_INVALID_TXN_STATE;
     }
     kw_batch_settle(data, op->size, &rules, &verdict);
-    if (p->compression >= 0 && p->compression != kw_batch_codec(&verdict.batch))
+    if (verdict.renumber ||
+        (p->compression >= 0 && p->compression != kw_batch_codec(&verdict.batch)))
         return recode(p, &verdict, &rules, ret_owned);
     return KW_NONE;
 }
@@ -285,7 +290,7 @@ void node_append(struct node_append_op *op)
     struct kb_block *owned = NULL;
     op->base_offset = -1;
     op->last_offset = -1;
-    op->bad_record = -1;
+    op->bad_records_count = 0;
     op->error_text = NULL;
     op->log_append_time_ms = -1;
     op->log_start_offset = -1;

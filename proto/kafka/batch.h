@@ -148,10 +148,21 @@ struct kw_batch_rules {
 /* Kafka's defaults: no limits but 1048588 bytes and 100 MB of output; now_ms must be set. */
 void kw_batch_rules_init(struct kw_batch_rules *rules);
 
+enum {
+    KW_BATCH_BAD_RECORDS_MAX = 16,         /* named one by one */
+    KW_BATCH_RENUMBER_BYTES_MAX = 4 << 20, /* of records, when a batch must be written anew */
+};
+struct kw_bad_record {
+    int32_t index; /* in the batch */
+    const char *text;
+};
 struct kw_batch_verdict {
-    enum kw_error error;        /* KW_NONE = may be appended */
-    int32_t bad_record;         /* index of the record to blame, -1 = the batch */
-    const char *text;           /* why, static; NULL with KW_NONE */
+    enum kw_error error; /* KW_NONE = may be appended */
+    int32_t bad_record;  /* index of the first record to blame, -1 = the batch */
+    const char *text;    /* why, static; NULL with KW_NONE */
+    struct kw_bad_record bad_records[KW_BATCH_BAD_RECORDS_MAX];
+    int32_t bad_records_count;
+    bool renumber; /* some client numbers its records oddly: to be written anew with recode */
     struct kw_batch batch;      /* filled when the head could be parsed */
     int64_t log_append_time_ms; /* for the answer: now_ms with append_time, else -1 */
     int64_t max_timestamp;      /* over the records, or now_ms with append_time */
@@ -164,8 +175,8 @@ int kw_batch_check(const void *data, size_t size, const struct kw_batch_rules *r
 /* Bring an accepted batch into the form that is stored: timestamp type and max timestamp. */
 void kw_batch_settle(uint8_t *data, size_t size, const struct kw_batch_rules *rules,
                      const struct kw_batch_verdict *verdict);
-/* The same batch with another codec (compression.type of a topic). 0 and a new block with the
- * caller's reference, or the failure of kw_records_next. */
+/* The same batch with this codec (compression.type of a topic) and its records numbered 0, 1, 2, …
+ * 0 and a new block with the caller's reference, or the failure of kw_records_next. */
 int kw_batch_recode(const struct kw_batch *b, int codec, uint64_t output_bytes_max,
                     struct kb_block **ret);
 

@@ -235,7 +235,10 @@ int kw_batch_recode(const struct kw_batch *b, int codec, uint64_t output_bytes_m
     kw_batch_builder_init_like(&builder, b, -1);
     builder.codec = codec;
     struct kw_record record;
+    int32_t number = 0;
     while ((r = kw_records_next(records, &record)) > 0) {
+        record.offset = b->base_offset + number;
+        record.offset_delta = number++;
         r = kw_batch_builder_keep(&builder, &record);
         if (r < 0)
             break;

@@ -23,6 +23,8 @@ static int refuse(struct kw_batch_verdict *v, enum kw_error error, int32_t recor
     v->error = error;
     v->bad_record = record;
     v->text = text;
+    v->bad_records_count = record >= 0 ? 1 : 0;
+    v->bad_records[0] = (struct kw_bad_record){record, text};
     return 0;
 }
 
@@ -95,6 +97,21 @@ static int refuse_source(struct kw_batch_verdict *v, const struct kw_source *s, 
     }
 }
 
+/* Such a record does not stop the walk: the producer hears of all of them at once. */
+static void blame(struct kw_batch_verdict *v, enum kw_error error, int32_t index, const char *text)
+{
+    if (v->bad_records_count < KW_BATCH_BAD_RECORDS_MAX)
+        v->bad_records[v->bad_records_count++] = (struct kw_bad_record){index, text};
+    if (v->error == KW_NONE) {
+        v->bad_record = index;
+        v->text = text;
+    } else {
+        v->text = "Several records are refused; the record errors name the first of them";
+    }
+    if (v->error != KW_INVALID_TIMESTAMP) /* it outweighs the others, as in Kafka */
+        v->error = error;
+}
+
 static int check_records(struct kw_source *s, const struct kw_batch_rules *rules,
                          struct kw_batch_verdict *v)
 {
@@ -104,16 +121,14 @@ static int check_records(struct kw_source *s, const struct kw_batch_rules *rules
         struct record_facts facts;
         if (!scan_record(s, &facts))
             return refuse_source(v, s, i);
-        if (facts.offset_delta != i)
-            return refuse(v, KW_INVALID_RECORD, i, "Record offsets do not count up by one");
+        v->renumber |= facts.offset_delta != i;
         if (rules->key_required && !facts.has_key)
-            return refuse(v, KW_INVALID_RECORD, i,
-                          "A compacted topic cannot take a record without a key");
+            blame(v, KW_INVALID_RECORD, i, "A compacted topic cannot take a record without a key");
         int64_t timestamp =
             (int64_t)((uint64_t)b->base_timestamp + (uint64_t)facts.timestamp_delta);
         if (!timestamp_allowed(rules, timestamp))
-            return refuse(v, KW_INVALID_TIMESTAMP, i,
-                          "The record's timestamp is outside the range the topic allows");
+            blame(v, KW_INVALID_TIMESTAMP, i,
+                  "The record's timestamp is outside the range the topic allows");
         if (timestamp > v->max_timestamp)
             v->max_timestamp = timestamp;
     }
@@ -121,6 +136,10 @@ static int check_records(struct kw_source *s, const struct kw_batch_rules *rules
         return refuse(v, KW_INVALID_RECORD, -1, "There are more records than the batch declares");
     if (s->error != 0)
         return refuse_source(v, s, -1);
+    if (v->error == KW_NONE && v->renumber && kw_source_position(s) > KW_BATCH_RENUMBER_BYTES_MAX)
+        return refuse(v, KW_INVALID_RECORD, -1,
+                      "Record offsets do not count up by one, and the batch is too large to be "
+                      "written anew");
     if (rules->append_time)
         v->max_timestamp = rules->now_ms;
     return 0;
