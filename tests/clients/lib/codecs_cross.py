@@ -1,4 +1,4 @@
-"""Codecs: what one client has compressed, another reads. librdkafka and Java read each other's and all others' records."""
+"""Codecs: what one client has compressed, another reads: Java what librdkafka wrote, librdkafka what all others did."""
 import collections
 
 import view
@@ -57,10 +57,9 @@ def read(cluster, reader, writer, acks):
     return len(expected)
 
 
-def cross(cluster, clients, writer):
+def cross(cluster, writer, clients):
     """The test of one writer."""
     acks = write(cluster, writer)
-    readers = [c for c in clients if c.name in MUST_HAVE_ALL and c.name != writer.name]
-    require(readers, "no other client to read it")
-    counts = [read(cluster, reader, writer, acks) for reader in readers]
-    return "%s; %d records read by %s" % (" ".join(acks), counts[0], " and ".join(r.name for r in readers))
+    reader = next(c for c in clients if c.name == ("java" if writer.name == "librdkafka" else "librdkafka"))
+    count = read(cluster, reader, writer, acks)
+    return "%s; %d records read by %s" % (" ".join(acks), count, reader.name)
