@@ -17,6 +17,7 @@ import contract  # noqa: E402
 import dump  # noqa: E402
 import kill  # noqa: E402
 import plain  # noqa: E402
+import selftest  # noqa: E402
 import tools  # noqa: E402
 import view  # noqa: E402
 from brokers import Cluster  # noqa: E402
@@ -169,6 +170,8 @@ def play(report, args, clients, readers, logs):
             jobs.insert(0, lambda: tools_phase(report, cluster, logs))
         in_threads(jobs, AT_ONCE)
         kill_phase(report, cluster, clients)
+        if not args.only:
+            report.test("tools", "with a dead broker", tools.with_a_dead_broker, tools.Tools(cluster, logs))
         lag_zero(report, cluster, logs, [kind + c.name for c in clients for kind in ("plain-", "kill-")])
         stop_and_dump(report, cluster, clients)
     finally:
@@ -182,8 +185,7 @@ def set_up(report, logs, wanted):
     clients = contract.discover(logs, wanted)
     helpers = [c for c in contract.discover(logs, []) if c.name in NEEDED and c.name not in [d.name for d in clients]]
     for c in clients + helpers:
-        c.ready = report.test(c.name, "setup", c.setup)
-        report.log("%s %s" % (c.name, c.version))
+        c.ready = report.test(c.name, "setup", lambda c=c: c.setup() or c.version)
     needed = [c for c in clients + helpers if c.name in NEEDED]
     return clients, needed if all(c.ready for c in needed) else None
 
@@ -201,6 +203,7 @@ def main():
     for name in os.listdir(logs):
         os.unlink(os.path.join(logs, name))
     report = Report()
+    report.test("driver", "notices what is wrong", selftest.run)
     clients, readers = set_up(report, logs, args.names)
     if readers is not None:
         report.test("cluster", "the whole story", lambda: play(report, args, [c for c in clients if c.ready], readers, logs))

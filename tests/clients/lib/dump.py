@@ -23,7 +23,7 @@ def dump(files, *arguments):
 
 
 # Kafka 4.4's tool compares a file's first offset with -1 when it prints records.
-FIRST_OFFSET = re.compile(r"^Non-consecutive offsets in \S+\n\s+-1 is followed by \d+\n(?!\s)", re.M)
+FIRST_OFFSET = re.compile(r"^Non-consecutive offsets in \S+\n\s+-1 is followed by \d+\n(?![ \t])", re.M)
 
 
 def complain(out):

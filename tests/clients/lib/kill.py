@@ -9,12 +9,14 @@ import view
 from contract import Failed, require, wait_for
 
 PARTITIONS = 6
-INTERVAL_MS = 40
+INTERVAL_MS = 20        # decimal keys leave a partition out for up to 41 records
 ROUNDS = 3
 RESUME_MS = 10000
 RESUME_WAIT_S = 30     # how long a round waits for traffic, to tell late from never
 STEADY_S = 120         # for members, in-sync replicas and leaders to be back at their places
-STEADY_AGE_MS = 3000   # a partition is steady if something was heard from it in this time
+STEADY_AGE_MS = 2500   # a partition is steady if something was heard from it in this time
+HOLD_S = 4             # all must be steady for so long before a round begins. librdkafka does not go back for up to 10 s to a
+#                        broker it lost, and kcat gives up when it has lost all of them: each victim must be in use again
 DOWN_S = 3             # a broker stays down at least so long
 COUNT = 1000000
 
@@ -49,9 +51,9 @@ class Load:
     def last_heard(self, kind):
         return dict(self.heard(kind))
 
-    def steady(self, since_ms=0):
-        """Whether every partition was written and read just now, and by both members."""
-        oldest = max(since_ms, now_ms() - STEADY_AGE_MS)
+    def steady(self):
+        """Whether every partition was written and read just now."""
+        oldest = now_ms() - STEADY_AGE_MS
         return all(self.last_heard(kind).get(p, 0) >= oldest for kind in ("produce", "consume") for p in range(PARTITIONS))
 
     def longest_gaps(self, kind, partitions, from_ms, to_ms):
@@ -114,16 +116,20 @@ class Rounds:
     def living(self):
         return [load for load in self.loads if load.alive()]
 
-    def unsteady(self, since_ms=0):
-        return [load.client.name for load in self.living() if not load.steady(since_ms)]
+    def unsteady(self):
+        return [load.client.name for load in self.living() if not load.steady()]
 
     def wait_ready(self):
         """In-sync replicas full, leaders spread, everything written and read; what is not by then is left to the verdict."""
         until = time.monotonic() + STEADY_S
-        m = None
+        m = since = None
         while time.monotonic() < until:
             m = view.metadata(self.cluster)
-            if m is not None and m.full() and self.spread(m) and not self.unsteady():
+            if not (m is not None and m.full() and self.spread(m) and not self.unsteady()):
+                since = None
+            elif since is None:
+                since = time.monotonic()
+            elif time.monotonic() - since >= HOLD_S:
                 return m
             time.sleep(0.3)
         require(m is not None, "no broker answers")

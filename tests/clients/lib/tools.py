@@ -5,7 +5,8 @@ import re
 import tempfile
 
 import jvm
-from contract import require
+import view
+from contract import require, wait_for
 
 TOOLS = "org.apache.kafka.tools."
 TOPIC = "tools-a"
@@ -148,8 +149,7 @@ def get_offsets(t):
 
 def group_rows(out, group, topic):
     """kafka-consumer-groups --describe: partition -> (committed, end, lag)"""
-    rows = re.findall(r"^%s\s+%s\s+(\d+)\s+(?:-?\d+\s+|-\s+)??(\d+|-)\s+(\d+)\s+(\d+|-)\s" % (re.escape(group), re.escape(topic)),
-                      out, re.M)
+    rows = re.findall(r"^%s\s+%s\s+(\d+)\s+(\d+|-)\s+(\d+)\s+(\d+|-)\s" % (re.escape(group), re.escape(topic)), out, re.M)
     require(rows, "no rows of %s in: %s", group, out[-800:])
     return {int(p): (committed, int(end), lag) for p, committed, end, lag in rows}
 
@@ -160,7 +160,10 @@ def groups_describe(t):
     rows = group_rows(t.groups("--describe", "--group", GROUP), GROUP, TOPIC)
     require(sum(end for _, end, _ in rows.values()) == RECORDS, "ends: %s", rows)
     require(all(committed == str(end) and lag == "0" for committed, end, lag in rows.values()), "lag: %s", rows)
-    has(t.groups("--describe", "--group", GROUP, "--state"), r"^%s\s+127\.0\.0\.1:\d+\s+\([123]\)\s.*Empty\s+.*0" % GROUP)
+    out = t.groups("--describe", "--group", GROUP, "--state")
+    coordinator = has(out, r"^%s\s+127\.0\.0\.1:\d+\s+\(([123])\)\s.*Empty\s+.*0" % GROUP)[1]
+    offsets = view.metadata(t.cluster).topics["__consumer_offsets"]
+    require(int(coordinator) == offsets[view.group_partition(GROUP)].leader, "coordinator: %s", out)
     has(t.groups("--describe", "--group", GROUP, "--members"), r"has no active members")
     return "6 partitions, lag 0, state Empty"
 
@@ -266,6 +269,24 @@ def verifiable(t):
     require(consumed == left, "%d of %d records consumed", consumed, left)
     require(all(e["success"] for e in events if e["name"] == "offsets_committed"), "a commit failed")
     return "300 acknowledged, %d consumed" % consumed
+
+
+def with_a_dead_broker(t):
+    """kafka-topics --under-replicated-partitions, kafka-metadata-quorum, kafka-consumer-groups while a broker is dead"""
+    dead = t.cluster.broker(3)
+    dead.kill()
+    try:
+        wait_for(30, lambda: all(p[2] and "3" not in p[2] for p in described(t.topics("--describe", "--topic", TOPIC),
+                                                                           TOPIC).values()), "3 stays in sync")
+        rows = described(t.topics("--describe", "--under-replicated-partitions"), TOPIC)
+        require(sorted(rows) == list(range(6)), "under-replicated partitions of %s: %s", TOPIC, rows)
+        require(all(leader in ("1", "2") and sorted(isr) == ["1", "2"] for leader, _, isr in rows.values()), "%s", rows)
+        require("Topic:" not in t.topics("--describe", "--unavailable-partitions"), "some partitions are unavailable")
+        has(t.run(TOOLS + "MetadataQuorumCommand", "describe", "--status"), r"^LeaderId:\s+[12]$")
+        has(t.groups("--list"), r"^tools-verifiable$")
+    finally:
+        dead.start()
+    return "6 partitions listed, a leader of the quorum, groups"
 
 
 # In this order: each builds on those before it.

@@ -42,13 +42,12 @@ def metadata(cluster, topic=None):
 
 
 def group_partition(group, partitions=50):
-    """The partition of __consumer_offsets that a group lives in: Java's String.hashCode without its sign."""
+    """The partition of __consumer_offsets that a group lives in: the absolute value of Java's String.hashCode."""
     h = 0
     for byte in group.encode():
         h = (h * 31 + byte) & 0xFFFFFFFF
-    if h & 0x80000000:
-        h -= 1 << 32
-    return (h & 0x7FFFFFFF) % partitions
+    h = (1 << 32) - h if h > 1 << 31 else h
+    return 0 if h == 1 << 31 else h % partitions  # Java has no absolute value of its smallest integer
 
 
 def create_topic(cluster, topic, partitions=6, replicas=3):
