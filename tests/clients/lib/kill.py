@@ -14,8 +14,8 @@ ROUNDS = 3
 RESUME_MS = 10000
 RESUME_WAIT_S = 30     # how long a round waits for traffic, to tell late from never
 STEADY_S = 120         # for members, in-sync replicas and leaders to be back at their places
-STEADY_AGE_MS = 2500   # a partition is steady if something was heard from it in this time
-HOLD_S = 4             # all must be steady for so long before a round begins. librdkafka does not go back for up to 10 s to a
+STEADY_AGE_MS = 4000   # a partition is steady if something was heard from it in this time
+HOLD_S = 5             # all must be steady for so long before a round begins. librdkafka does not go back for up to 10 s to a
 #                        broker it lost, and kcat gives up when it has lost all of them: each victim must be in use again
 DOWN_S = 3             # a broker stays down at least so long
 COUNT = 1000000

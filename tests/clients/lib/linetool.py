@@ -24,8 +24,32 @@ def padding():
 
 
 def spawn(command, stdin):
-    return subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    return subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                             errors="replace", bufsize=1)
+
+
+def translate(tool, on_line):
+    """Passes on what both streams say until they end; returns the number of acknowledgements. The streams are read apart: in
+    one pipe a log line may come between the halves of a record."""
+    lock = threading.Lock()
+    acked = []
+
+    def hear(stream):
+        for line in stream:
+            with lock:
+                words = on_line(line.rstrip("\n"))
+                if words is None:
+                    sys.stderr.write(line)
+                    continue
+                say(*words)
+                if words[0] == "ack":
+                    acked.append(1)
+
+    errors = threading.Thread(target=hear, args=(tool.stderr,))
+    errors.start()
+    hear(tool.stdout)
+    errors.join()
+    return len(acked)
 
 
 class Feeder(threading.Thread):
@@ -58,14 +82,7 @@ def produce(command, name, count, interval_ms, on_line, sent=lambda i: None):
     feeder = Feeder(tool, name, count, interval_ms, sent)
     signal.signal(signal.SIGTERM, lambda *_: feeder.stop.set())
     feeder.start()
-    acked = 0
-    for line in tool.stdout:
-        words = on_line(line.rstrip("\n"))
-        if words is None:
-            sys.stderr.write(line)
-            continue
-        acked += words[0] == "ack"
-        say(*words)
+    acked = translate(tool, on_line)
     status = tool.wait()
     say("done", acked)
     sys.exit(status)
@@ -80,12 +97,7 @@ def consume(command, on_line):
         tool.terminate()
 
     signal.signal(signal.SIGTERM, end)
-    for line in tool.stdout:
-        words = on_line(line.rstrip("\n"))
-        if words is None:
-            sys.stderr.write(line)
-        else:
-            say(*words)
+    translate(tool, on_line)
     status = tool.wait()
     # A JVM that was asked to end reports the signal as its status, after its shutdown hook has closed the consumer.
     sys.exit(0 if asked_to_end and status in (0, 128 + signal.SIGTERM, -signal.SIGTERM) else status or 1)
