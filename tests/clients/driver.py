@@ -5,6 +5,7 @@ Prints each test and a table client × version × result × seconds to resume. R
 import argparse
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -86,7 +87,7 @@ def in_threads(jobs, at_once):
     def run(job):
         with turn:
             job()
-    threads = [threading.Thread(target=run, args=(job,)) for job in jobs]
+    threads = [threading.Thread(target=run, args=(job,), daemon=True) for job in jobs]
     for t in threads:
         t.start()
     for t in threads:
@@ -198,6 +199,7 @@ def main():
     parser.add_argument("--keep", action="store_true", help="keep the brokers' data and logs")
     parser.add_argument("--clients-only", dest="only", action="store_true", help="without Kafka's tools")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("asked to end"))  # brokers and clients are ended on the way out
     logs = os.path.join(os.environ["BUILD"], "clients", "logs")
     os.makedirs(logs, exist_ok=True)
     for name in os.listdir(logs):

@@ -75,7 +75,8 @@ class Load:
         for m in self.members:
             require(m.running(), "%s died: %s", m.what, m.say_why())
         self.producer.ask_to_end()
-        self.producer.wait_end()
+        acks = self.producer.heard()
+        self.producer.wait_end(given_up_max=len(acks) // 50 if self.client.may_give_up else 0)
         acks = self.producer.heard()
 
         def missing():
@@ -95,7 +96,11 @@ class Load:
 
     def verdict(self):
         """Raises Failed, or returns what was seen."""
-        acks = self.end()
+        try:
+            acks = self.end()
+        finally:
+            for p in [self.producer] + self.members:
+                p.kill()
         read = view.check_log(self.cluster, self.client, self.topic, acks)
         for kind in ("produce", "consume"):
             slowest = self.slowest(kind)
@@ -103,8 +108,9 @@ class Load:
                     RESUME_WAIT_S)
             require(slowest * 1000 <= RESUME_MS, "%s resumed only after %.1f s", kind, slowest)
         require(self.coordinator_killed > 0, "the group's coordinator was never killed")
-        return "%d acknowledged, %d in the log, resumed within %.1f s (produce) and %.1f s (consume)" % (
-            len(acks), read, self.slowest("produce"), self.slowest("consume"))
+        given_up = len(self.producer.errors)
+        return "%d acknowledged, %d in the log, %sresumed within %.1f s (produce) and %.1f s (consume)" % (
+            len(acks), read, "%d given up, " % given_up if given_up else "", self.slowest("produce"), self.slowest("consume"))
 
 
 class Rounds:

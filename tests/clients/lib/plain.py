@@ -38,8 +38,11 @@ def owned_once(members, each_has_some=True):
 
 
 def wait_owned(members, what):
-    wait_for(JOIN_S, lambda: owned_once(members), lambda: "%s: members own %s" % (
-        what, " ".join("%s%s" % (sorted(m.assigned), "" if m.running() else " (ended: %s)" % m.say_why()) for m in members)))
+    def settled():
+        for m in members:
+            require(m.running(), "%s: %s ended: %s", what, m.what, m.say_why())
+        return owned_once(members)
+    wait_for(JOIN_S, settled, lambda: "%s: members own %s" % (what, " ".join(str(sorted(m.assigned)) for m in members)))
 
 
 class Group:
