@@ -1,6 +1,7 @@
 """Clients under test: how they are found, set up and run, and what their programs say (the contract is in README.md)."""
 import collections
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -94,7 +95,8 @@ class Program:
         with open(self.log, "wb") as err:
             self.process = subprocess.Popen([os.path.join(client.dir, "client"), job.split("-")[0], *arguments],
                                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=err,
-                                            env={**os.environ, **environment}, text=True, errors="replace")
+                                            env={**os.environ, **environment}, text=True, errors="replace",
+                                            start_new_session=True)
         self.thread = threading.Thread(target=self.listen, daemon=True)
         self.thread.start()
         programs.append(self)
@@ -133,8 +135,9 @@ class Program:
         require(status == 0, "%s ended with status %s: %s", self.what, status, self.say_why())
 
     def kill(self):
+        """Ends the client and what it started: a wrapper has a program below it."""
         if self.running():
-            self.process.kill()
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 
