@@ -1,5 +1,5 @@
-// A producer and a group member with franz-go. Its defaults are kept: idempotent, acknowledged by all in-sync replicas,
-// cooperative-sticky. Offsets are committed for records that were printed.
+// A producer and a group member with franz-go. Its defaults are kept (idempotent, acknowledged by all in-sync replicas,
+// cooperative-sticky) but that topics may be made by asking for them. Offsets are committed for records that were printed.
 package main
 
 import (
@@ -43,6 +43,12 @@ func text(err error) string {
 	return strings.ReplaceAll(err.Error(), "\n", " ")
 }
 
+// Dots for the end of each value, as many as PAD in the environment says.
+func padding() string {
+	n, _ := strconv.Atoi(os.Getenv("PAD"))
+	return strings.Repeat(".", max(n, 0))
+}
+
 func produce(ctx context.Context, bootstrap, topic string, count int, interval time.Duration, codecName string) int {
 	codec, ok := codecs[codecName]
 	if !ok {
@@ -50,12 +56,13 @@ func produce(ctx context.Context, bootstrap, topic string, count int, interval t
 		return 3
 	}
 	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(bootstrap, ",")...), kgo.DefaultProduceTopic(topic),
-		kgo.ProducerBatchCompression(codec))
+		kgo.AllowAutoTopicCreation(), kgo.ProducerBatchCompression(codec))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	defer client.Close()
+	pad := padding()
 	var acked atomic.Int64
 	begin := time.Now()
 	for i := 0; i < count; i++ {
@@ -66,7 +73,7 @@ func produce(ctx context.Context, bootstrap, topic string, count int, interval t
 		if ctx.Err() != nil {
 			break
 		}
-		record := &kgo.Record{Key: []byte(strconv.Itoa(i)), Value: []byte(fmt.Sprintf("franzgo-%d", i))}
+		record := &kgo.Record{Key: []byte(strconv.Itoa(i)), Value: []byte(fmt.Sprintf("franzgo-%d%s", i, pad))}
 		client.Produce(context.Background(), record, func(r *kgo.Record, err error) {
 			if err != nil {
 				say("error %d %s", i, text(err))

@@ -28,6 +28,7 @@ async function produce(bootstrap, topic, count, intervalMs, codec) {
     process.on('SIGTERM', () => { stopping = true; });
     await producer.connect();
     const begin = Date.now();
+    const pad = '.'.repeat(Number(process.env.PAD ?? 0));
     let acked = 0;
     for (let i = 0; i < count && !stopping; i++) {
         const wait = begin + i * intervalMs - Date.now();
@@ -35,7 +36,7 @@ async function produce(bootstrap, topic, count, intervalMs, codec) {
             await sleep(wait);
         try {
             const [metadata] = await producer.send({ topic, acks: -1, compression: CODECS[codec],
-                messages: [{ key: String(i), value: `kafkajs-${i}` }] });
+                messages: [{ key: String(i), value: `kafkajs-${i}${pad}` }] });
             acked++;
             say('ack', i, metadata.partition, metadata.baseOffset, Date.now());
         } catch (error) {

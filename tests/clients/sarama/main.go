@@ -42,7 +42,7 @@ func text(err error) string {
 	return strings.ReplaceAll(err.Error(), "\n", " ")
 }
 
-func answers(producer sarama.AsyncProducer, acked *int, done chan<- struct{}) {
+func answers(producer sarama.AsyncProducer, acked *int, pending *sync.WaitGroup, done chan<- struct{}) {
 	successes, failures := producer.Successes(), producer.Errors()
 	for successes != nil || failures != nil {
 		select {
@@ -52,16 +52,24 @@ func answers(producer sarama.AsyncProducer, acked *int, done chan<- struct{}) {
 				continue
 			}
 			*acked++
+			pending.Done()
 			say("ack %d %d %d %d", m.Metadata, m.Partition, m.Offset, time.Now().UnixMilli())
 		case e, ok := <-failures:
 			if !ok {
 				failures = nil
 				continue
 			}
+			pending.Done()
 			say("error %d %s", e.Msg.Metadata, text(e.Err))
 		}
 	}
 	close(done)
+}
+
+// Dots for the end of each value, as many as PAD in the environment says.
+func padding() string {
+	n, _ := strconv.Atoi(os.Getenv("PAD"))
+	return strings.Repeat(".", max(n, 0))
 }
 
 func produce(ctx context.Context, bootstrap, topic string, count int, interval time.Duration, codecName string) int {
@@ -81,9 +89,11 @@ func produce(ctx context.Context, bootstrap, topic string, count int, interval t
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	pad := padding()
 	acked := 0
 	done := make(chan struct{})
-	go answers(producer, &acked, done)
+	var pending sync.WaitGroup
+	go answers(producer, &acked, &pending, done)
 	begin := time.Now()
 	for i := 0; i < count; i++ {
 		select {
@@ -93,10 +103,12 @@ func produce(ctx context.Context, bootstrap, topic string, count int, interval t
 		if ctx.Err() != nil {
 			break
 		}
+		pending.Add(1)
 		producer.Input() <- &sarama.ProducerMessage{Topic: topic, Metadata: i,
-			Key: sarama.StringEncoder(strconv.Itoa(i)), Value: sarama.StringEncoder(fmt.Sprintf("sarama-%d", i))}
+			Key: sarama.StringEncoder(strconv.Itoa(i)), Value: sarama.StringEncoder(fmt.Sprintf("sarama-%d%s", i, pad))}
 	}
-	producer.AsyncClose() // answers what is under way first
+	pending.Wait() // AsyncClose fails what is being retried
+	producer.AsyncClose()
 	<-done
 	say("done %d", acked)
 	return 0
