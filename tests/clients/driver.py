@@ -17,6 +17,7 @@ import codecs_cross  # noqa: E402
 import contract  # noqa: E402
 import dump  # noqa: E402
 import kill  # noqa: E402
+import nestjs_test  # noqa: E402
 import plain  # noqa: E402
 import selftest  # noqa: E402
 import tools  # noqa: E402
@@ -171,6 +172,9 @@ def play(report, args, clients, readers, logs):
             jobs.insert(0, lambda: tools_phase(report, cluster, logs))
         in_threads(jobs, AT_ONCE)
         kill_phase(report, cluster, clients)
+        for c in clients:
+            if c.name == "nestjs":
+                nestjs_test.run(cluster, c, report.test)
         if not args.only:
             report.test("tools", "with a dead broker", tools.with_a_dead_broker, tools.Tools(cluster, logs))
         lag_zero(report, cluster, logs, [kind + c.name for c in clients for kind in ("plain-", "kill-")])

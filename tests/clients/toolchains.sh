@@ -48,7 +48,7 @@ need_node() {
     if ! use_node; then
         echo "installing Node.js $NODE_VERSION" >&2
         mkdir -p "$TOOLCHAIN/node"
-        npm install --prefix "$TOOLCHAIN/node" --no-audit --no-fund --loglevel=error "node@$NODE_VERSION" >&2
+        NODE_NO_WARNINGS=1 npm install --prefix "$TOOLCHAIN/node" --no-audit --no-fund --loglevel=error "node@$NODE_VERSION" >&2
         use_node || { echo "Node.js $NODE_VERSION was installed, but does not run" >&2; return 1; }
     fi
     exec 8>&-
@@ -72,6 +72,6 @@ npm_packages() {
     mkdir -p "$dir"
     cmp -s "$source/package-lock.json" "$dir/node_modules/.installed-lock.json" && return 0
     cp "$source/package.json" "$source/package-lock.json" "$dir/"
-    (cd "$dir" && npm ci --no-audit --no-fund --loglevel=error >&2)
+    (cd "$dir" && NODE_NO_WARNINGS=1 npm ci --no-audit --no-fund --loglevel=error >&2)
     cp "$source/package-lock.json" "$dir/node_modules/.installed-lock.json"
 }

@@ -1,9 +1,14 @@
-// A producer and a group member with kafkajs, all settings at their defaults but acks and idempotence.
+// A producer and a group member with kafkajs, all settings at their defaults but acks and idempotence. With KAFKAJS_TUNED in the
+// environment its consumer has those of kafkajs-tuned/README.md.
 import kafkajs from 'kafkajs';
 
 const { CompressionTypes, Kafka, logLevel } = kafkajs;
 // The other codecs need plugins of their own.
 const CODECS = { none: CompressionTypes.None, gzip: CompressionTypes.GZIP };
+
+const NAME = process.env.KAFKAJS_TUNED ? 'kafkajs-tuned' : 'kafkajs';
+const CONSUMER = process.env.KAFKAJS_TUNED ? { sessionTimeout: 6000, heartbeatInterval: 2000, maxWaitTimeInMs: 500,
+    retry: { retries: 3, initialRetryTime: 100 } } : {};
 
 function say(...words) {
     process.stdout.write(words.join(' ') + '\n'); // synchronous for pipes
@@ -36,7 +41,7 @@ async function produce(bootstrap, topic, count, intervalMs, codec) {
             await sleep(wait);
         try {
             const [metadata] = await producer.send({ topic, acks: -1, compression: CODECS[codec],
-                messages: [{ key: String(i), value: `kafkajs-${i}${pad}` }] });
+                messages: [{ key: String(i), value: `${NAME}-${i}${pad}` }] });
             acked++;
             say('ack', i, metadata.partition, metadata.baseOffset, Date.now());
         } catch (error) {
@@ -49,7 +54,7 @@ async function produce(bootstrap, topic, count, intervalMs, codec) {
 }
 
 async function consume(bootstrap, topic, groupId) {
-    const consumer = client(bootstrap).consumer({ groupId });
+    const consumer = client(bootstrap).consumer({ groupId, ...CONSUMER });
     const stopped = new Promise(resolve => process.on('SIGTERM', () => resolve(0)));
     const crashed = new Promise(resolve => consumer.on(consumer.events.CRASH, ({ payload }) => {
         if (!payload.restart)

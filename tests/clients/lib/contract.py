@@ -9,6 +9,7 @@ import time
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SETUP_S = 900
 END_S = 30
+RESUME_S = 10
 
 Ack = collections.namedtuple("Ack", "i partition offset ms")
 Record = collections.namedtuple("Record", "partition offset value ms")
@@ -43,6 +44,15 @@ class Client:
         self.version = "-"
         self.idempotent = not os.path.exists(os.path.join(self.dir, "not-idempotent"))
         self.may_give_up = os.path.exists(os.path.join(self.dir, "may-give-up"))
+        self.consume_resume_s = self.slowness()
+
+    def slowness(self):
+        """Seconds in which its group members must read again after a kill."""
+        path = os.path.join(self.dir, "slow-to-resume")
+        if not os.path.exists(path):
+            return RESUME_S
+        with open(path, encoding="utf-8") as f:
+            return int(f.read().split()[0])
 
     def setup(self):
         log = os.path.join(self.logs, self.name + "-setup.log")

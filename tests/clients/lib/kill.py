@@ -6,13 +6,12 @@ what its processes said and from the logs read back."""
 import time
 
 import view
-from contract import Failed, require, wait_for
+from contract import Failed, RESUME_S, require, wait_for
 
 PARTITIONS = 6
 INTERVAL_MS = 20        # decimal keys leave a partition out for up to 41 records
 ROUNDS = 3
-RESUME_MS = 10000
-RESUME_WAIT_S = 30     # how long a round waits for traffic, to tell late from never
+RESUME_LATE_S = 20     # how much longer than allowed a round waits for traffic, to tell late from never
 STEADY_S = 120         # for members, in-sync replicas and leaders to be back at their places
 STEADY_AGE_MS = 4000   # a partition is steady if something was heard from it in this time
 HOLD_S = 5             # all must be steady for so long before a round begins. librdkafka does not go back for up to 10 s to a
@@ -104,9 +103,9 @@ class Load:
         read = view.check_log(self.cluster, self.client, self.topic, acks)
         for kind in ("produce", "consume"):
             slowest = self.slowest(kind)
-            require(slowest is not None, "%s: a partition of a killed leader was not heard of again within %d s", kind,
-                    RESUME_WAIT_S)
-            require(slowest * 1000 <= RESUME_MS, "%s resumed only after %.1f s", kind, slowest)
+            allowed = self.client.consume_resume_s if kind == "consume" else RESUME_S
+            require(slowest is not None, "%s: a partition of a killed leader was not heard of again in time", kind)
+            require(slowest <= allowed, "%s resumed only after %.1f s", kind, slowest)
         require(self.coordinator_killed > 0, "the group's coordinator was never killed")
         given_up = len(self.producer.errors)
         return "%d acknowledged, %d in the log, %sresumed within %.1f s (produce) and %.1f s (consume)" % (
@@ -169,7 +168,7 @@ class Rounds:
             return all(min([load.last_heard(kind).get(p, 0) for p in led[load]] or [now_ms()]) > killed_ms + 1000
                        for load in self.living() for kind in ("produce", "consume"))
         try:
-            wait_for(RESUME_WAIT_S, resumed, "")
+            wait_for(max(load.client.consume_resume_s for load in self.loads) + RESUME_LATE_S, resumed, "")
         except Failed:
             pass  # the verdicts tell who did not
         time.sleep(max(0.0, killed_ms / 1000.0 + DOWN_S - time.time()))

@@ -5,8 +5,9 @@ import { NestFactory } from '@nestjs/core';
 import { ClientKafka, ClientsModule, Transport } from '@nestjs/microservices';
 import { lastValueFrom, timeout } from 'rxjs';
 import { logger, say, sleep, textOf } from './say.js';
+import { TUNED } from './tuned.js';
 
-const REPLY_MS = 60000;
+const REPLY_MS = 110000;
 
 export async function gateway(bootstrap: string, prefix: string, count: number, intervalMs: number): Promise<void> {
     @Injectable()
@@ -47,7 +48,7 @@ export async function gateway(bootstrap: string, prefix: string, count: number, 
             transport: Transport.KAFKA,
             options: {
                 client: { clientId: `${prefix}-gateway`, brokers: bootstrap.split(',') },
-                consumer: { groupId: `${prefix}-gateway` },
+                consumer: { groupId: `${prefix}-gateway`, ...TUNED },
                 subscribe: { fromBeginning: true },
             },
         }])],

@@ -4,6 +4,7 @@ import { Controller, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { EventPattern, MessagePattern, Payload, Transport } from '@nestjs/microservices';
 import { logger, say } from './say.js';
+import { TUNED } from './tuned.js';
 
 export async function worker(bootstrap: string, prefix: string): Promise<void> {
     @Controller()
@@ -27,7 +28,7 @@ export async function worker(bootstrap: string, prefix: string): Promise<void> {
         logger,
         options: {
             client: { clientId: `${prefix}-worker`, brokers: bootstrap.split(',') },
-            consumer: { groupId: `${prefix}-worker` },
+            consumer: { groupId: `${prefix}-worker`, ...TUNED },
             // What came before this service was there for the first time is served too.
             subscribe: { fromBeginning: true },
         },
