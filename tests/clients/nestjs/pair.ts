@@ -4,7 +4,7 @@ import { ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { say, sleep } from './say.js';
 
-const PATIENCE_MS = 120000;
+const PATIENCE_MS = 150000;
 const STOP_MS = 20000;
 
 class Services {

@@ -2,7 +2,7 @@
 import 'reflect-metadata';
 import { Controller, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
-import { ClientKafka, Ctx, EventPattern, KafkaContext, Payload, Transport } from '@nestjs/microservices';
+import { ClientKafka, Ctx, EventPattern, KafkaContext, KafkaOptions, Payload, ServerKafka } from '@nestjs/microservices';
 import kafkajs from 'kafkajs';
 import { lastValueFrom } from 'rxjs';
 import { logger, say, sleep, textOf } from './say.js';
@@ -47,6 +47,21 @@ export async function produce(bootstrap: string, topic: string, count: number, i
     return 0;
 }
 
+// Tells its share each time it gets one.
+class TellingServer extends ServerKafka {
+    constructor(private readonly topic: string, options: Required<KafkaOptions>['options']) {
+        super(options);
+    }
+
+    protected override registerConsumerEventListeners(): void {
+        super.registerConsumerEventListeners();
+        this.consumer!.on('consumer.group_join', ({ payload }: kafkajs.ConsumerGroupJoinEvent) => {
+            const mine = [...payload.memberAssignment[this.topic] ?? []].sort((a, b) => a - b);
+            say(...['assigned', mine.join(',')].filter(word => word !== ''));
+        });
+    }
+}
+
 export async function consume(bootstrap: string, topic: string, groupId: string): Promise<number> {
     @Controller()
     class Reader {
@@ -59,41 +74,16 @@ export async function consume(bootstrap: string, topic: string, groupId: string)
     @Module({ controllers: [Reader] })
     class Root {}
 
-    const app = await NestFactory.createMicroservice(Root, {
-        transport: Transport.KAFKA,
-        logger,
-        options: {
-            client: { clientId: 'nestjs-test', brokers: bootstrap.split(',') },
-            consumer: { groupId },
-            postfixId: '',
-            subscribe: { fromBeginning: true },
-        },
-    });
     const stopped = new Promise<number>(resolve => process.on('SIGTERM', () => resolve(0)));
-    const listening = app.listen();
-    const [, consumer] = await unwrapped(app);
-    consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
-        const mine = [...payload.memberAssignment[topic] ?? []].sort((a, b) => a - b);
-        say(...['assigned', mine.join(',')].filter(word => word !== ''));
+    const strategy = new TellingServer(topic, {
+        client: { clientId: 'nestjs-test', brokers: bootstrap.split(',') },
+        consumer: { groupId },
+        postfixId: '',
+        subscribe: { fromBeginning: true },
     });
-    await listening;
+    const app = await NestFactory.createMicroservice(Root, { strategy, logger });
+    await app.listen();
     const status = await stopped;
     await app.close(); // commits, leaves the group
     return status;
-}
-
-type Unwrapped = [kafkajs.Kafka, kafkajs.Consumer, kafkajs.Producer];
-
-// The consumer is there shortly after listen() was called, before it has joined.
-async function unwrapped(app: { unwrap<T>(): T }): Promise<Unwrapped> {
-    for (;;) {
-        try {
-            const parts = app.unwrap<Unwrapped>();
-            if (parts[1])
-                return parts;
-        } catch {
-            // not connected yet
-        }
-        await sleep(1);
-    }
 }
