@@ -44,10 +44,10 @@ class Client:
         self.version = "-"
         self.idempotent = not os.path.exists(os.path.join(self.dir, "not-idempotent"))
         self.may_give_up = os.path.exists(os.path.join(self.dir, "may-give-up"))
-        self.consume_resume_s = self.slowness()
+        self.coordinator_resume_s = self.slowness()
 
     def slowness(self):
-        """Seconds in which its group members must read again after a kill."""
+        """Seconds in which its group must read again after its coordinator was killed."""
         path = os.path.join(self.dir, "slow-to-resume")
         if not os.path.exists(path):
             return RESUME_S

@@ -30,8 +30,7 @@ class Load:
     def __init__(self, cluster, client):
         self.cluster, self.client = cluster, client
         self.topic = self.group = "kill-" + client.name
-        self.samples = []  # (kind, partition, ms)
-        self.coordinator_killed = 0
+        self.samples = []  # (kind, partition, ms, whether the group's coordinator was killed)
         view.create_topic(cluster, self.topic, PARTITIONS, 3)
         self.members = [client.consume(cluster, self.topic, self.group) for _ in range(2)]
         self.producer = client.produce(cluster, self.topic, COUNT, INTERVAL_MS)
@@ -63,10 +62,10 @@ class Load:
             gaps[p] = max(b - a for a, b in zip([from_ms] + times, times)) if times else None
         return gaps
 
-    def judge_round(self, partitions, from_ms, to_ms):
+    def judge_round(self, partitions, from_ms, to_ms, coordinated):
         for kind in ("produce", "consume"):
             for p, gap in self.longest_gaps(kind, partitions, from_ms, to_ms).items():
-                self.samples.append((kind, p, gap))
+                self.samples.append((kind, p, gap, coordinated))
 
     def end(self):
         """Ends the processes; each must have lived until here and must end well."""
@@ -89,9 +88,16 @@ class Load:
             m.wait_end()
         return acks
 
-    def slowest(self, kind):
-        gaps = [gap for k, _, gap in self.samples if k == kind]
+    def slowest(self, kind, coordinated=(False, True)):
+        gaps = [gap for k, _, gap, c in self.samples if k == kind and c in coordinated]
         return None if not gaps or None in gaps else max(gaps) / 1000.0
+
+    def judge_speed(self, kind, coordinated, allowed):
+        """Of the rounds that killed the group's coordinator, or of those that did not; both kinds must have been."""
+        slowest = self.slowest(kind, (coordinated,))
+        what = "%s, %s killed" % (kind, "the group's coordinator" if coordinated else "a leader")
+        require(slowest is not None, "%s: no such round, or a partition was not heard of again in time", what)
+        require(slowest <= allowed, "%s: resumed only after %.1f s", what, slowest)
 
     def verdict(self):
         """Raises Failed, or returns what was seen."""
@@ -102,11 +108,8 @@ class Load:
                 p.kill()
         read = view.check_log(self.cluster, self.client, self.topic, acks)
         for kind in ("produce", "consume"):
-            slowest = self.slowest(kind)
-            allowed = self.client.consume_resume_s if kind == "consume" else RESUME_S
-            require(slowest is not None, "%s: a partition of a killed leader was not heard of again in time", kind)
-            require(slowest <= allowed, "%s resumed only after %.1f s", kind, slowest)
-        require(self.coordinator_killed > 0, "the group's coordinator was never killed")
+            self.judge_speed(kind, False, RESUME_S)
+            self.judge_speed(kind, True, self.client.coordinator_resume_s if kind == "consume" else RESUME_S)
         given_up = len(self.producer.errors)
         return "%d acknowledged, %d in the log, %sresumed within %.1f s (produce) and %.1f s (consume)" % (
             len(acks), read, "%d given up, " % given_up if given_up else "", self.slowest("produce"), self.slowest("consume"))
@@ -161,21 +164,20 @@ class Rounds:
         broker.kill()
         self.killed.append(victim)
         self.controllers_killed += victim == m.controller
-        for load in coordinated:
-            load.coordinator_killed += 1
 
         def resumed():
             return all(min([load.last_heard(kind).get(p, 0) for p in led[load]] or [now_ms()]) > killed_ms + 1000
                        for load in self.living() for kind in ("produce", "consume"))
         try:
-            wait_for(max(load.client.consume_resume_s for load in self.loads) + RESUME_LATE_S, resumed, "")
+            allowed = max([load.client.coordinator_resume_s for load in coordinated] + [RESUME_S])
+            wait_for(allowed + RESUME_LATE_S, resumed, "")
         except Failed:
             pass  # the verdicts tell who did not
         time.sleep(max(0.0, killed_ms / 1000.0 + DOWN_S - time.time()))
         restarted_ms = now_ms()
         broker.start()
         for load in self.loads:
-            load.judge_round(led[load], killed_ms, restarted_ms)
+            load.judge_round(led[load], killed_ms, restarted_ms, load in coordinated)
         self.log("round %d: killed node %d%s, coordinator of %d groups, leader of %d partitions; traffic resumed in %.1f s" % (
             number, victim, " (controller)" if victim == m.controller else "", len(coordinated),
             sum(map(len, led.values())), (restarted_ms - killed_ms) / 1000.0))

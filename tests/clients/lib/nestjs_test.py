@@ -141,13 +141,13 @@ def leaders_die(client, cluster, prefix, tuned, allowed_s):
 
 def kill_text(pair, cluster, victim, what, allowed_s):
     coordinates = victim in coordinators(cluster, pair.prefix)
-    ms = kill(pair, cluster, victim, allowed_s)
+    ms = kill(pair, cluster, victim, allowed_s if coordinates else RESUME_S)
     return "leader of %s%s: resumed in %.1f s" % (what, ", a coordinator" if coordinates else "", ms / 1000)
 
 
 def leaders_die_at_defaults(client, cluster, tag):
     """leaders of requests and replies killed with -9, kafkajs's defaults"""
-    return leaders_die(client, cluster, "nestjs-%s-leaders-die" % tag, False, client.consume_resume_s)
+    return leaders_die(client, cluster, "nestjs-%s-leaders-die" % tag, False, client.coordinator_resume_s)
 
 
 def leaders_die_tuned(client, cluster, tag):

@@ -41,6 +41,17 @@ def gaps():
     require(load.longest_gaps("produce", [0, 1], 100, 1000) == {0: 695, 1: None}, "gaps between events")
 
 
+def speeds():
+    load = kill.Load.__new__(kill.Load)
+    load.samples = [("consume", 0, 2000, False), ("consume", 1, 30000, True)]
+    load.judge_speed("consume", False, 10)
+    load.judge_speed("consume", True, 75)
+    noticed("a slow round", load.judge_speed, "consume", True, 10)
+    noticed("no round of this kind", load.judge_speed, "produce", True, 10)
+    load.samples.append(("consume", 2, None, False))
+    noticed("a partition never heard of again", load.judge_speed, "consume", False, 10)
+
+
 BATCH = ("baseOffset: %d lastOffset: %d count: %d baseSequence: 0 lastSequence: 9 producerId: 0 producerEpoch: 0 "
          "partitionLeaderEpoch: 0 isTransactional: false isControl: false deleteHorizonMs: OptionalLong.empty position: 0 "
          "CreateTime: 1 size: 1 magic: 2 compresscodec: %s crc: 1 isvalid: %s\n")
@@ -71,5 +82,6 @@ def groups():
 def run():
     logs()
     gaps()
+    speeds()
     dumps()
     groups()
