@@ -75,6 +75,8 @@ static void on_hw_lowered(void *arg, int result)
         p->cut_retry_ms = node_now(p->node) + NODE_DISK_RETRY_MS;
         return;
     }
+    if (p->state != NODE_PARTITION_OPEN)
+        return; /* its topic was deleted meanwhile */
     if (p->cut_is_reset)
         reset_now(p);
     else

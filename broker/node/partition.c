@@ -92,6 +92,8 @@ static struct node_partition *partition_new(struct node *n, const char *topic,
 static void partition_free(struct node_partition *p)
 {
     HASH_DEL(p->node->partitions, p);
+    if (p->node->dir != NULL)
+        log_dir_forget(p->node->dir, p); /* a flush of its marks may be on its way */
     node_pending_fx_free(p);
     p->leaving = true; /* also when the node is freed as it stands: links must not point here */
     node_replicate_forget(p);

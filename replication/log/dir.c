@@ -45,6 +45,7 @@ struct dir_checkpoint {
     uint64_t saved;   /* as of this change */
     bool writing;
     struct dir_waiter_list waiters;
+    struct dir_waiter_list ready; /* being told */
 };
 
 struct dir_open {
@@ -177,20 +178,19 @@ static void checkpoint_settle(struct dir_op *op, int result)
 {
     struct log_dir *dir = op->dir;
     struct dir_checkpoint *c = &dir->checkpoints[op->mark];
-    struct dir_waiter_list ready = TAILQ_HEAD_INITIALIZER(ready);
     struct dir_waiter *w = NULL;
     c->writing = false;
     if (result == 0)
         c->saved = op->version;
     while ((w = TAILQ_FIRST(&c->waiters)) != NULL && w->version <= op->version) {
         TAILQ_REMOVE(&c->waiters, w, link);
-        TAILQ_INSERT_TAIL(&ready, w, link);
+        TAILQ_INSERT_TAIL(&c->ready, w, link);
     }
     if (!TAILQ_EMPTY(&c->waiters))
         checkpoint_start(dir, op->mark);
-    while ((w = TAILQ_FIRST(&ready)) != NULL) {
-        TAILQ_REMOVE(&ready, w, link);
-        w->fn(w->arg, result);
+    while ((w = TAILQ_FIRST(&c->ready)) != NULL) {
+        TAILQ_REMOVE(&c->ready, w, link);
+        w->fn(w->arg, result); /* may forget others of them */
         (void)kb_free(w);
     }
 }
@@ -234,6 +234,33 @@ void log_dir_mark_flush(struct log_dir *dir, enum log_dir_mark mark, log_dir_don
     TAILQ_INSERT_TAIL(&c->waiters, w, link);
     if (!c->writing)
         checkpoint_start(dir, mark);
+}
+
+static void forget_waiters(struct dir_waiter_list *list, const void *arg)
+{
+    struct dir_waiter *w = NULL;
+    struct dir_waiter *next = NULL;
+    TAILQ_FOREACH_SAFE(w, list, link, next)
+    {
+        if (w->arg != arg)
+            continue;
+        TAILQ_REMOVE(list, w, link);
+        (void)kb_free(w);
+    }
+}
+
+void log_dir_forget(struct log_dir *dir, const void *arg)
+{
+    struct dir_op *op = NULL;
+    for (int m = 0; m < LOG_DIR_MARK_COUNT_; m++) {
+        forget_waiters(&dir->checkpoints[m].waiters, arg);
+        forget_waiters(&dir->checkpoints[m].ready, arg);
+    }
+    TAILQ_FOREACH(op, &dir->ops, link)
+    {
+        if (op->arg == arg)
+            op->fn = NULL;
+    }
 }
 
 uint64_t log_dir_due(struct log_dir *dir, uint64_t now_ms)
@@ -598,8 +625,10 @@ struct log_dir *log_dir_open(struct kb_env *env, const struct log_dir_options *o
     dir->open_arg = arg;
     dir->opening = o;
     TAILQ_INIT(&dir->ops);
-    for (int m = 0; m < LOG_DIR_MARK_COUNT_; m++)
+    for (int m = 0; m < LOG_DIR_MARK_COUNT_; m++) {
         TAILQ_INIT(&dir->checkpoints[m].waiters);
+        TAILQ_INIT(&dir->checkpoints[m].ready);
+    }
     o->dir = dir;
     o->start.path = kb_strdup(options->path);
     o->start.cluster_id = options->cluster_id != NULL ? kb_strdup(options->cluster_id) : NULL;

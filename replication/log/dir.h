@@ -117,6 +117,8 @@ typedef void log_dir_done_fn(void *arg, int result);
  * Calls that wait for the disk share one write. */
 void log_dir_mark_flush(struct log_dir *dir, enum log_dir_mark mark, log_dir_done_fn *fn,
                         void *arg);
+/* Whoever waits with this arg, for a flush or another operation, is not told any more. */
+void log_dir_forget(struct log_dir *dir, const void *arg);
 /* Do what time asks for: a lazy checkpoint of what changed, each second. Call it from time to time;
  * returns the monotonic ms when it wants to be called again (UINT64_MAX: nothing waits). */
 uint64_t log_dir_due(struct log_dir *dir, uint64_t now_ms);

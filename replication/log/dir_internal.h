@@ -1,7 +1,7 @@
 #ifndef LOG_DIR_INTERNAL_H
 #define LOG_DIR_INTERNAL_H
 
-#include <sys/queue.h>
+#include "proto/base/queue.h"
 #include <uthash.h>
 
 #include "replication/log/dir.h"

@@ -391,6 +391,50 @@ START_TEST(flush__many_share_a_write)
 }
 END_TEST
 
+struct leaver {
+    struct life *l;
+    struct answer *other;
+    bool came;
+};
+
+static void on_done_forget(void *arg, int result)
+{
+    struct leaver *v = arg;
+    v->came = result == 0;
+    log_dir_forget(v->l->dir, v->other);
+}
+
+/* A topic is deleted while flushes of its marks are on their way: in the queue, being told, or an
+ * operation of their own. */
+START_TEST(forget__is_told_nothing_any_more)
+{
+    struct life l;
+    life_init(&l, 8);
+    ck_assert(life_open(&l));
+    put_log(&l, "orders-0");
+    struct log_dir_log *log = log_dir_log_add(l.dir, "orders", 0);
+    struct answer queued = {0};
+    struct answer told = {0};
+    struct answer stays = {0};
+    struct answer alone = {0};
+    struct leaver leaver = {.l = &l, .other = &told};
+    log_dir_mark_set(l.dir, log, LOG_DIR_START, 1);
+    log_dir_mark_flush(l.dir, LOG_DIR_START, on_done, &stays);
+    log_dir_mark_set(l.dir, log, LOG_DIR_START, 2); /* the next checkpoint's */
+    log_dir_mark_flush(l.dir, LOG_DIR_START, on_done_forget, &leaver);
+    log_dir_mark_flush(l.dir, LOG_DIR_START, on_done, &told);
+    log_dir_mark_flush(l.dir, LOG_DIR_START, on_done, &queued);
+    log_dir_mark_flush(l.dir, LOG_DIR_HIGH_WATERMARK, on_done, &alone); /* nothing to write */
+    log_dir_forget(l.dir, &queued);
+    log_dir_forget(l.dir, &alone);
+    ck_assert(sim_world_run_until_flag(l.world, &leaver.came, 10000));
+    sim_world_run_for(l.world, 1000);
+    ck_assert(stays.came);
+    ck_assert(!told.came && !queued.came && !alone.came);
+    life_release(&l);
+}
+END_TEST
+
 START_TEST(open__garbled_checkpoints_count_as_none)
 {
     static const char *const texts[] = {"",
@@ -677,7 +721,8 @@ UNIT_MAIN("dir", open__formats_once_and_keeps_the_identity, close__marks_clean_o
           open__boot_id_counts_from_the_broker_epoch_on, open__refuses_what_is_not_its_own,
           open__reads_kafkas_meta_properties, open__damaged_state_is_read_carefully,
           due__checkpoints_what_changed_each_second, flush__many_share_a_write,
-          open__garbled_checkpoints_count_as_none, open__lists_logs_and_sweeps_the_deleted,
-          set_aside__keeps_and_delete__removes, reserve__gives_space_back_and_takes_it_again,
-          failure__is_final_and_leaves_no_marker, close__waits_for_what_is_under_way,
-          open__says_who_is_in_the_way, life__survives_a_crash_at_each_file_call)
+          forget__is_told_nothing_any_more, open__garbled_checkpoints_count_as_none,
+          open__lists_logs_and_sweeps_the_deleted, set_aside__keeps_and_delete__removes,
+          reserve__gives_space_back_and_takes_it_again, failure__is_final_and_leaves_no_marker,
+          close__waits_for_what_is_under_way, open__says_who_is_in_the_way,
+          life__survives_a_crash_at_each_file_call)
