@@ -3,7 +3,7 @@ import asyncio
 import os
 import random
 
-import wire
+import kafka_bytes as wire
 from crowd import PARTITIONS, TOPIC, Lost
 
 PAUSE_S = 0.2

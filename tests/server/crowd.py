@@ -8,7 +8,7 @@ import socket
 import struct
 import time
 
-import wire
+import kafka_bytes as wire
 
 TOPIC, PARTITIONS = "load", 12
 BULK, BULK_PARTITIONS, BULK_BATCHES = "bulk", 3, 64

@@ -19,7 +19,7 @@ import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cluster"))
-import wire  # noqa: E402
+import kafka_bytes as wire  # noqa: E402
 from admin import Admin  # noqa: E402
 from brokers import Cluster  # noqa: E402
 from crowd import BULK, BULK_BATCHES, BULK_PARTITIONS, PARTITIONS, TOPIC, Crowd, Lost  # noqa: E402
