@@ -14,12 +14,13 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import faults_crash  # noqa: E402
 import faults_disk  # noqa: E402
 import faults_input  # noqa: E402
+import faults_memory  # noqa: E402
 import faults_start  # noqa: E402
 import volumes  # noqa: E402
 from brokers import Cluster  # noqa: E402
 from load import PARTITIONS, Failure, Load, wait_until  # noqa: E402
 
-TESTS = faults_crash.TESTS + faults_disk.TESTS + faults_input.TESTS + faults_start.TESTS
+TESTS = faults_crash.TESTS + faults_disk.TESTS + faults_input.TESTS + faults_memory.TESTS + faults_start.TESTS
 
 
 class Bench:
