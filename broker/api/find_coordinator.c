@@ -7,23 +7,15 @@
 API_WRITER(write_response, kw_find_coordinator_response_write, kw_find_coordinator_response)
 
 struct find_op {
-    struct node_hold hold;
-    struct node_request *rq;
+    struct api_wait wait; /* first */
     struct kw_find_coordinator_request req;
     struct api_question question;
     int32_t count;
 };
 
-static void cancel(struct node_request *rq)
-{
-    struct find_op *op = rq->op;
-    node_hold_remove(&op->hold);
-    node_request_free(rq);
-}
-
 static bool asks_many(const struct find_op *op)
 {
-    return op->rq->header.api_version >= 4;
+    return op->wait.rq->header.api_version >= 4;
 }
 
 static struct kw_str key_at(const struct find_op *op, int32_t i)
@@ -34,18 +26,19 @@ static struct kw_str key_at(const struct find_op *op, int32_t i)
 /* NULL when there is no offsets topic, or no such key of a group. */
 static const struct meta_partition *partition_of(const struct find_op *op, struct kw_str key)
 {
-    const struct meta_topic *t = meta_image_topic(op->rq->node->image, NODE_OFFSETS_TOPIC);
+    const struct meta_topic *t = meta_image_topic(op->wait.rq->node->image, NODE_OFFSETS_TOPIC);
     if (t == NULL || op->req.key_type != 0 || key.size == 0)
         return NULL;
     return meta_topic_partition(t, group_partition_for(key, (int32_t)t->partitions_count));
 }
 
-static uint64_t wait_until(struct find_op *op)
+static uint64_t wait_until(struct api_wait *w)
 {
+    struct find_op *op = (struct find_op *)w;
     uint64_t until = 0;
     if (op->req.key_type != 0)
         return 0;
-    if (meta_image_topic(op->rq->node->image, NODE_OFFSETS_TOPIC) == NULL)
+    if (meta_image_topic(op->wait.rq->node->image, NODE_OFFSETS_TOPIC) == NULL)
         return api_creation_until(&op->question, NODE_OFFSETS_TOPIC);
     for (int32_t i = 0; i < op->count; i++) {
         const struct meta_partition *p = partition_of(op, key_at(op, i));
@@ -58,7 +51,7 @@ static uint64_t wait_until(struct find_op *op)
 static enum kw_error find_one(struct find_op *op, struct kw_str key,
                               struct kw_find_coordinator_response_coordinator *ret)
 {
-    struct node_request *rq = op->rq;
+    struct node_request *rq = op->wait.rq;
     kw_find_coordinator_response_coordinator_init(ret);
     ret->key = key;
     ret->node_id = -1;
@@ -83,9 +76,10 @@ static enum kw_error find_one(struct find_op *op, struct kw_str key,
     return KW_NONE;
 }
 
-static void answer(struct find_op *op)
+static void answer(struct api_wait *w)
 {
-    struct node_request *rq = op->rq;
+    struct find_op *op = (struct find_op *)w;
+    struct node_request *rq = w->rq;
     struct kw_find_coordinator_response resp;
     kw_find_coordinator_response_init(&resp);
     struct kw_find_coordinator_response_coordinator *list =
@@ -109,22 +103,6 @@ static void answer(struct find_op *op)
     node_request_reply(rq, write_response, &resp);
 }
 
-static void try_answer(struct find_op *op)
-{
-    uint64_t until = wait_until(op);
-    if (until == 0 || op->rq->node->state == NODE_STOPPING) {
-        answer(op);
-        return;
-    }
-    op->hold.deadline_ms = until;
-    node_hold_add(op->rq->node, &op->hold);
-}
-
-static void on_hold(struct node_hold *h)
-{
-    try_answer((struct find_op *)h);
-}
-
 void api_find_coordinator(struct node_request *rq)
 {
     struct find_op *op = kb_arena_new(&rq->arena, struct find_op);
@@ -133,11 +111,8 @@ void api_find_coordinator(struct node_request *rq)
         return;
     }
     API_DECODE(rq, kw_find_coordinator_request_read, &op->req);
-    op->rq = rq;
-    op->hold.fn = on_hold;
+    op->wait.rq = rq;
     op->count = asks_many(op) ? op->req.coordinator_keys_count : 1;
     api_question_init(&op->question, rq->node);
-    rq->op = op;
-    rq->cancel = cancel;
-    try_answer(op);
+    api_wait_start(&op->wait, rq, wait_until, answer);
 }

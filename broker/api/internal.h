@@ -72,6 +72,19 @@ struct kw_str api_str(const char *s); /* borrows; "" for NULL */
  */
 const struct meta_endpoint *api_broker_endpoint(struct node_request *rq, int32_t broker_id);
 
+/* An answer that may have to wait for the image: until says for how long at the latest (a monotonic
+ * ms, looked at again whenever the image moves; 0 = no longer), answer sends it and ends the
+ * request. First member of an API's continuation, in the request's arena; a closing connection
+ * drops it. */
+struct api_wait {
+    struct node_hold hold;
+    struct node_request *rq;
+    uint64_t (*until)(struct api_wait *w);
+    void (*answer)(struct api_wait *w);
+};
+void api_wait_start(struct api_wait *w, struct node_request *rq,
+                    uint64_t (*until)(struct api_wait *), void (*answer)(struct api_wait *));
+
 /* When a question came, for answers that name leaders (rule 10.5). */
 struct api_question {
     struct node *node;

@@ -7,21 +7,13 @@ enum {
 };
 
 struct metadata_op {
-    struct node_hold hold;
-    struct node_request *rq;
+    struct api_wait wait; /* first */
     struct kw_metadata_request req;
     struct api_question question;
     bool all;
 };
 
 API_WRITER(write_response, kw_metadata_response_write, kw_metadata_response)
-
-static void cancel(struct node_request *rq)
-{
-    struct metadata_op *op = rq->op;
-    node_hold_remove(&op->hold);
-    node_request_free(rq);
-}
 
 /* The latest time until which some leader of this topic must not be named; 0 = answer. */
 static uint64_t held_until(struct metadata_op *op, const struct meta_topic *t)
@@ -36,15 +28,16 @@ static uint64_t held_until(struct metadata_op *op, const struct meta_topic *t)
 
 static bool may_create(const struct metadata_op *op, const char *name)
 {
-    struct node *n = op->rq->node;
+    struct node *n = op->wait.rq->node;
     return !op->all && n->config.auto_create_topics && op->req.allow_auto_topic_creation &&
            meta_topic_name_check(name, strlen(name), NULL) == 0;
 }
 
 /* When all that is asked for can be answered: 0; else the time to look again at the latest. */
-static uint64_t wait_until(struct metadata_op *op)
+static uint64_t wait_until(struct api_wait *w)
 {
-    struct node *n = op->rq->node;
+    struct metadata_op *op = (struct metadata_op *)w;
+    struct node *n = op->wait.rq->node;
     uint64_t now_ms = node_now(n);
     uint64_t until = 0;
     if (meta_image_brokers_count(n->image) == 0)
@@ -60,12 +53,12 @@ static uint64_t wait_until(struct metadata_op *op)
     }
     for (int32_t i = 0; i < op->req.topics_count; i++) {
         const struct kw_metadata_request_topic *q = &op->req.topics[i];
-        const struct meta_topic *t = api_topic(op->rq, q->name, &q->topic_id);
+        const struct meta_topic *t = api_topic(op->wait.rq, q->name, &q->topic_id);
         uint64_t u = 0;
         if (t != NULL) {
             u = held_until(op, t);
         } else if (q->name.data != NULL) {
-            char *name = api_text(op->rq, q->name);
+            char *name = api_text(op->wait.rq, q->name);
             if (name != NULL && may_create(op, name))
                 u = api_creation_until(&op->question, name);
         }
@@ -90,9 +83,9 @@ static int fill_topic(struct metadata_op *op, const struct meta_query *q,
                       const struct meta_topic *topic, struct kw_metadata_response_topic *ret)
 {
     kw_metadata_response_topic_init(ret);
-    int r = meta_query_metadata_topic(q, topic, op->rq->header.api_version, ret);
+    int r = meta_query_metadata_topic(q, topic, op->wait.rq->header.api_version, ret);
     if (r == 0)
-        hide_dead_leaders(op->rq->node, ret);
+        hide_dead_leaders(op->wait.rq->node, ret);
     return r;
 }
 
@@ -104,7 +97,7 @@ static void fill_unknown(struct metadata_op *op, const struct kw_metadata_reques
     ret->topic_id = q->topic_id;
     if (q->name.data == NULL) {
         ret->error_code = KW_UNKNOWN_TOPIC_ID;
-        if (op->rq->header.api_version < 12)
+        if (op->wait.rq->header.api_version < 12)
             ret->name = KW_STR("");
         return;
     }
@@ -116,16 +109,17 @@ static void fill_unknown(struct metadata_op *op, const struct kw_metadata_reques
 static int fill_topics(struct metadata_op *op, const struct meta_query *q,
                        struct kw_metadata_response *resp)
 {
-    struct node *n = op->rq->node;
+    struct node *n = op->wait.rq->node;
     size_t count = op->all ? meta_image_topics_count(n->image) : (size_t)op->req.topics_count;
-    resp->topics = api_new_array(op->rq, struct kw_metadata_response_topic, count);
+    resp->topics = api_new_array(op->wait.rq, struct kw_metadata_response_topic, count);
     if (resp->topics == NULL)
         return -KB_ENOMEM;
     for (size_t i = 0; i < count; i++) {
         struct kw_metadata_response_topic *t = &resp->topics[resp->topics_count++];
         const struct kw_metadata_request_topic *asked = op->all ? NULL : &op->req.topics[i];
         const struct meta_topic *topic = op->all ? meta_image_topic_at(n->image, i)
-                                                 : api_topic(op->rq, asked->name, &asked->topic_id);
+                                                 : api_topic(op->wait.rq, asked->name,
+                                                             &asked->topic_id);
         if (topic == NULL)
             fill_unknown(op, asked, t);
         else if (fill_topic(op, q, topic, t) < 0)
@@ -146,9 +140,10 @@ static int32_t controller_id(struct node_request *rq, const struct kw_metadata_r
     return resp->brokers_count > 0 ? resp->brokers[0].node_id : -1;
 }
 
-static void answer(struct metadata_op *op)
+static void answer(struct api_wait *w)
 {
-    struct node_request *rq = op->rq;
+    struct metadata_op *op = (struct metadata_op *)w;
+    struct node_request *rq = w->rq;
     struct node *n = rq->node;
     struct kw_metadata_response resp;
     struct meta_query q = {
@@ -167,22 +162,6 @@ static void answer(struct metadata_op *op)
     node_request_reply(rq, write_response, &resp);
 }
 
-static void try_answer(struct metadata_op *op)
-{
-    uint64_t until = wait_until(op);
-    if (until == 0 || op->rq->node->state == NODE_STOPPING) {
-        answer(op);
-        return;
-    }
-    op->hold.deadline_ms = until;
-    node_hold_add(op->rq->node, &op->hold);
-}
-
-static void on_hold(struct node_hold *h)
-{
-    try_answer((struct metadata_op *)h);
-}
-
 void api_metadata(struct node_request *rq)
 {
     struct metadata_op *op = kb_arena_new(&rq->arena, struct metadata_op);
@@ -198,12 +177,9 @@ void api_metadata(struct node_request *rq)
             return;
         }
     }
-    op->rq = rq;
-    op->hold.fn = on_hold;
+    op->wait.rq = rq;
     api_question_init(&op->question, rq->node);
     op->all = op->req.topics_count < 0 ||
               (rq->header.api_version == 0 && op->req.topics_count == 0);
-    rq->op = op;
-    rq->cancel = cancel;
-    try_answer(op);
+    api_wait_start(&op->wait, rq, wait_until, answer);
 }

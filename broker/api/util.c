@@ -184,3 +184,41 @@ uint64_t api_creation_until(const struct api_question *q, const char *topic)
     api_auto_create(q->node, topic);
     return now_ms + CREATE_AGAIN_MS;
 }
+
+/* ---- answers that wait
+ * ------------------------------------------------------------------------------ */
+
+static void cancel_wait(struct node_request *rq)
+{
+    struct api_wait *w = rq->op;
+    node_hold_remove(&w->hold);
+    node_request_free(rq);
+}
+
+static void try_answer(struct api_wait *w)
+{
+    uint64_t until_ms = w->until(w);
+    if (until_ms == 0 || w->rq->node->state == NODE_STOPPING) {
+        w->answer(w);
+        return;
+    }
+    w->hold.deadline_ms = until_ms;
+    node_hold_add(w->rq->node, &w->hold);
+}
+
+static void on_hold(struct node_hold *h)
+{
+    try_answer((struct api_wait *)h);
+}
+
+void api_wait_start(struct api_wait *w, struct node_request *rq,
+                    uint64_t (*until)(struct api_wait *), void (*answer)(struct api_wait *))
+{
+    w->rq = rq;
+    w->until = until;
+    w->answer = answer;
+    w->hold.fn = on_hold;
+    rq->op = w;
+    rq->cancel = cancel_wait;
+    try_answer(w);
+}
