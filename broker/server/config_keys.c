@@ -235,9 +235,21 @@ static void consider(const char *name, const char *candidate, const char **best,
     }
 }
 
+/* A topic's name of a config that brokers know with "log." before it; NULL if it is none. */
+static const char *topic_key(const char *name)
+{
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        if (strncmp(keys[i].name, "log.", 4) == 0 && strcmp(keys[i].name + 4, name) == 0)
+            return keys[i].name;
+    }
+    return NULL;
+}
+
 const char *srv_key_nearest(const char *name)
 {
-    const char *best = NULL;
+    const char *best = topic_key(name);
+    if (best != NULL)
+        return best;
     size_t limit = strlen(name) / 4 > 2 ? strlen(name) / 4 : 2;
     size_t best_size = limit + 1;
     size_t n_ignored = 0;

@@ -147,13 +147,16 @@ START_TEST(config__unknown_and_ignored_keys_are_named)
 {
     struct srv_config c;
     finish(&c, "num.partition=2\nnum.io.threads=8\nzookeeper.connect=x\nnum.io.threads=9\n"
-               "listener.name.x.ssl.key.password=y\nqqqqqqqqqqqq=1\n");
+               "listener.name.x.ssl.key.password=y\nqqqqqqqqqqqq=1\n"
+               "retention.hours=3\n");
     ck_assert_uint_eq(c.errors_count, 0);
-    ck_assert_uint_eq(c.warnings_count, 3);
+    ck_assert_uint_eq(c.warnings_count, 4);
     ck_assert_str_eq(c.warnings[0],
                      "f:1: unknown key num.partition is ignored. Did you mean num.partitions?");
     ck_assert_str_eq(c.warnings[1], "f:6: unknown key qqqqqqqqqqqq is ignored");
-    ck_assert_str_eq(c.warnings[2],
+    ck_assert_str_eq(c.warnings[2], "f:7: unknown key retention.hours is ignored. Did you mean "
+                                    "log.retention.hours?");
+    ck_assert_str_eq(c.warnings[3],
                      "these Kafka keys have no effect here: num.io.threads, zookeeper.connect, "
                      "listener.name.*");
     srv_config_release(&c);
