@@ -101,6 +101,8 @@ struct log {
     struct log_producers *producers;
 
     LIST_HEAD(, log_work) works;
+    struct kb_timer *close_timer; /* closed but for works that readers still hold */
+    int close_result;
     size_t writes_pending;
     STAILQ_HEAD(log_step_list, log_step) steps;
     struct log_step *step; /* under way */

@@ -108,7 +108,10 @@ void log_work_add(struct log *log, struct log_work *work)
 
 void log_work_remove(struct log_work *work)
 {
+    struct log *log = work->log;
     LIST_REMOVE(work, link);
+    if (log->close_timer != NULL && LIST_EMPTY(&log->works))
+        kb_timer_arm(log->close_timer, 0); /* the caller is not through with the log */
 }
 
 static void job_done(struct kb_job *job, int result)
@@ -350,6 +353,7 @@ struct log *log_free(struct log *log)
     log_index_release(&log->index);
     log_epochs_release(&log->epochs);
     (void)log_producers_free(log->producers);
+    (void)kb_timer_free(log->close_timer);
     (void)kb_timer_free(log->space_timer);
     (void)kb_timer_free(log->cut_timer);
     (void)kb_timer_free(log->flush_timer);

@@ -125,8 +125,9 @@ struct log *log_create(struct kb_env *env, const struct log_options *options, lo
                        void *user);
 
 typedef void log_done_fn(struct log *log, void *user, int result);
-/* Clean stop: everything written is synced, indexes, epochs and producer snapshot are written. The
- * log takes nothing more; free it in or after the callback. Legal once it is open. */
+/* Clean stop: everything written is synced, indexes, epochs and producer snapshot are written, and
+ * reads under way have been answered. The log takes nothing more; free it in or after the callback.
+ * Legal once it is open. */
 void log_close(struct log *log, log_done_fn *fn, void *user);
 /* Free everything now; NULL accepted; returns NULL. Legal when nothing is under way (after the
  * callback of close, or of a failed open) or when the env delivers no events any more

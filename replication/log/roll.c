@@ -254,10 +254,23 @@ static int close_run(struct kb_job *job, struct kb_fs *fs)
     return r;
 }
 
+static void close_end(void *arg)
+{
+    struct log *log = arg;
+    if (LIST_EMPTY(&log->works))
+        log_step_done(log, log->close_result);
+}
+
+/* Who closes frees the log: first the reads that other threads have in hand must be back. None
+ * begins any more. */
 static void close_finish(struct log *log, struct log_job *j, int result)
 {
     log->phase = LOG_CLOSED;
-    log_step_done(log, result);
+    log->close_result = result;
+    log->doom_timer = kb_timer_free(log->doom_timer);
+    log->space_timer = kb_timer_free(log->space_timer);
+    log->close_timer = kb_timer_new(log->env, close_end, log);
+    close_end(log);
 }
 
 static void close_begin(struct log *log, struct log_step *step)

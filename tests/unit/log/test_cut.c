@@ -179,6 +179,52 @@ START_TEST(truncate__a_read_under_way_sees_the_new_log)
 }
 END_TEST
 
+static void free_closed(struct log *log, void *user, int result)
+{
+    struct lw *l = user;
+    l->log = log_free(log);
+    lw_on_done(NULL, user, result);
+}
+
+static void read_slowly(struct lw *l, struct log_read *r, int *ret_result)
+{
+    struct sim_disk_settings *d = sim_disk_settings(sim_host_disk(l->host));
+    d->read_us_min = d->read_us_max = 300000;
+    *r = (struct log_read){.offset = 3,
+                           .bound_offset = log_end_offset(l->log),
+                           .max_bytes = 100000,
+                           .min_one = true,
+                           .done = note_result,
+                           .user = ret_result};
+    *ret_result = 99;
+    ck_assert_int_eq(log_read(l->log, r), LOG_READ_PENDING);
+    d->read_us_min = d->read_us_max = 10;
+}
+
+/* Who closes frees in the callback: nothing may be in the hands of a reader thread then. */
+START_TEST(close__waits_for_reads_under_way)
+{
+    for (int cancelled = 0; cancelled < 2; cancelled++) {
+        struct lw l;
+        struct log_read r;
+        int result = 0;
+        start(&l, 1000);
+        fill(&l, 30, 1000);
+        read_slowly(&l, &r, &result);
+        if (cancelled)
+            log_read_cancel(&r);
+        l.done = false;
+        log_close(l.log, free_closed, &l);
+        ck_assert_int_eq(lw_wait_done(&l), 0);
+        ck_assert_int_eq(result, cancelled ? 99 : LOG_READ_OK);
+        if (!cancelled)
+            kb_chain_release(&r.records);
+        lw_run(&l, 1000);
+        lw_release(&l);
+    }
+}
+END_TEST
+
 START_TEST(reset__begins_anew)
 {
     struct lw l;
@@ -445,6 +491,7 @@ END_TEST
 UNIT_MAIN("log_cut", truncate__is_visible_at_once_and_durable_when_done, truncate__at_every_batch,
           truncate__waits_on_a_full_disk, truncate__inside_a_batch_drops_all_of_it,
           truncate__pending_writes_report_nothing, truncate__a_read_under_way_sees_the_new_log,
-          reset__begins_anew, reset__a_crash_at_any_call_leaves_old_or_empty, retention__by_size,
+          close__waits_for_reads_under_way, reset__begins_anew,
+          reset__a_crash_at_any_call_leaves_old_or_empty, retention__by_size,
           retention__by_time_rolls_the_active_segment, start_offset__removes_whole_segments_below,
           offset_for_time__agrees_with_a_plain_search)
