@@ -170,6 +170,7 @@ static void carry_out(struct node_partition *p, const struct rep_effects *fx)
     p->rep_deadline_ms = fx->deadline_ms;
     if (flags & REP_FX_FAIL_PARKED) {
         node_produce_fail_all(p, fx->fail);
+        node_deletes_fail_all(p);
         if (fx->fail != REP_FAIL_CUT_OFF && p->leads_groups) {
             p->leads_groups = false;
             node_groups_leader(p, false);
@@ -303,6 +304,7 @@ static void partition_tick(struct node_partition *p, uint64_t now_ms)
     if (p->state != NODE_PARTITION_OPEN)
         return;
     node_produce_expire(p, now_ms);
+    node_deletes_check(p);
     if (p->cut_retry_ms != 0 && now_ms >= p->cut_retry_ms) {
         p->cut_retry_ms = 0;
         log_dir_mark_flush(p->node->dir, LOG_DIR_HIGH_WATERMARK, on_hw_lowered, p);
@@ -361,6 +363,7 @@ void node_partitions_close(struct node *n, void (*done)(struct node *))
         bool open = p->state == NODE_PARTITION_OPEN || p->state == NODE_PARTITION_CREATED;
         p->state = NODE_PARTITION_CLOSING;
         node_produce_fail_all(p, REP_FAIL_EPOCH_ENDED);
+        node_deletes_fail_all(p);
         node_partition_wake(p);
         if (p->log == NULL || !open || log_failure(p->log) != 0)
             continue;

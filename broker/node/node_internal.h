@@ -385,7 +385,8 @@ struct node_delete_op {
 };
 void node_delete_records(struct node_delete_op *op);
 void node_delete_cancel(struct node_delete_op *op);
-void node_deletes_check(struct node_partition *p);
+void node_deletes_check(struct node_partition *p);    /* done, or too late */
+void node_deletes_fail_all(struct node_partition *p); /* the epoch ended (1.5) */
 
 /* A parked client fetch: fn runs (as a new event) when the partition's HW, leader, epoch or start
  * changed; once per registration. */

@@ -218,6 +218,16 @@ void node_deletes_check(struct node_partition *p)
     }
 }
 
+void node_deletes_fail_all(struct node_partition *p)
+{
+    struct node_delete_op *op = NULL;
+    while ((op = TAILQ_FIRST(&p->delete_waits)) != NULL) {
+        TAILQ_REMOVE(&p->delete_waits, op, waits_);
+        op->waiting_ = false;
+        delete_finish(op, KW_NOT_LEADER_OR_FOLLOWER);
+    }
+}
+
 void node_delete_cancel(struct node_delete_op *op)
 {
     if (op->waiting_)
