@@ -29,6 +29,7 @@ struct fetch_op {
     bool reading;    /* a read is under way */
     bool in_loop;
     bool parked;
+    bool stale; /* something moved after it was read, while the rest was being read */
     uint64_t deadline_ms;
     struct kb_timer *timer;
 };
@@ -207,11 +208,7 @@ static void park(struct fetch_op *op)
     struct node *n = op->rq->node;
     uint64_t now_ms = node_now(n);
     op->parked = true;
-    for (size_t i = 0; i < op->count; i++) {
-        if (op->items[i].read.partition != NULL)
-            node_fetch_wait_add(op->items[i].read.partition, &op->items[i].wait);
-    }
-    kb_timer_arm(op->timer, op->deadline_ms > now_ms ? op->deadline_ms - now_ms : 0);
+    kb_timer_arm(op->timer, op->stale || op->deadline_ms <= now_ms ? 0 : op->deadline_ms - now_ms);
 }
 
 static void round_over(struct fetch_op *op)
@@ -276,7 +273,11 @@ static enum kw_error find_partition(struct fetch_item *it)
     if (meta_topic_partition(t, s->index) == NULL)
         return KW_UNKNOWN_TOPIC_OR_PARTITION;
     it->read.partition = node_partition_find(n, &t->id, s->index);
-    return it->read.partition != NULL ? KW_NONE : KW_NOT_LEADER_OR_FOLLOWER;
+    if (it->read.partition == NULL)
+        return KW_NOT_LEADER_OR_FOLLOWER;
+    /* Before it is read: other partitions may take long, and this one may move or go meanwhile. */
+    node_fetch_wait_add(it->read.partition, &it->wait);
+    return KW_NONE;
 }
 
 static void start_read(struct fetch_item *it)
@@ -330,6 +331,7 @@ static void on_timer(void *arg)
     if (!op->parked)
         return;
     op->parked = false;
+    op->stale = false;
     for (size_t i = 0; i < op->count; i++)
         node_fetch_wait_remove(&op->items[i].wait);
     op->at = 0;
@@ -342,7 +344,9 @@ static void on_timer(void *arg)
 static void on_wake(struct node_fetch_wait *w)
 {
     struct fetch_item *it = (struct fetch_item *)((char *)w - offsetof(struct fetch_item, wait));
-    kb_timer_arm(it->op->timer, 0);
+    it->op->stale = true;
+    if (it->op->parked)
+        kb_timer_arm(it->op->timer, 0);
 }
 
 static void cancel(struct node_request *rq)

@@ -14,17 +14,13 @@ static void read_topics_deleted(void *arg, const void *response)
 static void delete_topic(struct scenario *s, const char *name)
 {
     struct kw_delete_topics_request rq;
-    struct kw_delete_topics_request_topic topic;
     struct kw_str text = kw_str_of(name);
     int error = NO_ANSWER;
     kw_delete_topics_request_init(&rq);
-    kw_delete_topics_request_topic_init(&topic);
-    topic.name = text;
-    rq.topics = &topic;
-    rq.topics_count = 1;
     rq.topic_names = &text;
     rq.topic_names_count = 1;
     rq.timeout_ms = 2000;
+    sim_client_set_version(s->client, KW_API_DELETE_TOPICS, 5);
     ck_assert(scenario_call(s, sim_cluster_controller(s->cluster) + 1, KW_API_DELETE_TOPICS, &rq,
                             read_topics_deleted, &error));
     ck_assert_int_eq(error, KW_NONE);
@@ -100,4 +96,99 @@ START_TEST(delete_records__ends_with_the_topic)
 }
 END_TEST
 
-UNIT_MAIN("node_topics", delete_records__times_out, delete_records__ends_with_the_topic)
+/* ---- a fetch that reads one partition slowly while the other one goes
+ * ------------------------------------- */
+
+static void read_fetched(void *arg, const void *response)
+{
+    const struct kw_fetch_response *r = response;
+    *(int *)arg = r != NULL ? r->error_code : LOST;
+}
+
+static int32_t leader_of(struct scenario *s, const char *topic)
+{
+    struct node *n = sim_cluster_node(s->cluster, (uint32_t)sim_cluster_controller(s->cluster));
+    const struct meta_topic *t = meta_image_topic(n->image, topic);
+    return t != NULL ? meta_topic_partition(t, 0)->leader : -1;
+}
+
+static bool running_in_sync(struct scenario *s)
+{
+    return scenario_all_running(s) && scenario_isr_full(s);
+}
+
+/* Nothing is in memory any more. */
+static void restart_all(struct scenario *s)
+{
+    for (uint32_t i = 0; i < 3; i++)
+        sim_cluster_kill(s->cluster, i, false);
+    scenario_run_for(s, 500);
+    for (uint32_t i = 0; i < 3; i++)
+        sim_cluster_start(s->cluster, i);
+    scenario_until(s, running_in_sync, 30000, "the brokers are back");
+    scenario_run_for(s, 1000);
+}
+
+static void ask_fetch(struct scenario *s, const char *other, int *ret_error)
+{
+    struct kw_fetch_request rq;
+    struct kw_fetch_request_topic topics[2];
+    struct kw_fetch_request_partition parts[2];
+    kw_fetch_request_init(&rq);
+    for (int i = 0; i < 2; i++) {
+        kw_fetch_request_topic_init(&topics[i]);
+        kw_fetch_request_partition_init(&parts[i]);
+        topics[i].topic = kw_str_of(i == 0 ? other : "orders");
+        topics[i].partitions = &parts[i];
+        topics[i].partitions_count = 1;
+        parts[i].current_leader_epoch = -1;
+        parts[i].last_fetched_epoch = -1;
+        parts[i].partition_max_bytes = 1 << 20;
+    }
+    rq.topics = topics;
+    rq.topics_count = 2;
+    rq.rack_id = KW_STR("");
+    rq.max_bytes = 8 << 20;
+    rq.min_bytes = 1 << 20;
+    rq.max_wait_ms = 8000;
+    *ret_error = NO_ANSWER;
+    sim_client_set_version(s->second, KW_API_FETCH, 11);
+    scenario_ask(s, leader_of(s, "orders"), KW_API_FETCH, &rq, read_fetched, ret_error);
+}
+
+START_TEST(fetch__hears_of_a_topic_that_goes_while_another_is_read)
+{
+    struct scenario s;
+    char name[16];
+    int error = NO_ANSWER;
+    int i = 0;
+    scenario_start(&s, 42);
+    ck_assert_int_eq(scenario_produce(&s, "v"), KW_NONE);
+    for (i = 0; i < 6; i++) {
+        (void)snprintf(name, sizeof(name), "gone%d", i);
+        ck_assert_int_eq(scenario_create(&s, name), KW_NONE);
+    }
+    restart_all(&s);
+    int32_t leader = leader_of(&s, "orders");
+    do
+        (void)snprintf(name, sizeof(name), "gone%d", --i);
+    while (leader_of(&s, name) != leader);
+    struct sim_disk_settings *d =
+        sim_disk_settings(sim_host_disk(sim_cluster_host(s.cluster, (uint32_t)leader - 1)));
+    d->cold_ppm = 1000000;
+    d->read_us_min = d->read_us_max = 3000000;
+    ask_fetch(&s, name, &error);
+    scenario_run_for(&s, 500);
+    ck_assert_int_eq(error, NO_ANSWER);
+    delete_topic(&s, name);
+    scenario_run_for(&s, 1500);
+    ck_assert_int_eq(error, NO_ANSWER); /* orders is being read */
+    d->cold_ppm = 0;
+    scenario_run_for(&s, 2000);
+    ck_assert_int_eq(error, KW_NONE); /* at once, not after max_wait */
+    scenario_end(&s);
+}
+END_TEST
+
+UNIT_MAIN("node_topics", delete_records__times_out, delete_records__ends_with_the_topic,
+          fetch__hears_of_a_topic_that_goes_while_another_is_read)
