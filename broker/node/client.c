@@ -465,7 +465,7 @@ void node_clients_expire(struct node *n, uint64_t now_ms)
     struct node_client *c = NULL;
     for (int i = 0; t != NULL && n->config.connections_idle_ms > 0 && i < EXPIRE_MAX; i++) {
         c = TAILQ_FIRST(&t->clients);
-        if (c == NULL || now_ms - c->active_ms < n->config.connections_idle_ms)
+        if (c == NULL || now_ms < c->active_ms + n->config.connections_idle_ms)
             return;
         uint64_t queued = c->conn != NULL ? kb_conn_queued_bytes(c->conn) : 0;
         bool reads = queued > 0 && queued != c->queued_bytes;

@@ -1,5 +1,6 @@
 /* connections.max.idle.ms: who says nothing for ten minutes is closed; who speaks, or waits for an
  * answer that long, is not. */
+#include "broker/node/node_internal.h"
 #include "proto/kafka/codec.h"
 #include "tests/unit/node/scenario.h"
 
@@ -68,4 +69,30 @@ START_TEST(idle_connections__are_closed)
 }
 END_TEST
 
-UNIT_MAIN("node_clients", idle_connections__are_closed)
+/* The tick's time is read before its work, and an answer that is part of it is later than that. */
+START_TEST(idle_connections__active_after_the_tick_began)
+{
+    struct scenario s;
+    struct peer p = {0};
+    scenario_start(&s, 32);
+    struct node *n = sim_cluster_node(s.cluster, 0);
+    scenario_run_for(&s, 660000); /* the scenario's own clients are gone */
+    dial(&s, &p);
+    ask_versions(&p);
+    scenario_run_for(&s, 20);
+    ck_assert_int_eq(p.answers, 1);
+    uint64_t now_ms = node_now(n);
+    ask_versions(&p);
+    scenario_run_for(&s, 5);
+    ck_assert_int_eq(p.answers, 2);
+    node_clients_expire(n, now_ms);
+    scenario_run_for(&s, 20);
+    ck_assert(!p.closed);
+    kb_conn_close(p.conn);
+    scenario_run_for(&s, 10);
+    scenario_end(&s);
+}
+END_TEST
+
+UNIT_MAIN("node_clients", idle_connections__are_closed,
+          idle_connections__active_after_the_tick_began)
