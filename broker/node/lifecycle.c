@@ -840,7 +840,7 @@ void node_lifecycle_tick(struct node *n, uint64_t now_ms)
         node_panic_disk(n, "a sync has been unfinished for too long", -KB_ETIMEDOUT);
         return;
     }
-    if ((y->registering || y->beating) && now_ms - y->beat_sent_ms > CALL_TIMEOUT_MS) {
+    if ((y->registering || y->beating) && now_ms > y->beat_sent_ms + CALL_TIMEOUT_MS) {
         y->registering = false;
         y->beating = false;
         y->call_id++;

@@ -37,6 +37,19 @@ static enum rep_read_result wait_or_leave(struct rep *r, uint64_t now_ms)
     return rep_is_cut_off(r, now_ms) ? REP_READ_NOT_LEADER : REP_READ_WAIT;
 }
 
+/* A leader that was replaced and does not know it yet lacks what its successor appended: it may not
+ * say that an offset above its end does not exist, nor that the reader's past is another one
+ * (10.1). Half a session without the controller is too long to be sure. */
+static bool may_be_replaced(const struct rep *r, uint64_t now_ms)
+{
+    uint64_t heard_ms = 0;
+
+    if (r->view.controller_heard_ms == NULL || r->n_peers < 2)
+        return false;
+    heard_ms = r->view.controller_heard_ms(r->view.arg);
+    return rep_elapsed_ms(now_ms, heard_ms) > r->config.session_timeout_ms / 2;
+}
+
 static enum rep_read_result judge_divergence(const struct rep *r, const struct rep_read *read,
                                              struct rep_read_answer *ret)
 {
@@ -66,6 +79,9 @@ enum rep_read_result rep_consumer_read(struct rep *r, const struct rep_read *rea
     ret->bound = visible_end(r, read->isolation, read->last_stable);
     if (result == REP_READ_OK)
         result = judge_divergence(r, read, ret);
+    if ((result == REP_READ_DIVERGING || result == REP_READ_OUT_OF_RANGE) &&
+        r->state == REP_LEADER && may_be_replaced(r, now_ms))
+        return wait_or_leave(r, now_ms);
     if (result != REP_READ_OK)
         return result;
     if (r->state == REP_FOLLOWER) { /* holds no more than it knows to be committed */
@@ -77,7 +93,7 @@ enum rep_read_result rep_consumer_read(struct rep *r, const struct rep_read *rea
         return REP_READ_OUT_OF_RANGE;
     if (read->offset < ret->bound)
         return REP_READ_OK;
-    if (read->offset > r->log_end && r->hw >= r->epoch_start)
+    if (read->offset > r->log_end && r->hw >= r->epoch_start && !may_be_replaced(r, now_ms))
         return REP_READ_OUT_OF_RANGE; /* before that nobody can say so (10.1) */
     return wait_or_leave(r, now_ms);
 }

@@ -120,6 +120,23 @@ START_TEST(read__past_a_truncation_is_told)
 }
 END_TEST
 
+/* 10.1: a leader that was replaced and does not know it lacks what its successor appended. Whoever
+ * read there must not hear that its offset does not exist. */
+START_TEST(read__beyond_the_end_wants_a_controller_that_was_heard)
+{
+    struct rep_read read = {.offset = 12, .leader_epoch = 5, .last_epoch = 7};
+    start(1, 10);
+    ck_assert_int_eq(read_at(12, 1750), REP_READ_OUT_OF_RANGE);
+    ck_assert_int_eq(read_at(12, 1751), REP_READ_WAIT);
+    ck_assert_int_eq(rep_consumer_read(t.rep, &read, 1751, &got), REP_READ_WAIT);
+    read.last_epoch = 4;
+    ck_assert_int_eq(rep_consumer_read(t.rep, &read, 1751, &got), REP_READ_WAIT);
+    ck_assert_int_eq(read_at(12, 5000), REP_READ_NOT_LEADER); /* cut off */
+    t.controller_heard_ms = 4900;
+    ck_assert_int_eq(read_at(12, 5000), REP_READ_OUT_OF_RANGE);
+}
+END_TEST
+
 START_TEST(read__cut_off_leader_serves_but_does_not_park)
 { /* 3.7 */
     start(1, 6);
@@ -153,5 +170,6 @@ END_TEST
 UNIT_MAIN("replica read", read__ends_at_the_hw, read__committed_ends_at_the_last_stable_offset,
           read__new_leader_never_says_out_of_range, read__between_hw_and_end_waits,
           read__below_the_log_start_is_out_of_range, read__epochs_are_checked_first,
-          read__past_a_truncation_is_told, read__cut_off_leader_serves_but_does_not_park,
+          read__past_a_truncation_is_told, read__beyond_the_end_wants_a_controller_that_was_heard,
+          read__cut_off_leader_serves_but_does_not_park,
           read__from_a_follower_ends_at_what_it_knows, names__are_all_there)
