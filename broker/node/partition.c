@@ -166,6 +166,19 @@ static enum rep_log_state rep_state_of(enum log_state s)
     return REP_LOG_DAMAGED;
 }
 
+static void partition_leave(struct node_partition *p, bool set_aside);
+
+/* What the image said while the log was being made: another state, or that the topic is gone. May
+ * free p when it has no log. */
+static void settle(struct node_partition *p)
+{
+    struct node *n = p->node;
+    if (n->broker_epoch != 0 && !node_image_assigns(n, &p->topic_id, p->index))
+        partition_leave(p, !p->assigned && !node_image_has_topic(n, &p->topic_id));
+    else
+        node_partition_refresh(p);
+}
+
 /* Tell the replica about its log and hand it the newest image. */
 static void partition_opened(struct node_partition *p)
 {
@@ -184,7 +197,7 @@ static void partition_opened(struct node_partition *p)
     p->state = NODE_PARTITION_OPEN;
     rep_log_opened(p->rep, &facts, node_now(n), &fx);
     node_partition_run(p, &fx);
-    node_partition_refresh(p);
+    settle(p);
 }
 
 static void recovery_done(struct node *n)
@@ -298,6 +311,7 @@ static void on_created(struct log *log, void *user, int result, const struct log
         p->log = log_free(log);
         p->state = NODE_PARTITION_MISSING;
         p->retry_ms = node_now(n) + NODE_DISK_RETRY_MS; /* e.g. a full disk: again later */
+        settle(p);
         node_creations_record(n);
         return;
     }
@@ -308,7 +322,7 @@ static void on_created(struct log *log, void *user, int result, const struct log
         p->state = NODE_PARTITION_OPEN;
         rep_on_reset(p->rep, log_generation(log), log_start_offset(log), node_now(n), &fx);
         node_partition_run(p, &fx);
-        node_partition_refresh(p);
+        settle(p);
     } else {
         p->state = NODE_PARTITION_CREATED;
     }

@@ -190,5 +190,58 @@ START_TEST(fetch__hears_of_a_topic_that_goes_while_another_is_read)
 }
 END_TEST
 
+/* ---- a topic that goes while its log is being made
+ * -------------------------------------------------- */
+
+static bool all_open(struct scenario *s, const char *topic)
+{
+    for (uint32_t i = 0; i < 3; i++) {
+        struct node *n = sim_cluster_node(s->cluster, i);
+        const struct meta_topic *t = meta_image_topic(n->image, topic);
+        struct node_partition *p = t != NULL ? node_partition_find(n, &t->id, 0) : NULL;
+        if (p == NULL || p->state != NODE_PARTITION_OPEN)
+            return false;
+    }
+    return true;
+}
+
+static bool reborn_is_open(struct scenario *s)
+{
+    return all_open(s, "reborn");
+}
+
+static size_t count_partitions(struct scenario *s)
+{
+    size_t count = 0;
+    for (uint32_t i = 0; i < 3; i++)
+        count += HASH_COUNT(sim_cluster_node(s->cluster, i)->partitions);
+    return count;
+}
+
+START_TEST(creation__of_a_topic_that_is_gone_by_then_makes_room)
+{
+    for (int again = 0; again < 2; again++) {
+        struct scenario s;
+        scenario_start(&s, 43);
+        int32_t controller = sim_cluster_controller(s.cluster);
+        for (uint32_t i = 0; i < 3; i++)
+            if ((int32_t)i != controller)
+                sim_disk_settings(sim_host_disk(sim_cluster_host(s.cluster, i)))->sync_us_min =
+                    sim_disk_settings(sim_host_disk(sim_cluster_host(s.cluster, i)))->sync_us_max =
+                        100000;
+        ck_assert_int_eq(scenario_create(&s, "reborn"), KW_NONE);
+        delete_topic(&s, "reborn");
+        if (again) {
+            ck_assert_int_eq(scenario_create(&s, "reborn"), KW_NONE);
+            scenario_until(&s, reborn_is_open, 10000, "all replicas of the new topic are open");
+        }
+        scenario_run_for(&s, 5000);
+        ck_assert_uint_eq(count_partitions(&s), again ? 6 : 3);
+        scenario_end(&s);
+    }
+}
+END_TEST
+
 UNIT_MAIN("node_topics", delete_records__times_out, delete_records__ends_with_the_topic,
-          fetch__hears_of_a_topic_that_goes_while_another_is_read)
+          fetch__hears_of_a_topic_that_goes_while_another_is_read,
+          creation__of_a_topic_that_is_gone_by_then_makes_room)
