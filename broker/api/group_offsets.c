@@ -37,7 +37,7 @@ void api_offset_commit(struct node_request *rq)
     API_DECODE(rq, kw_offset_commit_request_read, &req);
     struct node_group *g = node_group_to_write(rq->node, req.group_id, &error);
     if (g == NULL) {
-        if (!api_group_wait(rq, error))
+        if (!api_group_wait(rq, req.group_id, error))
             fail_commit(rq, error);
         return;
     }
@@ -197,7 +197,7 @@ static bool fetch_waits(struct node_request *rq, const struct kw_offset_fetch_re
     for (int32_t i = 0; i < count; i++) {
         enum kw_error error = KW_NONE;
         struct kw_str id = many ? req->groups[i].group_id : req->group_id;
-        if (node_group_to_write(rq->node, id, &error) == NULL && api_group_wait(rq, error))
+        if (node_group_to_write(rq->node, id, &error) == NULL && api_group_wait(rq, id, error))
             return true;
     }
     return false;
@@ -259,7 +259,7 @@ void api_offset_delete(struct node_request *rq)
     API_DECODE(rq, kw_offset_delete_request_read, &req);
     struct node_group *g = node_group_to_write(rq->node, req.group_id, &error);
     if (g == NULL) {
-        if (!api_group_wait(rq, error))
+        if (!api_group_wait(rq, req.group_id, error))
             fail_delete(rq, error);
         return;
     }

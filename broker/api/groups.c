@@ -43,7 +43,7 @@ void api_join_group(struct node_request *rq)
         node_group_join(g, rq, req);
     else if (req->group_id.size == 0)
         fail_join(rq, KW_INVALID_GROUP_ID);
-    else if (!api_group_wait(rq, error))
+    else if (!api_group_wait(rq, req->group_id, error))
         fail_join(rq, error);
 }
 
@@ -62,7 +62,7 @@ void api_sync_group(struct node_request *rq)
         node_group_sync(g, rq, req);
         return;
     }
-    if (api_group_wait(rq, error))
+    if (api_group_wait(rq, req->group_id, error))
         return;
     kw_sync_group_response_init(&resp);
     resp.error_code = (int16_t)error;
@@ -122,7 +122,7 @@ void api_leave_group(struct node_request *rq)
     API_DECODE(rq, kw_leave_group_request_read, &req);
     struct node_group *g = node_group_to_write(rq->node, req.group_id, &error);
     if (g == NULL) {
-        if (!api_group_wait(rq, error))
+        if (!api_group_wait(rq, req.group_id, error))
             fail_leave(rq, error);
         return;
     }

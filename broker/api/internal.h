@@ -103,8 +103,9 @@ uint64_t api_creation_until(const struct api_question *q, const char *topic);
 void api_auto_create(struct node *n, const char *topic);
 
 /* The group's shard is being loaded here: run the request again when it is, for a second at most,
- * instead of sending the client away (which asks again seconds later). false: answer the error. */
-bool api_group_wait(struct node_request *rq, enum kw_error error);
+ * instead of sending the client away (which asks again seconds later). group_id points into the
+ * frame. false: answer the error. */
+bool api_group_wait(struct node_request *rq, struct kw_str group_id, enum kw_error error);
 
 /* An answer whose parts come from several group shards. One part after the other: part i is filled
  * in from its shard, then everything that shard had replayed must be committed (6.3) - with prove

@@ -42,6 +42,7 @@ enum { LOAD_WAIT_MS = 1000 };
 struct load_wait {
     struct node_hold hold;
     struct node_request *rq;
+    struct kw_str group_id; /* in the request's frame */
 };
 
 static void cancel_wait(struct node_request *rq)
@@ -51,15 +52,24 @@ static void cancel_wait(struct node_request *rq)
     node_request_free(rq);
 }
 
-static void dispatch_again(struct node_hold *h)
+/* Holds run whenever something moves: the request is decoded again only when this did. */
+static void look_again(struct node_hold *h)
 {
-    struct node_request *rq = ((struct load_wait *)h)->rq;
+    struct load_wait *w = (struct load_wait *)h;
+    struct node_request *rq = w->rq;
+    enum kw_error error = KW_NONE;
+    (void)node_group_of(rq->node, w->group_id, &error);
+    if (error == KW_COORDINATOR_LOAD_IN_PROGRESS && node_now(rq->node) < h->deadline_ms &&
+        rq->node->state != NODE_STOPPING) {
+        node_hold_add(rq->node, h);
+        return;
+    }
     rq->op = NULL;
     rq->cancel = NULL;
     node_request_dispatch(rq);
 }
 
-bool api_group_wait(struct node_request *rq, enum kw_error error)
+bool api_group_wait(struct node_request *rq, struct kw_str group_id, enum kw_error error)
 {
     uint64_t until_ms = rq->received_us / 1000 + LOAD_WAIT_MS;
     if (error != KW_COORDINATOR_LOAD_IN_PROGRESS || node_now(rq->node) >= until_ms ||
@@ -69,7 +79,8 @@ bool api_group_wait(struct node_request *rq, enum kw_error error)
     if (w == NULL)
         return false;
     w->rq = rq;
-    w->hold.fn = dispatch_again;
+    w->group_id = group_id;
+    w->hold.fn = look_again;
     w->hold.deadline_ms = until_ms;
     rq->op = w;
     rq->cancel = cancel_wait;

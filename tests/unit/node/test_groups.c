@@ -1,6 +1,7 @@
 /* Group calls while commits do not end: a record of __consumer_offsets waits for a replica that is
  * frozen. Who waits hears COORDINATOR_NOT_AVAILABLE after offsets.commit.timeout.ms, nothing that
  * rests on the record is told before (rule 6.3), and the record is there once replicas are back. */
+#include "broker/node/node_internal.h"
 #include "tests/unit/node/scenario.h"
 
 static void read_coordinator(void *arg, const void *response)
@@ -237,4 +238,73 @@ START_TEST(readers__wait_for_what_they_saw)
 }
 END_TEST
 
-UNIT_MAIN("node_groups", commit__that_does_not_end_is_answered, readers__wait_for_what_they_saw)
+enum { MANY = 30000, LOOKS = 200 };
+
+static int32_t loading_node(struct scenario *s)
+{
+    enum kw_error error = KW_NONE;
+    for (uint32_t i = 0; i < 3; i++) {
+        struct node *n = sim_cluster_node(s->cluster, i);
+        if (n == NULL)
+            continue;
+        (void)node_group_of(n, KW_STR("g"), &error);
+        if (error == KW_COORDINATOR_LOAD_IN_PROGRESS)
+            return (int32_t)i + 1;
+    }
+    return -1;
+}
+
+/* A request that waits for its shard is looked at whenever something moves, and costs no more each
+ * time. */
+START_TEST(loading__is_waited_for_at_no_growing_cost)
+{
+    struct scenario s;
+    struct commit c;
+    int32_t id = -1;
+    scenario_start(&s, 8);
+    scenario_until(&s, commits, 20000, "a first commit");
+    for (uint32_t i = 0; i < 3; i++)
+        sim_cluster_kill(s.cluster, i, false);
+    scenario_run_for(&s, 500);
+    for (uint32_t i = 0; i < 3; i++)
+        sim_cluster_start(s.cluster, i);
+    scenario_until(&s, scenario_all_running, 30000, "the brokers are back");
+    scenario_run_for(&s, 5000);
+    int32_t old = coordinator(&s);
+    ck_assert_int_gt(old, 0);
+    for (uint32_t i = 0; i < 3; i++) {
+        struct sim_disk_settings *d =
+            sim_disk_settings(sim_host_disk(sim_cluster_host(s.cluster, i)));
+        d->cold_ppm = 1000000;
+        d->read_us_min = d->read_us_max = 400000;
+    }
+    sim_client_refresh(s.second);
+    scenario_run_for(&s, 500);
+    sim_cluster_kill(s.cluster, (uint32_t)old - 1, false);
+    for (int i = 0; i < 2000 && id < 0; i++) {
+        scenario_run_for(&s, 1);
+        id = loading_node(&s);
+    }
+    ck_assert_int_gt(id, 0);
+    commit_init(&c, &s, 7);
+    c.topic.partitions = kb_new_array(struct kw_offset_commit_request_partition, MANY);
+    c.topic.partitions_count = MANY;
+    for (int32_t i = 0; i < MANY; i++)
+        c.topic.partitions[i] = c.partition;
+    scenario_ask(&s, id, KW_API_OFFSET_COMMIT, &c.rq, read_commit, &c);
+    (void)kb_free(c.topic.partitions);
+    struct node *n = sim_cluster_node(s.cluster, (uint32_t)id - 1);
+    int looks = 0;
+    for (; looks < LOOKS && c.error == -1; looks++) {
+        scenario_run_for(&s, 1);
+        node_holds_run(n);
+    }
+    ck_assert_int_eq(looks, LOOKS);
+    scenario_run_for(&s, 5000);
+    ck_assert_int_eq(c.error, KW_NONE);
+    scenario_end(&s);
+}
+END_TEST
+
+UNIT_MAIN("node_groups", commit__that_does_not_end_is_answered, readers__wait_for_what_they_saw,
+          loading__is_waited_for_at_no_growing_cost)
