@@ -14,8 +14,8 @@ static void on_truncated(struct log *log, void *user, int result)
 {
     struct node_partition *p = user;
     struct rep_effects fx;
-    if (result < 0)
-        return; /* on_failed says so */
+    if (result < 0 || p->state != NODE_PARTITION_OPEN)
+        return; /* on_failed says so, or it leaves */
     kb_log_info("partition", "event=truncated tp=%s-%d to=%lld", p->topic, p->index,
                 (long long)log_end_offset(log));
     rep_on_truncated(p->rep, log_generation(log), log_end_offset(log), node_now(p->node), &fx);
@@ -31,7 +31,7 @@ static void on_reset(struct log *log, void *user, int result)
 {
     struct node_partition *p = user;
     struct rep_effects fx;
-    if (result < 0)
+    if (result < 0 || p->state != NODE_PARTITION_OPEN)
         return;
     rep_on_reset(p->rep, log_generation(log), log_start_offset(log), node_now(p->node), &fx);
     node_partition_run(p, &fx);

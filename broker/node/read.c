@@ -34,6 +34,12 @@ static void log_result(struct node_read_op *op, int result)
     struct rep_effects fx;
     op->records = op->log_read.records;
     op->log_read.records = (struct kb_chain){0};
+    if (p->state !=
+        NODE_PARTITION_OPEN) { /* it leaves, or begins anew: whatever was found is of before */
+        kb_chain_release(&op->records);
+        finish(op, KW_NOT_LEADER_OR_FOLLOWER);
+        return;
+    }
     switch (result) {
     case LOG_READ_OK:
         p->node->counters.fetch_bytes += op->records.size;

@@ -210,7 +210,10 @@ static void cut_finish(struct log *log, struct log_job *j, int result)
     }
     if (result < 0) {
         log->cutting = false;
-        log_fail(log, result);
+        if (result == -KB_ENOSPC)
+            log->failure = result; /* it is being closed: nobody waits for space, and not cleanly */
+        else
+            log_fail(log, result);
         log_step_done(log, result);
         return;
     }

@@ -87,6 +87,36 @@ START_TEST(truncate__waits_on_a_full_disk)
 }
 END_TEST
 
+static void note_closed(struct log *log, void *user, int result)
+{
+    *(int *)user = result;
+}
+
+/* A full disk is no failure, at a stop or a deletion either; but the stop is not a clean one. */
+START_TEST(truncate__that_waits_for_space_ends_with_the_log)
+{
+    struct lw l;
+    int closed = 99;
+    start(&l, 1500);
+    fill(&l, 40, 1000);
+    int64_t to = l.batches[17].base_offset;
+    sim_disk_settings(sim_host_disk(l.host))->capacity_bytes = 1;
+    log_truncate_to(l.log, to, lw_on_done, &l);
+    lw_run(&l, 500);
+    log_close(l.log, note_closed, &closed);
+    ck_assert_int_eq(lw_wait_done(&l), -KB_ENOSPC);
+    lw_run(&l, 1000);
+    ck_assert_int_eq(closed, -KB_ENOSPC);
+    ck_assert_uint_eq(l.failures, 0);
+    sim_disk_settings(sim_host_disk(l.host))->capacity_bytes = 0;
+    lw_kill(&l);
+    lw_open(&l, false, to);
+    ck_assert_int_ne(l.found.state, LOG_DAMAGED);
+    ck_assert_int_ge(l.found.end_offset, to);
+    lw_release(&l);
+}
+END_TEST
+
 START_TEST(truncate__at_every_batch)
 {
     for (size_t i = 0; i < 24; i++) {
@@ -489,9 +519,9 @@ START_TEST(offset_for_time__agrees_with_a_plain_search)
 END_TEST
 
 UNIT_MAIN("log_cut", truncate__is_visible_at_once_and_durable_when_done, truncate__at_every_batch,
-          truncate__waits_on_a_full_disk, truncate__inside_a_batch_drops_all_of_it,
-          truncate__pending_writes_report_nothing, truncate__a_read_under_way_sees_the_new_log,
-          close__waits_for_reads_under_way, reset__begins_anew,
-          reset__a_crash_at_any_call_leaves_old_or_empty, retention__by_size,
+          truncate__waits_on_a_full_disk, truncate__that_waits_for_space_ends_with_the_log,
+          truncate__inside_a_batch_drops_all_of_it, truncate__pending_writes_report_nothing,
+          truncate__a_read_under_way_sees_the_new_log, close__waits_for_reads_under_way,
+          reset__begins_anew, reset__a_crash_at_any_call_leaves_old_or_empty, retention__by_size,
           retention__by_time_rolls_the_active_segment, start_offset__removes_whole_segments_below,
           offset_for_time__agrees_with_a_plain_search)
