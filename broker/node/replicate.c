@@ -42,7 +42,8 @@ struct session {
     uint32_t next_wait_ms;
     size_t max_bytes;
     struct kb_timer *timer; /* time is up, or answer soon */
-    size_t reads;           /* under way for the answer being built */
+    size_t reads;           /* under way for the answer being built … */
+    size_t reads_bytes;     /* … and what they may bring at most */
     /* The answer being built. */
     Kvorum__FetchResponse__Item **items;
     size_t items_count;
@@ -76,12 +77,31 @@ static void unmark_ready(struct follow *f)
     TAILQ_REMOVE(&f->session->ready, f, ready_entries);
 }
 
+static void read_begun(struct follow *f)
+{
+    f->reading = true;
+    f->session->reads++;
+    f->session->reads_bytes += f->read.max_bytes;
+}
+
+static void read_ended(struct follow *f)
+{
+    f->reading = false;
+    f->session->reads--;
+    f->session->reads_bytes -= f->read.max_bytes;
+}
+
+static void read_cancel(struct follow *f)
+{
+    if (!f->reading)
+        return;
+    log_read_cancel(&f->read);
+    read_ended(f);
+}
+
 static void follow_free(struct follow *f)
 {
-    if (f->reading) {
-        log_read_cancel(&f->read);
-        f->session->reads--;
-    }
+    read_cancel(f);
     kb_chain_release(&f->read.records);
     unmark_ready(f);
     if (f->partition != NULL)
@@ -162,9 +182,10 @@ static void on_read(struct log_read *r, int result)
 {
     struct follow *f = r->user;
     struct session *s = f->session;
-    f->reading = false;
-    s->reads--;
-    if (result == LOG_READ_OK) {
+    read_ended(f);
+    if (result == LOG_READ_OK && f->read.records.size == 0) {
+        mark_ready(f); /* its next batch is larger than what was left: first in the next answer */
+    } else if (result == LOG_READ_OK) {
         judge(f);
     } else {
         kb_chain_release(&f->read.records);
@@ -191,24 +212,28 @@ static void read_for(struct follow *f, const struct rep_fetch_answer *a)
 {
     struct session *s = f->session;
     struct node_partition *p = f->partition;
-    size_t left = s->payload.size < s->max_bytes ? s->max_bytes - (size_t)s->payload.size : 0;
+    size_t taken = (size_t)s->payload.size + s->reads_bytes;
+    size_t left = taken < s->max_bytes ? s->max_bytes - taken : 0;
+    if (left == 0 && taken > 0) {
+        mark_ready(f); /* no room in this answer: first in the next one */
+        return;
+    }
     f->read = (struct log_read){
         .offset = f->fetch.offset,
         .bound_offset = a->bound,
         .max_bytes = left < NODE_FETCH_PARTITION_BYTES ? left : NODE_FETCH_PARTITION_BYTES,
-        .min_one = s->payload.size == 0,
+        .min_one = taken == 0,
         .done = on_read,
         .user = f,
     };
     int r = log_read(p->log, &f->read);
     if (r == LOG_READ_PENDING) {
-        f->reading = true;
-        s->reads++;
+        read_begun(f);
         return;
     }
     if (r == LOG_READ_OK) {
-        if (f->read.records.size == 0 && left == 0)
-            mark_ready(f); /* no room in this answer: first in the next one */
+        if (f->read.records.size == 0 && taken > 0)
+            mark_ready(f); /* its next batch is larger than what is left */
         take_records(f, a);
     } else {
         read_failed(f, r);
@@ -305,6 +330,11 @@ static void session_answer(struct session *s)
     uint64_t now_ms = node_now(s->link->node);
     if (s->request_id == 0 || s->reads > 0 || s->building)
         return;
+    if (s->items_count > 0) { /* the reads are in; what became ready meanwhile comes next */
+        kb_timer_cancel(s->timer);
+        send_answer(s);
+        return;
+    }
     s->building = true;
     struct ready_head batch = TAILQ_HEAD_INITIALIZER(batch);
     TAILQ_CONCAT(&batch, &s->ready, ready_entries);
@@ -390,11 +420,7 @@ static void take_partition(struct session *s, const Kvorum__FetchPartition *q)
         if (f->partition != NULL)
             LIST_INSERT_HEAD(&f->partition->follows, f, of_partition);
     }
-    if (f->reading) {
-        log_read_cancel(&f->read);
-        f->reading = false;
-        s->reads--;
-    }
+    read_cancel(f);
     f->fetch = (struct rep_fetch){
         .follower = s->link->peer_id,
         .broker_epoch = (int64_t)s->link->peer_broker_epoch,
@@ -523,11 +549,7 @@ void node_replicate_forget(struct node_partition *p)
     for (f = LIST_FIRST(&p->follows); f != NULL; f = next) {
         next = LIST_NEXT(f, of_partition);
         if (p->leaving || p->state == NODE_PARTITION_CLOSING) {
-            if (f->reading) {
-                log_read_cancel(&f->read);
-                f->reading = false;
-                f->session->reads--;
-            }
+            read_cancel(f);
             LIST_REMOVE(f, of_partition);
             f->partition = NULL;
         }

@@ -242,6 +242,107 @@ START_TEST(creation__of_a_topic_that_is_gone_by_then_makes_room)
 }
 END_TEST
 
+/* ---- a follower that lacks much of many partitions
+ * ------------------------------------------------- */
+
+enum { LARGE_TOPICS = 30, LARGE_BYTES = 900 << 10 };
+
+static void read_produced(void *arg, const void *response)
+{
+    const struct kw_produce_response *r = response;
+    *(int *)arg = r != NULL ? r->responses[0].partition_responses[0].error_code : LOST;
+}
+
+static int produce_large(struct scenario *s, const char *topic)
+{
+    struct kw_produce_request rq;
+    struct kw_produce_request_topic t;
+    struct kw_produce_request_partition partition;
+    struct kw_batch_builder builder;
+    struct kb_block *batch = NULL;
+    char *value = kb_new_array(char, LARGE_BYTES);
+    int error = NO_ANSWER;
+    kw_batch_builder_init(&builder);
+    ck_assert_int_eq(kw_batch_builder_add(&builder, kb_env_wall_ms(sim_env_kb(s->client_env)),
+                                          kw_bytes_of("k", 1), kw_bytes_of(value, LARGE_BYTES)),
+                     0);
+    ck_assert_int_eq(kw_batch_builder_finish(&builder, &batch), 0);
+    kw_batch_builder_release(&builder);
+    (void)kb_free(value);
+    kw_produce_request_init(&rq);
+    kw_produce_request_topic_init(&t);
+    kw_produce_request_partition_init(&partition);
+    rq.acks = -1;
+    rq.timeout_ms = 5000;
+    rq.topic_data = &t;
+    rq.topic_data_count = 1;
+    t.name = kw_str_of(topic);
+    t.partition_data = &partition;
+    t.partition_data_count = 1;
+    partition.records = kw_bytes_of(batch->data, batch->size);
+    (void)scenario_call(s, leader_of(s, topic), KW_API_PRODUCE, &rq, read_produced, &error);
+    (void)kb_block_unref(batch);
+    return error;
+}
+
+static uint64_t queued_for(struct scenario *s, int32_t from, int32_t to)
+{
+    struct node *n = sim_cluster_node(s->cluster, (uint32_t)from - 1);
+    struct node_peer *p = n != NULL ? node_peer_find(n, to) : NULL;
+    struct node_link *l = p != NULL ? p->accepted[NODE_DATA] : NULL;
+    return l != NULL && l->conn != NULL ? kb_conn_queued_bytes(l->conn) : 0;
+}
+
+/* Reads from a disk count against the answer's limit while they are under way. */
+START_TEST(follower__far_behind_in_many_partitions_gets_bounded_answers)
+{
+    struct scenario s;
+    char name[16];
+    uint64_t largest = 0;
+    scenario_start(&s, 44);
+    for (int i = 0; i < LARGE_TOPICS; i++) {
+        (void)snprintf(name, sizeof(name), "large%d", i);
+        ck_assert_int_eq(scenario_create(&s, name), KW_NONE);
+    }
+    scenario_run_for(&s, 1000);
+    int32_t behind = 1;
+    while (behind == sim_cluster_controller(s.cluster) + 1)
+        behind++;
+    sim_cluster_kill(s.cluster, (uint32_t)behind - 1, false);
+    scenario_run_for(&s, 3000);
+    for (int i = 0; i < LARGE_TOPICS; i++) {
+        (void)snprintf(name, sizeof(name), "large%d", i);
+        ck_assert_int_eq(produce_large(&s, name), KW_NONE);
+    }
+    for (uint32_t i = 0; i < 3; i++) /* nothing in memory any more */
+        sim_cluster_kill(s.cluster, i, false);
+    scenario_run_for(&s, 500);
+    for (uint32_t i = 0; i < 3; i++)
+        if ((int32_t)i + 1 != behind)
+            sim_cluster_start(s.cluster, i);
+    scenario_run_for(&s, 10000);
+    for (uint32_t i = 0; i < 3; i++) {
+        struct sim_disk_settings *d =
+            sim_disk_settings(sim_host_disk(sim_cluster_host(s.cluster, i)));
+        d->cold_ppm = 1000000;
+        d->read_us_min = d->read_us_max = 20000;
+    }
+    sim_cluster_start(s.cluster, (uint32_t)behind - 1);
+    for (int ms = 0; ms < 4000; ms++) {
+        scenario_run_for(&s, 1);
+        for (int32_t from = 1; from <= 3; from++) {
+            uint64_t queued = from != behind ? queued_for(&s, from, behind) : 0;
+            largest = queued > largest ? queued : largest;
+        }
+    }
+    ck_assert_uint_gt(largest, LARGE_BYTES);
+    ck_assert_uint_le(largest, (8 << 20) + (1 << 20));
+    scenario_until(&s, running_in_sync, 30000, "the follower has it all");
+    scenario_end(&s);
+}
+END_TEST
+
 UNIT_MAIN("node_topics", delete_records__times_out, delete_records__ends_with_the_topic,
           fetch__hears_of_a_topic_that_goes_while_another_is_read,
-          creation__of_a_topic_that_is_gone_by_then_makes_room)
+          creation__of_a_topic_that_is_gone_by_then_makes_room,
+          follower__far_behind_in_many_partitions_gets_bounded_answers)
