@@ -6,7 +6,8 @@ enum {
     STANDSTILL_MS = 250, /* rule 7.3 */
     FOUNDING_BYTES_MAX = 4096,
     CLIENT_SHARE_PERCENT = 50, /* of the memory limit: frames of clients */
-    DATA_SHARE_PERCENT = 20,   /* frames of data links */
+    DATA_SHARE_PERCENT = 15,   /* frames of data links */
+    READ_SHARE_PERCENT = 12,   /* what clients read that was not in memory, until it is sent */
 };
 
 /* ---- making and freeing
@@ -44,6 +45,7 @@ struct node *node_new(struct kb_env *env, const struct node_config *config)
     n->client_budget.limit_bytes =
         (size_t)(n->config.memory_max_bytes / 100 * CLIENT_SHARE_PERCENT);
     n->data_budget.limit_bytes = (size_t)(n->config.memory_max_bytes / 100 * DATA_SHARE_PERCENT);
+    n->read_budget.limit_bytes = (size_t)(n->config.memory_max_bytes / 100 * READ_SHARE_PERCENT);
     n->controller_listener = find_controller_listener(n);
     default_voters(n);
     node_static_configs_init(n);

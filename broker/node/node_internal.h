@@ -760,6 +760,7 @@ struct node {
 
     struct kb_budget client_budget; /* client frames */
     struct kb_budget data_budget;   /* data-link frames */
+    struct kb_budget read_budget;   /* what clients' reads brought into memory */
 
     /* links */
     struct kb_map peers; /* id -> struct node_peer */

@@ -111,6 +111,7 @@ void node_read(struct node_read_op *op)
         .bound_offset = answer.bound,
         .max_bytes = op->max_bytes,
         .min_one = op->min_one,
+        .budget = &p->node->read_budget,
         .done = on_log_read,
         .user = op,
     };

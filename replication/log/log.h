@@ -207,7 +207,9 @@ struct log_read {
     int64_t bound_offset; /* batches whose last offset is at or above it are left out; the written
                              offset bounds in any case */
     size_t max_bytes;
-    bool min_one; /* the first batch is given even if it is larger than max_bytes */
+    bool min_one;             /* the first batch is given even if it is larger than max_bytes */
+    struct kb_budget *budget; /* charged for bytes brought into memory, until the chain's last
+                                 reference goes; NULL = the log's */
     void (*done)(struct log_read *r, int result);
     void *user;
     /* The answer: whole batches, the first holds `offset`. Empty when nothing lies below the bound

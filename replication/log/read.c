@@ -97,11 +97,20 @@ static bool start_position(const struct log *log, size_t segment, int64_t offset
 
 /* ---- blocks ---- */
 
-struct kb_block *log_read_block(struct log *log, size_t size)
+/* A budget that nothing is charged to lets one block through, however large the batch is. */
+struct kb_block *log_read_block(struct log *log, const struct log_read *r, size_t size)
 {
-    if (log->read_pool != NULL)
-        return kb_pool_take(log->read_pool, size, log->read_budget);
-    return kb_block_new(size);
+    struct kb_budget *budget = r->budget != NULL ? r->budget : log->read_budget;
+    if (log->read_pool == NULL)
+        return kb_block_new(size);
+    struct kb_block *b = kb_pool_take(log->read_pool, size, budget);
+    if (b == NULL && budget != NULL && budget->used_bytes == 0) {
+        size_t limit = budget->limit_bytes;
+        budget->limit_bytes = SIZE_MAX;
+        b = kb_pool_take(log->read_pool, size, budget);
+        budget->limit_bytes = limit;
+    }
+    return b;
 }
 
 static void read_answer(struct log *log, struct log_read *r, const struct log_segment *s,
@@ -144,7 +153,7 @@ static int read_resident(struct log *log, struct log_read *r, size_t segment, co
         read_answer(log, r, s, &g);
         return LOG_READ_OK;
     }
-    struct kb_block *b = log_read_block(log, (size_t)g.size);
+    struct kb_block *b = log_read_block(log, r, (size_t)g.size);
     if (b == NULL)
         return -KB_ELIMIT;
     int64_t n = (int64_t)g.size;

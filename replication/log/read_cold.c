@@ -279,7 +279,7 @@ int log_read_cold(struct log *log, struct log_read *r, const struct want *w,
     const struct log_segment *s = log->segments[c->segment];
     size_t size = w->max_bytes < READ_BLOCK_MAX ? w->max_bytes : READ_BLOCK_MAX;
     size += READ_SLACK_BYTES;
-    struct kb_block *block = log_read_block(log, c->block_bytes > size ? c->block_bytes : size);
+    struct kb_block *block = log_read_block(log, r, c->block_bytes > size ? c->block_bytes : size);
     if (block == NULL)
         return -KB_ELIMIT;
     struct log_read_op *op = kb_new(struct log_read_op);

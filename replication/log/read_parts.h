@@ -38,7 +38,7 @@ struct range {
 int log_heads_find(struct heads *hs, uint64_t position, const struct want *w, struct range *ret);
 
 /* NULL: the budget refuses. */
-struct kb_block *log_read_block(struct log *log, size_t size);
+struct kb_block *log_read_block(struct log *log, const struct log_read *r, size_t size);
 /* One more try of a read whose log changed, or that needs a larger block (0: default). Results as
  * log_read. */
 int log_read_try(struct log *log, struct log_read *r, unsigned tries, size_t block_bytes);
