@@ -67,6 +67,10 @@ static struct meta_verdict begin(struct alteration *a)
 {
     if (a->type == META_RESOURCE_TOPIC) {
         const struct meta_topic *t = meta_find_topic(a->c->image, a->resource);
+        if (a->resource.size == 0)
+            return meta_refuse(a->arena, KW_INVALID_REQUEST, "the name of the topic is empty");
+        if (meta_topic_name_check(a->resource.data, (size_t)a->resource.size, NULL) < 0)
+            return meta_refuse(a->arena, KW_INVALID_TOPIC_EXCEPTION, "no topic can have this name");
         if (t == NULL)
             return meta_unknown_topic(a->arena, a->resource);
         a->name = t->name;

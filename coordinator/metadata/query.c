@@ -176,6 +176,7 @@ static int describe_topic(struct describe *d, const struct meta_topic *t, int32_
     out->name = kw_str_of(t->name);
     out->topic_id = t->id;
     out->is_internal = meta_topic_name_internal(t->name);
+    out->topic_authorized_operations = META_TOPIC_OPERATIONS;
     int32_t total = (int32_t)t->partitions_count;
     int32_t count = first < total ? total - first : 0;
     bool whole = count <= d->left;
@@ -202,6 +203,7 @@ static int describe_unknown(struct describe *d, struct kw_str name)
     bool good = meta_topic_name_check(name.data, (size_t)name.size, NULL) == 0;
     kw_describe_topic_partitions_response_topic_init(out);
     out->name = name;
+    out->topic_authorized_operations = META_TOPIC_OPERATIONS;
     out->error_code = good ? KW_UNKNOWN_TOPIC_OR_PARTITION : KW_INVALID_TOPIC_EXCEPTION;
     return 0;
 }
@@ -303,8 +305,9 @@ int meta_query_describe_topic_partitions(const struct meta_query *q,
     int32_t limit = req->response_partition_limit;
     struct describe d = {.q = q,
                          .ret = ret,
-                         .left = limit < 1 || limit > PARTITION_LIMIT_MAX ? PARTITION_LIMIT_MAX
-                                                                          : limit};
+                         .left = limit < 1                     ? 1
+                                 : limit > PARTITION_LIMIT_MAX ? PARTITION_LIMIT_MAX
+                                                               : limit};
     kw_describe_topic_partitions_response_init(ret);
     return req->topics_count > 0 ? describe_named(&d, req) : describe_all(&d, req);
 }
@@ -360,8 +363,11 @@ int meta_query_describe_topic_configs(const struct meta_query *q,
     ret->resource_type = resource->resource_type;
     ret->resource_name = resource->resource_name;
     if (t == NULL) {
-        ret->error_code = KW_UNKNOWN_TOPIC_OR_PARTITION;
-        ret->error_message = KW_STR("no topic has this name");
+        bool good = meta_topic_name_check(resource->resource_name.data,
+                                          (size_t)resource->resource_name.size, NULL) == 0;
+        ret->error_code = good ? KW_UNKNOWN_TOPIC_OR_PARTITION : KW_INVALID_TOPIC_EXCEPTION;
+        ret->error_message = good ? KW_STR("no topic has this name")
+                                  : KW_STR("no topic can have this name");
         return 0;
     }
     ret->configs = kb_arena_new_array(q->arena, struct kw_describe_configs_response_config,

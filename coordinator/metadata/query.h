@@ -10,7 +10,8 @@
  * arena; strings borrow from the image, so encode before the next apply. 0 or -KB_ENOMEM.
  *
  * Left to the caller: which topics are asked for and allowed, auto-creation, waiting for a leader
- * whose link closed (rule 10.5), throttling, authorized operations. */
+ * whose link closed (rule 10.5), throttling, authorized operations but for those of
+ * DescribeTopicPartitions, which are always given. */
 
 struct meta_query {
     const struct meta_image *image;
@@ -20,6 +21,10 @@ struct meta_query {
      * LEADER_NOT_AVAILABLE. */
     int32_t dead_leader;
 };
+
+/* What everybody may do with a topic, as bits of Kafka's AclOperation: Read Write Create Delete
+ * Alter Describe DescribeConfigs AlterConfigs. */
+enum { META_TOPIC_OPERATIONS = 3576 };
 
 /* Live brokers with the listener, in order of id; all registered ones when fenced ones count too.
  */

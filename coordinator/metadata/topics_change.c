@@ -111,7 +111,7 @@ static struct meta_verdict check_growth(struct growth *g)
                            META_PARTITIONS_MAX);
     g->more = (size_t)g->req->count - t->partitions_count;
     g->rf = t->partitions[0]->replicas_count;
-    if (g->req->assignments_count > 0 && (size_t)g->req->assignments_count != g->more)
+    if (g->req->assignments_count >= 0 && (size_t)g->req->assignments_count != g->more)
         return meta_refuse(g->arena, KW_INVALID_REPLICA_ASSIGNMENT,
                            "%zu partitions are new, but %d assignments are given", g->more,
                            g->req->assignments_count);

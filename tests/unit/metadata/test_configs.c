@@ -217,6 +217,8 @@ START_TEST(incremental__resources)
 {
     struct toy *t = toy_up(3);
     ck_assert_int_eq(toy_set_config(t, "none", "retention.ms", "1"), KW_UNKNOWN_TOPIC_OR_PARTITION);
+    ck_assert_int_eq(toy_set_config(t, "no name", "retention.ms", "1"), KW_INVALID_TOPIC_EXCEPTION);
+    ck_assert_int_eq(toy_set_config(t, "", "retention.ms", "1"), KW_INVALID_REQUEST);
     ck_assert_int_eq(toy_set_config(t, NULL, "retention.ms", "1"), KW_INVALID_CONFIG);
     ck_assert_int_eq(toy_set_config(t, NULL, "num.io.threads", "1"), KW_INVALID_CONFIG);
     ck_assert_int_eq(toy_set_config(t, NULL, "log.retention.ms", "1"), KW_NONE);

@@ -91,6 +91,13 @@ START_TEST(describe_topic_partitions__pages)
         ck_assert_int_eq(resp.topics_count > 0, 1);
     }
     ck_assert_str_eq(seen, "a0a1b0b1b2c0");
+    /* No limit below one. */
+    req.cursor = NULL;
+    req.response_partition_limit = 0;
+    ck_assert_int_eq(meta_query_describe_topic_partitions(&q, &req, &resp), 0);
+    ck_assert_int_eq(resp.topics_count, 1);
+    ck_assert_int_eq(resp.topics[0].partitions_count, 1);
+    ck_assert_int_eq(resp.next_cursor->partition_index, 1);
     (void)toy_free(t);
 }
 END_TEST
@@ -118,6 +125,8 @@ START_TEST(describe_topic_partitions__named_topics)
     ck_assert_int_eq(resp.topics[0].partitions[0].eligible_leader_replicas[0], 3);
     ck_assert_int_eq(resp.topics[1].error_code, KW_INVALID_TOPIC_EXCEPTION);
     ck_assert_int_eq(resp.topics[2].error_code, KW_UNKNOWN_TOPIC_OR_PARTITION);
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(resp.topics[i].topic_authorized_operations, META_TOPIC_OPERATIONS);
     ck_assert_ptr_null(resp.next_cursor);
     (void)toy_free(t);
 }
@@ -133,6 +142,10 @@ START_TEST(describe_configs__topic)
     struct kw_describe_configs_response_result r;
     ck_assert_int_eq(meta_query_describe_topic_configs(&q, NULL, &resource, true, true, &r), 0);
     ck_assert_int_eq(r.error_code, KW_UNKNOWN_TOPIC_OR_PARTITION);
+    resource.resource_name = KW_STR("no name");
+    ck_assert_int_eq(meta_query_describe_topic_configs(&q, NULL, &resource, true, true, &r), 0);
+    ck_assert_int_eq(r.error_code, KW_INVALID_TOPIC_EXCEPTION);
+    resource.resource_name = KW_STR("a");
     (void)toy_topic(t, "a", "1,2,3", "retention.ms=5");
     ck_assert_int_eq(meta_query_describe_topic_configs(&q, NULL, &resource, true, true, &r), 0);
     ck_assert_int_eq(r.configs_count, META_TOPIC_KEY_COUNT_);

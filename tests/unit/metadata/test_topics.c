@@ -272,7 +272,8 @@ START_TEST(create__manual_assignments_are_checked)
 }
 END_TEST
 
-static int16_t grow(struct toy *t, const char *name, int32_t count)
+/* assignments: -1 = placed by the controller. */
+static int16_t grow_to(struct toy *t, const char *name, int32_t count, int32_t assignments)
 {
     struct kw_create_partitions_request_topic topic;
     struct kw_create_partitions_request req;
@@ -280,7 +281,7 @@ static int16_t grow(struct toy *t, const char *name, int32_t count)
     kw_create_partitions_request_topic_init(&topic);
     topic.name = kw_str_of(name);
     topic.count = count;
-    topic.assignments_count = -1;
+    topic.assignments_count = assignments;
     kw_create_partitions_request_init(&req);
     req.topics = &topic;
     req.topics_count = 1;
@@ -290,6 +291,11 @@ static int16_t grow(struct toy *t, const char *name, int32_t count)
     return resp.results[0].error_code;
 }
 
+static int16_t grow(struct toy *t, const char *name, int32_t count)
+{
+    return grow_to(t, name, count, -1);
+}
+
 START_TEST(create_partitions__only_grows)
 {
     struct toy *t = toy_up(3);
@@ -297,6 +303,7 @@ START_TEST(create_partitions__only_grows)
     ck_assert_int_eq(grow(t, "nope", 3), KW_UNKNOWN_TOPIC_OR_PARTITION);
     ck_assert_int_eq(grow(t, "a", 2), KW_INVALID_PARTITIONS);
     ck_assert_int_eq(grow(t, "a", 10001), KW_INVALID_PARTITIONS);
+    ck_assert_int_eq(grow_to(t, "a", 3, 0), KW_INVALID_REPLICA_ASSIGNMENT); /* an empty list */
     ck_assert_int_eq(grow(t, "a", 5), KW_NONE);
     const struct meta_topic *topic = meta_image_topic(t->committed, "a");
     ck_assert_uint_eq(topic->partitions_count, 5);
