@@ -1,7 +1,7 @@
 /* What consumers subscribe to, read from the metadata of the consumer protocol. */
 #include "coordinator/groups/internal.h"
 
-enum { SUBSCRIPTION_VERSION_MAX = 3, SUBSCRIPTION_ARENA_MAX = 16 << 20 };
+enum { SUBSCRIPTION_ARENA_MAX = 16 << 20 };
 
 struct group_subscribed_topic {
     UT_hash_handle hh;
@@ -33,10 +33,9 @@ static bool add_member(struct group_subscriptions *subs, const struct group_imag
     int16_t version = kw_get_int16(&rd);
     if (!kw_reader_ok(&rd) || version < 0)
         return false;
-    if (version > SUBSCRIPTION_VERSION_MAX)
-        version = SUBSCRIPTION_VERSION_MAX; /* later versions only add fields */
     kb_arena_init(&arena, SUBSCRIPTION_ARENA_MAX);
-    bool ok = kw_consumer_protocol_subscription_read(&rd, version, &arena, &s) == 0;
+    /* Later versions only add fields, and topics are asked for: as Kafka, nothing else is read. */
+    bool ok = kw_consumer_protocol_subscription_read(&rd, 0, &arena, &s) == 0;
     for (int32_t i = 0; ok && i < s.topics_count; i++)
         add_topic(subs, s.topics[i]);
     kb_arena_release(&arena);

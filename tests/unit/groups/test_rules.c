@@ -1,5 +1,5 @@
 /* What the transcripts cannot show: partitions by Java's hash, the clock that offsets expire by,
- * Kafka's bytes of records, topics by id, old versions, records nobody knows. */
+ * Kafka's bytes of records, topics by id, old versions, records nobody knows, cut subscriptions. */
 #include "tests/unit/groups/toy.h"
 #include "tests/unit/unit.h"
 
@@ -185,8 +185,72 @@ START_TEST(free__answers_what_is_parked)
 }
 END_TEST
 
+static enum kw_error delete_offset(struct toy *t, const char *topic)
+{
+    struct kw_offset_delete_request_partition partition = {.partition_index = 0};
+    struct kw_offset_delete_request_topic asked = {
+        .name = kw_str_of(topic), .partitions = &partition, .partitions_count = 1};
+    struct kw_offset_delete_request req;
+    struct kw_offset_delete_response resp;
+    struct group_effects fx;
+    struct kb_arena arena;
+    kb_arena_init(&arena, 1 << 20);
+    kw_offset_delete_request_init(&req);
+    req.group_id = KW_STR("g");
+    req.topics = &asked;
+    req.topics_count = 1;
+    group_effects_init(&fx);
+    ck_assert_int_eq(group_shard_delete_offsets(t->shard, &req, &arena, &resp, &fx), 0);
+    ck_assert_int_eq(resp.error_code, KW_NONE);
+    enum kw_error error = (enum kw_error)resp.topics[0].partitions[0].error_code;
+    toy_run(t, &fx);
+    kb_arena_release(&arena);
+    return error;
+}
+
+/* Only the topics are read of a subscription, as Kafka does: later fields may be cut. */
+START_TEST(subscription__later_fields_do_not_matter)
+{
+    static const char text[] = {0, 1, 0, 0, 0, 1, 0, 1, 't', 0, 0, 0, 0}; /* no owned partitions */
+    struct kw_join_group_request_protocol range = {.name = KW_STR("range"),
+                                                   .metadata = kw_bytes_of(text, sizeof(text))};
+    struct kw_join_group_request req;
+    struct group_effects fx;
+    struct toy t;
+    toy_init(&t);
+    struct toy_client *c = toy_client(&t, "c");
+    struct group_caller caller = {.token = ++t.token,
+                                  .version = 3, /* a new member is not sent back for its id */
+                                  .client_id = KW_STR("c"),
+                                  .client_host = KW_STR("localhost")};
+    c->waiting = caller.token;
+    kw_join_group_request_init(&req);
+    req.group_id = KW_STR("g");
+    req.session_timeout_ms = 30000;
+    req.rebalance_timeout_ms = 30000;
+    req.protocol_type = KW_STR("consumer");
+    req.protocols = &range;
+    req.protocols_count = 1;
+    group_effects_init(&fx);
+    group_shard_join(t.shard, toy_now(&t), &caller, &req, &fx);
+    toy_run(&t, &fx);
+    toy_wait(&t, 5000);
+    ck_assert_int_eq(c->error, KW_NONE);
+    ck_assert_int_eq(c->generation, 1);
+    toy_sync(&t, c, NULL);
+    ck_assert_int_eq(c->error, KW_NONE);
+    ck_assert_int_eq(toy_commit(&t, c, "t", 0, 5, ""), KW_NONE);
+    ck_assert_int_eq(toy_commit(&t, c, "u", 0, 5, ""), KW_NONE);
+    ck_assert_int_eq(delete_offset(&t, "t"), KW_GROUP_SUBSCRIBED_TO_TOPIC);
+    ck_assert_int_eq(delete_offset(&t, "u"), KW_NONE);
+    ck_assert_int_eq(toy_fetch(&t, "g", "t", 0), 5);
+    ck_assert_int_eq(toy_fetch(&t, "g", "u", 0), -1);
+    toy_release(&t);
+}
+END_TEST
+
 UNIT_MAIN("groups_rules", group_partition_for__is_javas_hash, group_clock_read__takes_no_jumps,
           replay__ignores_what_is_not_ours, records__have_kafkas_bytes, prove__changes_nothing,
           fetch__leaves_out_offsets_of_a_former_topic,
           loaded__drops_offsets_of_topics_that_are_gone, memory__is_bounded_over_all_shards,
-          free__answers_what_is_parked)
+          free__answers_what_is_parked, subscription__later_fields_do_not_matter)
