@@ -32,7 +32,8 @@ static bool fill_partition(struct node_request *rq, struct kw_describe_quorum_re
         bool self = peers[i].node.id == n->config.node_id;
         kw_describe_quorum_response_replica_state_init(s);
         s->replica_id = peers[i].node.id;
-        s->replica_directory_id = peers[i].node.directory;
+        if (rq->header.api_version >= 2)
+            s->replica_directory_id = peers[i].node.directory;
         s->log_end_offset = (int64_t)peers[i].end_index + 1;
         s->last_fetch_timestamp = self ? kb_env_wall_ms(n->env) : to_wall(n, peers[i].last_ack_ms);
         s->last_caught_up_timestamp = self ? kb_env_wall_ms(n->env)
