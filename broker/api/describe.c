@@ -25,7 +25,7 @@ void api_describe_cluster(struct node_request *rq)
     struct meta_query q = query_of(rq);
     API_DECODE(rq, kw_describe_cluster_request_read, &req);
     kw_describe_cluster_response_init(&resp);
-    resp.endpoint_type = req.endpoint_type;
+    resp.endpoint_type = 1; /* brokers */
     resp.cluster_id = api_str(rq->node->cluster_id);
     if (req.endpoint_type != 1) {
         resp.error_code = req.endpoint_type == 2 ? KW_MISMATCHED_ENDPOINT_TYPE
@@ -36,6 +36,8 @@ void api_describe_cluster(struct node_request *rq)
         return;
     } else {
         resp.controller_id = node_quorum_leader_id(rq->node);
+        if (req.include_cluster_authorized_operations)
+            resp.cluster_authorized_operations = API_CLUSTER_OPERATIONS;
     }
     node_request_reply(rq, write_cluster, &resp);
 }

@@ -36,8 +36,11 @@ static int describe_part(struct node_request *rq, const struct api_settle *s, in
     w->error_code = (int16_t)error;
     if (*ret == NULL)
         return 0;
-    return group_shard_describe(node_group_shard(*ret), rq->header.api_version, req->groups[i],
-                                &rq->arena, w);
+    int r = group_shard_describe(node_group_shard(*ret), rq->header.api_version, req->groups[i],
+                                 &rq->arena, w);
+    if (req->include_authorized_operations)
+        w->authorized_operations = API_GROUP_OPERATIONS;
+    return r;
 }
 
 void api_describe_groups(struct node_request *rq)

@@ -257,6 +257,10 @@ void api_offset_delete(struct node_request *rq)
         return;
     }
     API_DECODE(rq, kw_offset_delete_request_read, &req);
+    if (req.group_id.size == 0) {
+        fail_delete(rq, KW_INVALID_GROUP_ID);
+        return;
+    }
     struct node_group *g = node_group_to_write(rq->node, req.group_id, &error);
     if (g == NULL) {
         if (!api_group_wait(rq, req.group_id, error))

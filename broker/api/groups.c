@@ -24,8 +24,8 @@ static void fail_join(struct node_request *rq, enum kw_error error)
     kw_join_group_response_init(&resp);
     resp.error_code = (int16_t)error;
     resp.generation_id = -1;
-    if (rq->header.api_version < 7)
-        resp.protocol_name = KW_STR("");
+    if (rq->header.api_version >= 7)
+        resp.protocol_name = kw_str_null();
     node_request_reply(rq, write_join, &resp);
 }
 
@@ -47,26 +47,33 @@ void api_join_group(struct node_request *rq)
         fail_join(rq, error);
 }
 
+static void fail_sync(struct node_request *rq, enum kw_error error)
+{
+    struct kw_sync_group_response resp;
+    kw_sync_group_response_init(&resp);
+    resp.error_code = (int16_t)error;
+    node_request_reply(rq, write_sync, &resp);
+}
+
 void api_sync_group(struct node_request *rq)
 {
     struct kw_sync_group_request *req = kb_arena_new(&rq->arena, struct kw_sync_group_request);
-    struct kw_sync_group_response resp;
     enum kw_error error = KW_NONE;
     if (req == NULL) {
         node_request_reject(rq, "out of memory");
         return;
     }
     API_DECODE(rq, kw_sync_group_request_read, req);
+    bool named = req->protocol_type.data != NULL && req->protocol_name.data != NULL;
     struct node_group *g = node_group_to_write(rq->node, req->group_id, &error);
-    if (g != NULL) {
+    if (req->group_id.size == 0)
+        fail_sync(rq, KW_INVALID_GROUP_ID);
+    else if (rq->header.api_version >= 5 && !named)
+        fail_sync(rq, KW_INCONSISTENT_GROUP_PROTOCOL);
+    else if (g != NULL)
         node_group_sync(g, rq, req);
-        return;
-    }
-    if (api_group_wait(rq, req->group_id, error))
-        return;
-    kw_sync_group_response_init(&resp);
-    resp.error_code = (int16_t)error;
-    node_request_reply(rq, write_sync, &resp);
+    else if (!api_group_wait(rq, req->group_id, error))
+        fail_sync(rq, error);
 }
 
 static void fail_heartbeat(struct node_request *rq, enum kw_error error)
@@ -89,6 +96,10 @@ void api_heartbeat(struct node_request *rq)
         return;
     }
     API_DECODE(rq, kw_heartbeat_request_read, &req);
+    if (req.group_id.size == 0) {
+        fail_heartbeat(rq, KW_INVALID_GROUP_ID);
+        return;
+    }
     struct node_group *g = node_group_of(rq->node, req.group_id, &error);
     if (g == NULL) {
         /* While the group is loaded a member keeps its place. */
@@ -120,6 +131,10 @@ void api_leave_group(struct node_request *rq)
         return;
     }
     API_DECODE(rq, kw_leave_group_request_read, &req);
+    if (req.group_id.size == 0) {
+        fail_leave(rq, KW_INVALID_GROUP_ID);
+        return;
+    }
     struct node_group *g = node_group_to_write(rq->node, req.group_id, &error);
     if (g == NULL) {
         if (!api_group_wait(rq, req.group_id, error))

@@ -37,6 +37,14 @@ void api_list_groups(struct node_request *rq);
 void api_delete_groups(struct node_request *rq);
 void api_status(struct node_request *rq);
 
+/* Without access control everybody may do everything: bit n is Kafka's AclOperation n. Topics:
+ * META_TOPIC_OPERATIONS. */
+enum {
+    API_CLUSTER_OPERATIONS =
+        8096,                    /* Create Alter Describe ClusterAction *Configs IdempotentWrite */
+    API_GROUP_OPERATIONS = 3400, /* Read Delete Describe DescribeConfigs AlterConfigs */
+};
+
 /* Answers an admin command that found no controller in time. */
 void api_admin_fail(struct node_request *rq, int error, const char *text);
 

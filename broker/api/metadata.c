@@ -11,6 +11,7 @@ struct metadata_op {
     struct kw_metadata_request req;
     struct api_question question;
     bool all;
+    struct kb_map named; /* topics answered, while an answer is made */
 };
 
 API_WRITER(write_response, kw_metadata_response_write, kw_metadata_response)
@@ -101,9 +102,31 @@ static void fill_unknown(struct metadata_op *op, const struct kw_metadata_reques
             ret->name = KW_STR("");
         return;
     }
+    char *name = api_text(op->wait.rq, q->name);
+    ret->is_internal = name != NULL && meta_topic_name_internal(name);
     ret->error_code = meta_topic_name_check(q->name.data, (size_t)q->name.size, NULL) == 0
                           ? KW_UNKNOWN_TOPIC_OR_PARTITION
                           : KW_INVALID_TOPIC_EXCEPTION;
+}
+
+/* Versions 10 and 11 have a field for topic ids, but a topic cannot be asked for by one. */
+static void refuse_ids(struct node_request *rq, const struct kw_metadata_request *req)
+{
+    struct kw_metadata_response resp;
+    kw_metadata_response_init(&resp);
+    resp.topics = api_new_array(rq, struct kw_metadata_response_topic, req->topics_count);
+    if (resp.topics == NULL) {
+        node_request_reject(rq, "its answer needs too much memory");
+        return;
+    }
+    for (int32_t i = 0; i < req->topics_count; i++) {
+        struct kw_metadata_response_topic *t = &resp.topics[resp.topics_count++];
+        kw_metadata_response_topic_init(t);
+        t->error_code = KW_INVALID_REQUEST;
+        t->name = req->topics[i].name.data != NULL ? req->topics[i].name : KW_STR("");
+        t->topic_id = req->topics[i].topic_id;
+    }
+    node_request_reply(rq, write_response, &resp);
 }
 
 static int fill_topics(struct metadata_op *op, const struct meta_query *q,
@@ -120,10 +143,16 @@ static int fill_topics(struct metadata_op *op, const struct meta_query *q,
         const struct meta_topic *topic = op->all ? meta_image_topic_at(n->image, i)
                                                  : api_topic(op->wait.rq, asked->name,
                                                              &asked->topic_id);
-        if (topic == NULL)
+        if (topic == NULL) {
             fill_unknown(op, asked, t);
-        else if (fill_topic(op, q, topic, t) < 0)
+        } else if (!op->all && kb_map_put(&op->named, (uint64_t)(uintptr_t)topic, t) != NULL) {
+            resp->topics_count--; /* named before: answered once, like Kafka */
+            continue;
+        } else if (fill_topic(op, q, topic, t) < 0) {
             return -KB_ENOMEM;
+        }
+        if (op->req.include_topic_authorized_operations)
+            t->topic_authorized_operations = META_TOPIC_OPERATIONS;
     }
     return 0;
 }
@@ -153,10 +182,14 @@ static void answer(struct api_wait *w)
         .dead_leader = -1,
     };
     kw_metadata_response_init(&resp);
-    if (meta_query_metadata_brokers(&q, &resp) < 0 || fill_topics(op, &q, &resp) < 0) {
+    bool good = meta_query_metadata_brokers(&q, &resp) == 0 && fill_topics(op, &q, &resp) == 0;
+    kb_map_release(&op->named);
+    if (!good) {
         node_request_reject(rq, "its answer needs too much memory");
         return;
     }
+    if (op->req.include_cluster_authorized_operations)
+        resp.cluster_authorized_operations = API_CLUSTER_OPERATIONS;
     resp.cluster_id = kw_str_of(n->cluster_id);
     resp.controller_id = controller_id(rq, &resp);
     node_request_reply(rq, write_response, &resp);
@@ -173,7 +206,7 @@ void api_metadata(struct node_request *rq)
     for (int32_t i = 0; i < op->req.topics_count; i++) {
         bool has_id = !kb_uuid_is_zero(&op->req.topics[i].topic_id);
         if (rq->header.api_version < 12 && (op->req.topics[i].name.data == NULL || has_id)) {
-            node_request_reject(rq, "topic ids need version 12");
+            refuse_ids(rq, &op->req);
             return;
         }
     }

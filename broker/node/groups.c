@@ -76,7 +76,10 @@ static struct group_now now_of(struct node_group *g)
 
 static void write_join(struct kw_writer *w, int16_t version, const void *body)
 {
-    kw_join_group_response_write(w, version, body);
+    struct kw_join_group_response resp = *(const struct kw_join_group_response *)body;
+    if (version >= 7 && resp.error_code != KW_NONE)
+        resp.protocol_name = kw_str_null();
+    kw_join_group_response_write(w, version, &resp);
 }
 
 static void write_sync(struct kw_writer *w, int16_t version, const void *body)

@@ -6,6 +6,7 @@ struct answer {
     int count;
     int32_t first;
     int32_t second;
+    bool null_text;
 };
 
 static struct answer call(struct scenario *s, int16_t key, int16_t version, const void *request,
@@ -53,4 +54,221 @@ START_TEST(describe_quorum__all_versions)
 }
 END_TEST
 
-UNIT_MAIN("node_answers", describe_quorum__all_versions)
+/* ---- Metadata and DescribeCluster ---- */
+
+static void read_metadata(void *arg, const void *response)
+{
+    const struct kw_metadata_response *r = response;
+    struct answer *a = arg;
+    a->count++;
+    a->first = r->topics_count;
+    a->second = r->topics[0].error_code;
+}
+
+static void read_operations(void *arg, const void *response)
+{
+    const struct kw_metadata_response *r = response;
+    struct answer *a = arg;
+    a->count++;
+    a->first = r->cluster_authorized_operations;
+    a->second = r->topics[0].topic_authorized_operations;
+}
+
+static void read_cluster(void *arg, const void *response)
+{
+    const struct kw_describe_cluster_response *r = response;
+    struct answer *a = arg;
+    a->count++;
+    a->first = r->cluster_authorized_operations;
+    a->second = r->endpoint_type;
+}
+
+START_TEST(metadata__operations_ids_and_repeated_names)
+{
+    struct scenario s;
+    struct kw_metadata_request rq;
+    struct kw_metadata_request_topic topics[2];
+    struct answer a;
+    scenario_start(&s, 6);
+    kw_metadata_request_init(&rq);
+    for (int i = 0; i < 2; i++) {
+        kw_metadata_request_topic_init(&topics[i]);
+        topics[i].name = KW_STR("orders");
+    }
+    rq.topics = topics;
+    rq.topics_count = 2;
+    a = call(&s, KW_API_METADATA, 9, &rq, read_metadata);
+    ck_assert_int_eq(a.first, 1);
+    ck_assert_int_eq(a.second, KW_NONE);
+    a = call(&s, KW_API_METADATA, 9, &rq, read_operations);
+    ck_assert_int_eq(a.first, INT32_MIN);
+    ck_assert_int_eq(a.second, INT32_MIN);
+    rq.include_cluster_authorized_operations = true;
+    rq.include_topic_authorized_operations = true;
+    a = call(&s, KW_API_METADATA, 9, &rq, read_operations);
+    ck_assert_int_eq(a.first, 8096);
+    ck_assert_int_eq(a.second, 3576);
+    rq.include_cluster_authorized_operations = false;
+    topics[0].topic_id.bytes[15] = 1; /* the version has the field, but no lookup by it */
+    a = call(&s, KW_API_METADATA, 10, &rq, read_metadata);
+    ck_assert_int_eq(a.first, 2);
+    ck_assert_int_eq(a.second, KW_INVALID_REQUEST);
+    scenario_end(&s);
+}
+END_TEST
+
+START_TEST(describe_cluster__operations_and_endpoint_type)
+{
+    struct scenario s;
+    struct kw_describe_cluster_request rq;
+    scenario_start(&s, 7);
+    kw_describe_cluster_request_init(&rq);
+    rq.include_cluster_authorized_operations = true;
+    ck_assert_int_eq(call(&s, KW_API_DESCRIBE_CLUSTER, 1, &rq, read_cluster).first, 8096);
+    rq.endpoint_type = 2;
+    ck_assert_int_eq(call(&s, KW_API_DESCRIBE_CLUSTER, 1, &rq, read_cluster).second, 1);
+    scenario_end(&s);
+}
+END_TEST
+
+/* ---- groups: what is wrong with the request is said before who coordinates ---- */
+
+static void read_heartbeat(void *arg, const void *response)
+{
+    struct answer *a = arg;
+    a->count++;
+    a->first = ((const struct kw_heartbeat_response *)response)->error_code;
+}
+
+static void read_leave(void *arg, const void *response)
+{
+    struct answer *a = arg;
+    a->count++;
+    a->first = ((const struct kw_leave_group_response *)response)->error_code;
+}
+
+static void read_sync(void *arg, const void *response)
+{
+    struct answer *a = arg;
+    a->count++;
+    a->first = ((const struct kw_sync_group_response *)response)->error_code;
+}
+
+static void read_delete(void *arg, const void *response)
+{
+    struct answer *a = arg;
+    a->count++;
+    a->first = ((const struct kw_offset_delete_response *)response)->error_code;
+}
+
+static void read_join(void *arg, const void *response)
+{
+    const struct kw_join_group_response *r = response;
+    struct answer *a = arg;
+    a->count++;
+    a->first = r->error_code;
+    a->null_text = r->protocol_name.data == NULL;
+}
+
+START_TEST(groups__bad_requests)
+{
+    struct scenario s;
+    struct kw_heartbeat_request heartbeat;
+    struct kw_leave_group_request leave;
+    struct kw_sync_group_request sync;
+    struct kw_offset_delete_request delete;
+    struct kw_join_group_request join;
+    scenario_start(&s, 8);
+    kw_heartbeat_request_init(&heartbeat);
+    kw_leave_group_request_init(&leave);
+    kw_sync_group_request_init(&sync);
+    kw_offset_delete_request_init(&delete);
+    kw_join_group_request_init(&join);
+    ck_assert_int_eq(call(&s, KW_API_HEARTBEAT, 4, &heartbeat, read_heartbeat).first,
+                     KW_INVALID_GROUP_ID);
+    ck_assert_int_eq(call(&s, KW_API_LEAVE_GROUP, 5, &leave, read_leave).first,
+                     KW_INVALID_GROUP_ID);
+    ck_assert_int_eq(call(&s, KW_API_SYNC_GROUP, 4, &sync, read_sync).first, KW_INVALID_GROUP_ID);
+    ck_assert_int_eq(call(&s, KW_API_OFFSET_DELETE, 0, &delete, read_delete).first,
+                     KW_INVALID_GROUP_ID);
+    /* From version 5 on the type and the protocol belong to the request. */
+    sync.group_id = KW_STR("g");
+    sync.protocol_type = kw_str_null();
+    sync.protocol_name = kw_str_null();
+    ck_assert_int_eq(call(&s, KW_API_SYNC_GROUP, 5, &sync, read_sync).first,
+                     KW_INCONSISTENT_GROUP_PROTOCOL);
+    struct answer a = call(&s, KW_API_JOIN_GROUP, 9, &join, read_join);
+    ck_assert_int_eq(a.first, KW_INVALID_GROUP_ID);
+    ck_assert(a.null_text);
+    a = call(&s, KW_API_JOIN_GROUP, 6, &join, read_join);
+    ck_assert_int_eq(a.first, KW_INVALID_GROUP_ID);
+    ck_assert(!a.null_text);
+    scenario_end(&s);
+}
+END_TEST
+
+static void read_coordinator(void *arg, const void *response)
+{
+    const struct kw_find_coordinator_response *r = response;
+    *(int32_t *)arg = r->error_code == KW_NONE ? r->node_id : -1;
+}
+
+static void read_described(void *arg, const void *response)
+{
+    const struct kw_describe_groups_response *r = response;
+    struct answer *a = arg;
+    a->count++;
+    a->first = r->groups[0].error_code;
+    a->second = r->groups[0].authorized_operations;
+}
+
+static int32_t coordinator_of(struct scenario *s, struct kw_str group)
+{
+    struct kw_find_coordinator_request find;
+    int32_t id = -1;
+    kw_find_coordinator_request_init(&find);
+    find.key = group;
+    (void)scenario_call(s, 1, KW_API_FIND_COORDINATOR, &find, read_coordinator, &id);
+    return id;
+}
+
+static bool described(struct scenario *s)
+{
+    struct kw_describe_groups_request rq;
+    struct kw_str group = KW_STR("g");
+    struct answer a = {0};
+    int32_t coordinator = coordinator_of(s, group);
+    if (coordinator < 0)
+        return false;
+    kw_describe_groups_request_init(&rq);
+    rq.groups = &group;
+    rq.groups_count = 1;
+    rq.include_authorized_operations = true;
+    sim_client_set_version(s->client, KW_API_DESCRIBE_GROUPS, 5);
+    (void)scenario_call(s, coordinator, KW_API_DESCRIBE_GROUPS, &rq, read_described, &a);
+    return a.count == 1 && a.first == KW_NONE && a.second == 3400;
+}
+
+START_TEST(coordinator__operations_and_refused_joins)
+{
+    struct scenario s;
+    struct kw_join_group_request join;
+    struct answer a = {0};
+    scenario_start(&s, 9);
+    scenario_until(&s, described, 20000, "the group is described with operations");
+    kw_join_group_request_init(&join);
+    join.group_id = KW_STR("g");
+    join.session_timeout_ms = 1;
+    sim_client_set_version(s.client, KW_API_JOIN_GROUP, 9);
+    ck_assert(scenario_call(&s, coordinator_of(&s, join.group_id), KW_API_JOIN_GROUP, &join,
+                            read_join, &a));
+    ck_assert_int_eq(a.first, KW_INVALID_SESSION_TIMEOUT);
+    ck_assert(a.null_text);
+    scenario_end(&s);
+}
+END_TEST
+
+UNIT_MAIN("node_answers", describe_quorum__all_versions,
+          metadata__operations_ids_and_repeated_names,
+          describe_cluster__operations_and_endpoint_type, groups__bad_requests,
+          coordinator__operations_and_refused_joins)
