@@ -315,3 +315,16 @@ void cli_cluster_release(struct cli_cluster *c)
     cli_calls_release(&c->calls_);
     kb_arena_release(&c->arena_);
 }
+
+int cli_cluster_render(const struct cli_args *args, FILE *key, cli_cluster_print_fn *json,
+                       cli_cluster_print_fn *table)
+{
+    struct cli_cluster c = {0};
+    int r = cli_cluster_gather(args, false, &c);
+    if (r == CLI_OK) {
+        (args->json ? json : table)(args, &c);
+        cli_cluster_key(&c, key);
+    }
+    cli_cluster_release(&c);
+    return r;
+}

@@ -118,6 +118,10 @@ const char *cli_node_state(const struct cli_node *n);
 json_t *cli_cluster_json(const struct cli_cluster *c);
 /* What tells two pictures apart, without ages and counters. */
 void cli_cluster_key(const struct cli_cluster *c, FILE *key);
+/* A picture for cli_show: gather, print as args wants it, and write the key. */
+typedef void cli_cluster_print_fn(const struct cli_args *args, const struct cli_cluster *c);
+int cli_cluster_render(const struct cli_args *args, FILE *key, cli_cluster_print_fn *json,
+                       cli_cluster_print_fn *table);
 /* The frame of a status request. */
 void cli_status_frame(bool partitions, const char *topic, struct kb_buf *ret);
 

@@ -159,7 +159,7 @@ void cli_loop_run(struct cli_loop *l)
 {
     while (!l->stop) {
         dispatch(l);
-        /* Timers that re-arm themselves for now must not starve the files. */
+        /* Timers that arm themselves again without a delay must not starve the files. */
         for (int i = 0; i < 64 && !l->stop && run_due(l); i++)
             continue;
     }

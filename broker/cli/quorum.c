@@ -287,16 +287,7 @@ static void print_table(const struct cli_args *args, const struct cli_cluster *c
 
 static int render_status(const struct cli_args *args, FILE *key)
 {
-    struct cli_cluster c = {0};
-    int r = cli_cluster_gather(args, false, &c);
-    if (r == CLI_OK && args->json)
-        print_json(args, &c);
-    else if (r == CLI_OK)
-        print_table(args, &c);
-    if (r == CLI_OK)
-        cli_cluster_key(&c, key);
-    cli_cluster_release(&c);
-    return r;
+    return cli_cluster_render(args, key, print_json, print_table);
 }
 
 int cli_quorum_status(const struct cli_args *args)
