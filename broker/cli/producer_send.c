@@ -37,7 +37,10 @@ static void ask_id(struct cli_producer *p)
 {
     struct kw_init_producer_id_request rq;
     int32_t broker = cli_wire_any(p->options.wire);
-    if (p->asking_id || broker == -1 || cli_now_ms() < p->ask_at_ms)
+    uint64_t now_ms = cli_now_ms();
+    if (!p->asking_id && now_ms < p->ask_at_ms) /* whoever poked sooner took the later poke away */
+        cli_wire_poke_in(p->options.wire, p->ask_at_ms - now_ms);
+    if (p->asking_id || broker == -1 || now_ms < p->ask_at_ms)
         return;
     kw_init_producer_id_request_init(&rq);
     rq.transactional_id = kw_str_null();

@@ -103,7 +103,7 @@ static int replication(struct cli_client *c, struct kb_arena *arena)
     const struct kw_describe_quorum_response *whole = NULL;
     const struct kw_describe_quorum_response_partition *p = NULL;
     int r = describe_quorum(c, arena, &whole, &p);
-    if (r != CLI_OK)
+    if (r != CLI_OK || p == NULL)
         return r;
     struct replication to = {.table = cli_table_new(c->args, columns),
                              .list = json_array(),

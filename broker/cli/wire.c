@@ -233,7 +233,10 @@ static const struct cli_conn_handler conn_handler = {
 
 static void peer_connect(struct wire_peer *p)
 {
-    if (p->conn != NULL || cli_now_ms() < p->retry_at_ms)
+    uint64_t now_ms = cli_now_ms();
+    if (p->conn == NULL && now_ms < p->retry_at_ms)
+        cli_wire_poke_in(p->wire, p->retry_at_ms - now_ms);
+    if (p->conn != NULL || now_ms < p->retry_at_ms)
         return;
     p->conn = cli_conn_new(p->wire->options.loop, p->host, p->port,
                            p->wire->options.connect_timeout_ms, &conn_handler, p);

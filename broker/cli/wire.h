@@ -28,7 +28,8 @@ struct cli_wire *cli_wire_new(const struct cli_wire_options *options);
 struct cli_wire *cli_wire_free(struct cli_wire *w);
 /* on_change will run soon. */
 void cli_wire_poke(struct cli_wire *w);
-/* on_change will run after so many ms at the latest. */
+/* on_change will run after so many ms at the latest. It runs once for all who asked: a pump that
+ * still waits for a time asks again. */
 void cli_wire_poke_in(struct cli_wire *w, uint64_t ms);
 
 /* Is there a connection to this broker that can be used now? If not, one is begun, at most every
