@@ -168,6 +168,7 @@ static void send_to(struct cli_producer *p, int32_t broker, struct producer_part
     struct sent *s = kb_alloc(sizeof(*s) + count * sizeof(s->items[0]));
     uint64_t now_ms = cli_now_ms();
     bool answered = p->options.acks != 0;
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers */
     qsort(list, count, sizeof(*list), by_topic);
     s->producer = p;
     s->count = count;
@@ -209,6 +210,7 @@ static int32_t leader_of(struct cli_producer *p, const struct producer_part *par
 
 void producer_send_all(struct cli_producer *p)
 {
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers */
     struct producer_part **list = kb_calloc(p->parts_count + 1, sizeof(*list));
     int32_t *leaders = kb_new_array(int32_t, p->parts_count + 1);
     uint64_t wait_ms = UINT64_MAX;
