@@ -9,6 +9,7 @@ enum {
     PROPOSE_RETRY_MS = 50,  /* after a lost proposal; a new controller ends the wait */
     EXIT_AFTER_MS = 1000,   /* after a failed disk: time to hand leaderships over */
     DEAD_LINK_MS = 1000,    /* rule 4.8 */
+    STOP_APPLY_MS = 300,    /* for what the controller moved to be replayed here */
     STOP_ALONE_MS = 1000,   /* without a majority nobody can take leaderships over */
     FULL_CLEAR_MS = 2500,   /* more than the second after which logs ask for space again */
     ALTER_ITEMS_MAX = 1000,
@@ -35,7 +36,8 @@ struct node_lifecycle {
     uint64_t full_ms;        /* a log found no space, last */
     bool want_stop;
     uint64_t stop_deadline_ms;
-    uint64_t alone_ms; /* while stopping: no majority of voters is linked since; 0 = it is */
+    uint64_t may_stop_ms; /* the controller has moved what it could; 0 = not yet */
+    uint64_t alone_ms;    /* while stopping: no majority of voters is linked since; 0 = it is */
     void (*stopped)(struct node *);
     uint64_t exit_ms;             /* a disk failed: leave then */
     struct kb_timer *flush_timer; /* proposals and reports of this round */
@@ -247,6 +249,23 @@ static void stop_finish(struct node *n)
     fn(n);
 }
 
+static bool leads_any(const struct node *n)
+{
+    for (const struct node_partition *p = n->partitions; p != NULL; p = p->hh.next) {
+        if (p->state == NODE_PARTITION_OPEN && rep_is_leader(p->rep))
+            return true;
+    }
+    return false;
+}
+
+/* The answer may overtake the records it rests on. Whoever writes here should hear who leads now
+ * before we go; what nobody else can lead stays here. */
+static void stop_when_moved(struct node *n, uint64_t now_ms)
+{
+    if (!leads_any(n) || now_ms - n->lifecycle->may_stop_ms >= STOP_APPLY_MS)
+        stop_finish(n);
+}
+
 static void on_beat_answer(void *arg, const Kvorum__PeerMessage *answer, struct kb_block *frame,
                            struct kb_view payload)
 {
@@ -275,8 +294,10 @@ static void on_beat_answer(void *arg, const Kvorum__PeerMessage *answer, struct 
         return;
     }
     y->heard_ms = sent_ms; /* evidence is no younger than the question */
-    if (y->want_stop && r->may_stop)
-        stop_finish(n);
+    if (y->want_stop && r->may_stop && y->may_stop_ms == 0) {
+        y->may_stop_ms = node_now(n);
+        stop_when_moved(n, y->may_stop_ms);
+    }
 }
 
 static size_t dead_links(struct node *n, int32_t *ids, uint64_t now_ms)
@@ -811,6 +832,10 @@ static bool majority_linked(struct node *n)
 static void stop_check(struct node *n, uint64_t now_ms)
 {
     struct node_lifecycle *y = n->lifecycle;
+    if (y->may_stop_ms != 0) {
+        stop_when_moved(n, now_ms);
+        return;
+    }
     if (majority_linked(n))
         y->alone_ms = 0;
     else if (y->alone_ms == 0)
