@@ -211,9 +211,9 @@ static void carry_out(struct node_partition *p, const struct rep_effects *fx)
     if (flags & REP_FX_REPORT_DURABLE)
         node_fetcher_durable(p);
     if (flags & REP_FX_PROPOSE)
-        node_lifecycle_propose(p);
+        node_propose(p);
     if (flags & REP_FX_REPORT)
-        node_lifecycle_report(p, fx->report);
+        node_report(p, fx->report);
 }
 
 /* Carrying out may bring up new effects (an answer that appends): those wait until the present set

@@ -512,18 +512,29 @@ void node_lifecycle_committed(struct node *n); /* a batch was applied */
 void node_lifecycle_leader(struct node *n);    /* Raft leader or its office changed */
 uint64_t
 node_lifecycle_heard_ms(const struct node *n); /* last acknowledged heartbeat, when it was sent */
-void node_lifecycle_repropose(struct node *n);
 void node_lifecycle_link(
     struct node *n, struct node_peer *peer); /* a control link opened or closed, leader changed */
 void node_lifecycle_tick(struct node *n, uint64_t now_ms);
 void node_lifecycle_stop(struct node *n, uint64_t timeout_ms, void (*done)(struct node *));
-void node_lifecycle_propose(struct node_partition *p);
-void node_lifecycle_report(struct node_partition *p, enum rep_report report);
-void node_lifecycle_disk_full(struct node_partition *p);
 void node_lifecycle_disk_failed(struct node *n, int error);
 /* A block of producer ids; fn(first, count) or count 0 on failure. */
 typedef void node_producer_ids_fn(void *arg, int64_t first, int32_t count);
 void node_lifecycle_producer_ids(struct node *n, node_producer_ids_fn *fn, void *arg);
+
+/* ---- proposals.c: what the replicas here want of the controller
+ * ------------------------------------ */
+
+void node_proposals_start(struct node *n);
+void node_proposals_free(struct node *n);
+/* registered: the controller knows us, so standing reports may go out (again). */
+void node_proposals_tick(struct node *n, uint64_t now_ms, bool registered);
+/* Its replica's proposal (rep_proposal) goes out with this round's others. */
+void node_propose(struct node_partition *p);
+/* A new controller: what was proposed to the old one is proposed again. */
+void node_propose_again(struct node *n);
+void node_report(struct node_partition *p, enum rep_report report);
+/* Its log finds no space: another leader is wanted, not more often than it may be asked for. */
+void node_report_disk_full(struct node_partition *p);
 
 /* ---- client.c: Kafka connections
  * ------------------------------------------------------------------ */
@@ -718,6 +729,7 @@ struct node_identity;
 struct node_quorum;
 struct node_control;
 struct node_lifecycle;
+struct node_proposals;
 struct node_client_table;
 struct node_group_table;
 struct api_creations;
@@ -798,6 +810,7 @@ struct node {
     struct node_quorum *quorum;
     struct node_control *control; /* non-NULL while active controller */
     struct node_lifecycle *lifecycle;
+    struct node_proposals *proposals;
     struct node_client_table *clients;
     struct node_group_table *groups;
     struct node_hold_table *holds;

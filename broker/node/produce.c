@@ -139,7 +139,7 @@ static bool append_now(struct node_partition *p, struct node_append_op *op)
     case LOG_APPEND_BUSY:
         return false;
     case LOG_APPEND_NO_SPACE:
-        node_lifecycle_disk_full(p);
+        node_report_disk_full(p);
         finish(op, KW_KAFKA_STORAGE_ERROR);
         return true;
     case LOG_APPEND_TOO_LARGE:
