@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "broker/server/file.h"
+#include "broker/server/sync.h"
 #include "broker/server/timer.h"
 #include "proto/base/err.h"
 #include "proto/base/mem.h"
@@ -109,7 +110,7 @@ static int fs_allocate(struct kb_fs *fs, struct kb_fd *fd, uint64_t position, ui
 static int fs_sync(struct kb_fs *fs, struct kb_fd *fd)
 {
     (void)fs;
-    return result_of(fdatasync(fd->fd));
+    return srv_sync_fd(fd->fd);
 }
 
 static void fs_drop_cache(struct kb_fs *fs, struct kb_fd *fd)

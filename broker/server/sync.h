@@ -24,6 +24,9 @@ void srv_sync_init(struct srv_sync *s);
 void srv_sync_release(struct srv_sync *s);
 /* True when a round of so many files would use the directory they are in, to judge its volume. */
 bool srv_sync_wants_dir(const struct srv_sync *s, size_t count);
+/* fdatasync of one file that is open for writing, from any thread; 0, or negative: its bytes may be
+ * lost. Not for directories, which fsync serves. */
+int srv_sync_fd(int fd);
 /* Sync count files; each gets its result. path: of the first one, or NULL when not wanted. */
 void srv_sync_files(struct srv_sync *s, struct srv_sync_file *files, size_t count,
                     const char *path);

@@ -223,7 +223,8 @@ int kb_fs_truncate(struct kb_fs *fs, struct kb_fd *fd, uint64_t size);
 /* Reserve space without changing the size (FALLOC_FL_KEEP_SIZE). 0, -KB_ENOSPC, or
  * -KB_EUNSUPPORTED where the file system cannot. */
 int kb_fs_allocate(struct kb_fs *fs, struct kb_fd *fd, uint64_t position, uint64_t size);
-int kb_fs_sync(struct kb_fs *fs, struct kb_fd *fd); /* data and size */
+/* Data and size of a file opened with KB_FS_WRITE. */
+int kb_fs_sync(struct kb_fs *fs, struct kb_fd *fd);
 /* Forget cached pages, so that later reads come from the disk (rule 8.1). Best effort. */
 void kb_fs_drop_cache(struct kb_fs *fs, struct kb_fd *fd);
 int64_t kb_fs_size(struct kb_fs *fs, struct kb_fd *fd);

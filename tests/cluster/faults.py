@@ -53,6 +53,10 @@ class Bench:
         cluster.start()
         wait_until("the cluster is healthy", lambda: self.healthy(cluster))
 
+    def tool(self, name):
+        """A program built beside the judge."""
+        return os.path.join(os.path.dirname(self.judge), name)
+
     def volume(self, name, size_mb):
         volume = volumes.Volume(name, size_mb)
         self.volumes.append(volume)

@@ -1,5 +1,8 @@
-"""Full disks: refused with the right error, nothing acknowledged lost, and whole again without a restart."""
+"""Full disks: refused with the right error, nothing acknowledged lost, and whole again without a restart. And one that dies."""
 import itertools
+import os
+import random
+import subprocess
 import tempfile
 import time
 
@@ -159,7 +162,37 @@ def fill_and_refill(cluster, disks, load):
     return acked
 
 
+# ---- a disk that dies in the middle of a sync
+
+def disk_dies(bench):
+    """What a sync reported durable is on the disk, also when the disk goes while it runs."""
+    volume = bench.volume("dying", 64)
+    checked = 0
+    for cut in range(60):
+        directory = os.path.join(volume.path, "cut-%d" % cut)
+        os.mkdir(directory)
+        os.sync()
+        syncer = subprocess.Popen([bench.tool("syncer"), directory, str(random.randrange(1 << 31))],
+                                  stdout=subprocess.PIPE, text=True)
+        time.sleep(random.uniform(0.03, 0.13))
+        volume.cut_power()
+        line = syncer.communicate(timeout=30)[0]
+        volume.unmount()
+        volume.mount()
+        for index, count in enumerate(int(n) for n in line.split()):
+            with open(os.path.join(directory, "f%d" % index), "rb") as f:
+                data = f.read()
+            there = 0
+            while there < count and data[there * 300:there * 300 + 10] == b"%010d" % there:
+                there += 1
+            expect(there == count, "cut %d: %d records of file %d were reported durable, %d are there", cut, count, index, there)
+            checked += count
+    expect(checked > 1000, "only %d records were reported durable: the test was idle", checked)
+    return "60 disks died under syncs; all %d records reported durable are there" % checked
+
+
 TESTS = [
+    ("disk-dies", disk_dies),
     ("disk-full-one", disk_full_one),
     ("disk-full-all", disk_full_all),
 ]
