@@ -58,7 +58,7 @@ class Bench:
         return os.path.join(os.path.dirname(self.judge), name)
 
     def volume(self, name, size_mb):
-        volume = volumes.Volume(name, size_mb)
+        volume = volumes.Volume(name, size_mb, self.keep)
         self.volumes.append(volume)
         return volume
 
@@ -74,13 +74,16 @@ class Bench:
         return cluster, disks
 
     def load(self, cluster, **options):
-        load = Load(self.judge, cluster.bootstrap(), **options)
+        log = os.path.join(cluster.dir, "judge.log") if self.keep else None
+        load = Load(self.judge, cluster.bootstrap(), log=log, **options)
         self.loads.append(load)
         return load
 
     def close(self, failed):
         for load in self.loads:
             load.end()
+            if failed and load.errors:
+                print("---- the client: " + "\n".join(load.errors[-10:]))
         for cluster in self.clusters:
             if failed:
                 show_logs(cluster)

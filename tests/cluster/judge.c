@@ -60,7 +60,7 @@ struct partition {
     bool sample_wanted;
     double sample_ms;
     /* verification */
-    uint8_t *seen;
+    int64_t *seen; /* by number: where it was read first, plus one */
     int64_t last_read; /* number */
     int64_t end_offset;
     bool done;
@@ -346,11 +346,18 @@ static void take(struct judge *j, const rd_kafka_message_t *m, struct verdict *v
     v->read++;
     if (number >= p->next)
         die("verify", "a record nobody sent");
-    if (p->seen[number])
+    bool again = p->seen[number] != 0;
+    bool late = (int64_t)number < p->last_read;
+    if (again || late)
+        (void)fprintf(stderr, "judge: partition %d record %lu at offset %lld: %s (%lld)\n",
+                      m->partition, number, (long long)m->offset,
+                      again ? "a second time; first at" : "behind record",
+                      again ? (long long)p->seen[number] - 1 : (long long)p->last_read);
+    if (again)
         v->duplicated++;
-    else if ((int64_t)number < p->last_read)
+    else if (late)
         v->reordered++;
-    p->seen[number] = 1;
+    p->seen[number] = m->offset + 1;
     if ((int64_t)number > p->last_read)
         p->last_read = (int64_t)number;
     if (m->offset + 1 >= p->end_offset)
@@ -393,7 +400,7 @@ static void do_verify(struct judge *j)
                                                                  &p->end_offset, 10000);
         if (e != RD_KAFKA_RESP_ERR_NO_ERROR)
             die("watermarks", rd_kafka_err2str(e));
-        p->seen = calloc(p->next + 1, 1);
+        p->seen = calloc(p->next + 1, sizeof(*p->seen));
         p->last_read = -1;
         p->done = p->end_offset == 0;
         rd_kafka_topic_partition_list_add(list, j->topic, i)->offset = 0;
@@ -498,8 +505,9 @@ int main(int argc, char **argv)
     char error[256];
     int option = 0;
     const char *file = NULL;
+    const char *debug = "";
     int replicas = 0;
-    while ((option = getopt(argc, argv, "b:t:p:i:f:c:")) != -1) {
+    while ((option = getopt(argc, argv, "b:t:p:i:f:c:d:")) != -1) {
         switch (option) {
         case 'b':
             j.bootstrap = optarg;
@@ -519,18 +527,22 @@ int main(int argc, char **argv)
         case 'c':
             replicas = atoi(optarg);
             break;
+        case 'd':
+            debug = optarg;
+            break;
         default:
             die("usage", "judge -b BOOTSTRAP -f FILE [-t TOPIC] [-p PARTITIONS] [-i INTERVAL_MS] "
-                         "[-c REPLICAS]");
+                         "[-c REPLICAS] [-d DEBUG]");
         }
     }
     if (j.bootstrap == NULL || file == NULL || j.partitions < 1 || j.partitions > PARTITIONS_MAX)
         die("usage", "judge -b BOOTSTRAP -f FILE [-t TOPIC] [-p PARTITIONS] [-i INTERVAL_MS] "
-                     "[-c REPLICAS]");
+                     "[-c REPLICAS] [-d DEBUG]");
     read_lines(&j, file);
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     if (rd_kafka_conf_set(conf, "bootstrap.servers", j.bootstrap, error, sizeof(error)) != 0 ||
-        rd_kafka_conf_set(conf, "enable.idempotence", "true", error, sizeof(error)) != 0)
+        rd_kafka_conf_set(conf, "enable.idempotence", "true", error, sizeof(error)) != 0 ||
+        (debug[0] != '\0' && rd_kafka_conf_set(conf, "debug", debug, error, sizeof(error)) != 0))
         die("configuration", error);
     rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
     rd_kafka_conf_set_opaque(conf, &j);

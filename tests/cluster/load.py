@@ -33,10 +33,13 @@ def wait_until(what, probe, timeout=60, pause=0.05):
 class Load:
     """An idempotent producer with acks=all that writes every partition of a topic steadily, and its memory."""
 
-    def __init__(self, binary, bootstrap, topic="load", partitions=PARTITIONS, interval_ms=20, file=FILE):
+    def __init__(self, binary, bootstrap, topic="load", partitions=PARTITIONS, interval_ms=20, file=FILE, log=None):
+        """log: a file for the client's errors and its own account of sequences."""
         self.partitions = partitions
+        self.log = open(log, "w") if log else None
         self.process = subprocess.Popen(
-            [binary, "-b", bootstrap, "-t", topic, "-p", str(partitions), "-i", str(interval_ms), "-f", file],
+            [binary, "-b", bootstrap, "-t", topic, "-p", str(partitions), "-i", str(interval_ms), "-f", file] +
+            (["-d", "eos"] if log else []),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1)
         self.events = queue.Queue()
         self.errors = []
@@ -51,7 +54,10 @@ class Load:
 
     def listen_errors(self):
         for line in self.process.stderr:
-            self.errors.append(line.strip())
+            if self.log:
+                self.log.write(line)
+            if not line.startswith("%7|"):  # librdkafka's debug lines
+                self.errors.append(line.strip())
 
     def hear(self, event, timeout=150):
         until = time.monotonic() + timeout

@@ -21,7 +21,8 @@ def run(*command):
 
 
 class Volume:
-    def __init__(self, name, size_mb):
+    def __init__(self, name, size_mb, keep=False):
+        self.keep = keep
         self.base = tempfile.mkdtemp(prefix="kvorum-volume-%s-" % name)
         self.image = os.path.join(self.base, "image")
         self.path = os.path.join(self.base, "mount")
@@ -76,7 +77,10 @@ class Volume:
             if subprocess.run(["umount", self.path], stderr=subprocess.DEVNULL).returncode != 0:
                 subprocess.run(["umount", "-l", self.path], stderr=subprocess.DEVNULL)
             self.mounted = False
-        shutil.rmtree(self.base, ignore_errors=True)
+        if self.keep:
+            print("kept: %s" % self.image)
+        else:
+            shutil.rmtree(self.base, ignore_errors=True)
         if self in volumes:
             volumes.remove(self)
 
