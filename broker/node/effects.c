@@ -304,6 +304,7 @@ static void partition_tick(struct node_partition *p, uint64_t now_ms)
     if (p->state != NODE_PARTITION_OPEN)
         return;
     node_produce_expire(p, now_ms);
+    node_refused_expire(p, now_ms);
     node_deletes_check(p);
     if (p->cut_retry_ms != 0 && now_ms >= p->cut_retry_ms) {
         p->cut_retry_ms = 0;

@@ -214,6 +214,7 @@ struct node_fetch_wait;
 
 struct node_delete_op;
 struct node_pending_fx;
+struct node_refused;
 struct follow;
 struct node_partition_key {
     uint8_t topic_id[16];
@@ -267,6 +268,8 @@ struct node_partition {
     uint64_t report_ms;                       /* not before */
     bool hand_over;                           /* the disk is full: ask for another leader once */
     TAILQ_HEAD(, node_append_op) retry_waits; /* appends that wait for space, in order */
+    TAILQ_HEAD(, node_refused) refused;       /* refused.c */
+    size_t refused_count;
     TAILQ_HEAD(, node_delete_op) delete_waits;
     LIST_HEAD(, follow) follows; /* replicate.c: links that follow this partition */
     struct node_partition_key key;
@@ -341,6 +344,20 @@ struct node_append_op {
     TAILQ_ENTRY(node_append_op) waits_;
 };
 void node_append(struct node_append_op *op);
+
+/* ---- refused.c: idempotent producers whose batch was refused for a passing reason
+ * ------------------ */
+
+/* batch: the bytes of one whole batch, whose header is read but not trusted. */
+void node_refused_add(struct node_partition *p, const uint8_t *batch, size_t size,
+                      enum kw_error error);
+/* The error of an earlier batch of this producer that was refused here; KW_NONE: there is none. */
+enum kw_error node_refused_before(struct node_partition *p, const struct log_producer_batch *b);
+/* This batch is in the log: what was refused up to it has come again. */
+void node_refused_passed(struct node_partition *p, const struct log_producer_batch *b);
+void node_refused_expire(struct node_partition *p, uint64_t now_ms);
+void node_refused_free(struct node_partition *p);
+
 /* The caller goes away (connection closed): done will not run any more; the data stays. */
 void node_append_cancel(struct node_append_op *op);
 

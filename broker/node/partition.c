@@ -82,6 +82,7 @@ static struct node_partition *partition_new(struct node *n, const char *topic,
         rep_set_broker_epoch(p->rep, (int64_t)n->broker_epoch);
     TAILQ_INIT(&p->produce_waits);
     TAILQ_INIT(&p->retry_waits);
+    TAILQ_INIT(&p->refused);
     TAILQ_INIT(&p->delete_waits);
     TAILQ_INIT(&p->fetch_waits);
     TAILQ_INIT(&p->pending_fx);
@@ -98,6 +99,7 @@ static void partition_free(struct node_partition *p)
     p->leaving = true; /* also when the node is freed as it stands: links must not point here */
     node_replicate_forget(p);
     node_fetcher_forget(p);
+    node_refused_free(p);
     (void)rep_free(p->rep);
     (void)log_free(p->log);
     (void)kb_free(p->topic);

@@ -18,6 +18,15 @@ static void finish_waiting(struct node_partition *p, struct node_append_op *op, 
     finish(op, error);
 }
 
+/* Refused for a passing reason, before it was appended. */
+static void refuse(struct node_partition *p, struct node_append_op *op, const uint8_t *batch,
+                   size_t size, enum kw_error error)
+{
+    if (!op->internal)
+        node_refused_add(p, batch, size, error);
+    finish(op, error);
+}
+
 /* ---- checks
  * ---------------------------------------------------------------------------------------- */
 
@@ -105,9 +114,11 @@ void node_produce_fail_all(struct node_partition *p, enum rep_fail_reason reason
         finish_waiting(p, op, error);
     while ((op = TAILQ_FIRST(&p->retry_waits)) != NULL) {
         TAILQ_REMOVE(&p->retry_waits, op, waits_);
+        struct kb_block *block = op->block_;
         op->retrying_ = false;
-        op->block_ = kb_block_unref(op->block_);
-        finish(op, KW_NOT_LEADER_OR_FOLLOWER);
+        op->block_ = NULL;
+        refuse(p, op, block->data + op->position_, op->size_, KW_NOT_LEADER_OR_FOLLOWER);
+        (void)kb_block_unref(block);
     }
 }
 
@@ -140,7 +151,7 @@ static bool append_now(struct node_partition *p, struct node_append_op *op)
         return false;
     case LOG_APPEND_NO_SPACE:
         node_report_disk_full(p);
-        finish(op, KW_KAFKA_STORAGE_ERROR);
+        refuse(p, op, op->block_->data + op->position_, op->size_, KW_KAFKA_STORAGE_ERROR);
         return true;
     case LOG_APPEND_TOO_LARGE:
         finish(op, KW_RECORD_LIST_TOO_LARGE);
@@ -194,13 +205,20 @@ static bool check_sequence(struct node_partition *p, struct node_append_op *op)
         return true;
     enum log_producers_verdict v = log_producers_check(log_producers(p->log), &b, &rules,
                                                        &original);
-    if (v == LOG_PRODUCERS_OK)
-        return true;
-    if (v != LOG_PRODUCERS_DUPLICATE) {
-        bool stale = v == LOG_PRODUCERS_OUT_OF_ORDER && !is_confirmed(p);
-        finish(op, stale ? KW_NOT_LEADER_OR_FOLLOWER : verdict_error(v));
+    if (v == LOG_PRODUCERS_OUT_OF_ORDER) {
+        enum kw_error before = node_refused_before(p, &b);
+        if (before == KW_NONE)
+            before = is_confirmed(p) ? verdict_error(v) : KW_NOT_LEADER_OR_FOLLOWER;
+        finish(op, before);
         return false;
     }
+    if (v != LOG_PRODUCERS_OK && v != LOG_PRODUCERS_DUPLICATE) {
+        finish(op, verdict_error(v));
+        return false;
+    }
+    node_refused_passed(p, &b);
+    if (v == LOG_PRODUCERS_OK)
+        return true;
     /* Rule 3.5: a duplicate waits exactly as its original would. */
     op->base_offset = original.base_offset;
     op->last_offset = original.last_offset;
@@ -214,7 +232,7 @@ static bool try_append(struct node_partition *p, struct node_append_op *op)
 {
     enum kw_error error = check_role(p, op->acks, node_now(p->node));
     if (error != KW_NONE) {
-        finish(op, error);
+        refuse(p, op, op->block_->data + op->position_, op->size_, error);
         return true;
     }
     if (!check_sequence(p, op))
@@ -297,7 +315,11 @@ void node_append(struct node_append_op *op)
     op->waiting_ = false;
     op->retrying_ = false;
     enum kw_error error = check_role(p, op->acks, node_now(p->node));
-    if (error == KW_NONE && !op->internal)
+    if (error != KW_NONE) {
+        refuse(p, op, op->block->data + op->position, op->size, error);
+        return;
+    }
+    if (!op->internal)
         error = check_batch(p, op, &owned);
     if (error != KW_NONE) {
         finish(op, error);

@@ -166,12 +166,21 @@ static void read_produced(void *arg, const void *response)
 
 int scenario_produce(struct scenario *s, const char *value)
 {
+    return scenario_produce_sequence(s, value, -1, -1);
+}
+
+int scenario_produce_sequence(struct scenario *s, const char *value, int64_t producer_id,
+                              int32_t sequence)
+{
     struct kw_produce_request rq;
     struct kw_produce_request_topic topic;
     struct kw_produce_request_partition partition;
     struct kw_batch_builder builder;
     struct kb_block *batch = NULL;
     kw_batch_builder_init(&builder);
+    builder.producer_id = producer_id;
+    builder.producer_epoch = producer_id >= 0 ? 0 : -1;
+    builder.base_sequence = sequence;
     ck_assert_int_eq(kw_batch_builder_add(&builder, kb_env_wall_ms(sim_env_kb(s->client_env)),
                                           kw_bytes_of("k", 1), kw_bytes_of(value, strlen(value))),
                      0);

@@ -50,5 +50,8 @@ void scenario_set_config(struct scenario *s, const char *topic, const char *name
 int scenario_create(struct scenario *s, const char *topic);
 /* Append one record with acks=all to orders-0; the error. -1: the answer was lost. */
 int scenario_produce(struct scenario *s, const char *value);
+/* The same, by an idempotent producer in its epoch 0. */
+int scenario_produce_sequence(struct scenario *s, const char *value, int64_t producer_id,
+                              int32_t sequence);
 
 #endif

@@ -1,0 +1,103 @@
+/* Batches of idempotent producers that were refused for a passing reason.
+ *
+ * A producer has several batches under way. When the first is refused because this broker does not
+ * lead yet, or lacks replicas or space, and a moment later the reason has passed, the next batch
+ * finds a gap in the sequences. That is not what OUT_OF_ORDER_SEQUENCE_NUMBER means to a client:
+ * librdkafka takes a new epoch and sends all it has open again, also what is in the log already. So
+ * what follows a refused batch is refused with the same error until the batch comes again. */
+#include "broker/node/node_internal.h"
+
+enum {
+    REMEMBER_MS =
+        10000,         /* longer than requests wait in a socket; a client answered sends in order */
+    REFUSED_MAX = 128, /* producers per partition; the oldest makes room */
+};
+
+struct node_refused {
+    int64_t producer_id;
+    int16_t producer_epoch;
+    int32_t base_sequence; /* of the first batch refused */
+    enum kw_error error;
+    uint64_t until_ms;
+    TAILQ_ENTRY(node_refused) entries;
+};
+
+static void forget(struct node_partition *p, struct node_refused *r)
+{
+    TAILQ_REMOVE(&p->refused, r, entries);
+    p->refused_count--;
+    (void)kb_free(r);
+}
+
+static struct node_refused *find(struct node_partition *p, const struct log_producer_batch *b)
+{
+    struct node_refused *r = NULL;
+    TAILQ_FOREACH(r, &p->refused, entries)
+    {
+        if (r->producer_id == b->producer_id && r->producer_epoch == b->producer_epoch)
+            return r;
+    }
+    return NULL;
+}
+
+/* Whether sequence a lies behind b; sequences wrap at 2^31. */
+static bool is_behind(int32_t a, int32_t b)
+{
+    uint32_t distance = ((uint32_t)a - (uint32_t)b) & INT32_MAX;
+    return distance != 0 && distance < (1U << 30);
+}
+
+void node_refused_expire(struct node_partition *p, uint64_t now_ms)
+{
+    struct node_refused *r = NULL;
+    while ((r = TAILQ_FIRST(&p->refused)) != NULL && r->until_ms <= now_ms)
+        forget(p, r);
+}
+
+void node_refused_add(struct node_partition *p, const uint8_t *batch, size_t size,
+                      enum kw_error error)
+{
+    struct log_producer_batch b;
+    uint64_t now_ms = node_now(p->node);
+    if (log_producer_batch_parse(batch, size, &b) < 0 || b.producer_id < 0 || b.base_sequence < 0)
+        return;
+    node_refused_expire(p, now_ms);
+    struct node_refused *old = find(p, &b);
+    struct node_refused *r = kb_new(struct node_refused);
+    *r = (struct node_refused){
+        .producer_id = b.producer_id,
+        .producer_epoch = b.producer_epoch,
+        .base_sequence = b.base_sequence,
+        .error = error,
+        .until_ms = now_ms + REMEMBER_MS,
+    };
+    if (old != NULL) {
+        if (is_behind(r->base_sequence, old->base_sequence))
+            r->base_sequence = old->base_sequence;
+        forget(p, old);
+    } else if (p->refused_count >= REFUSED_MAX) {
+        forget(p, TAILQ_FIRST(&p->refused));
+    }
+    TAILQ_INSERT_TAIL(&p->refused, r, entries); /* by time */
+    p->refused_count++;
+}
+
+enum kw_error node_refused_before(struct node_partition *p, const struct log_producer_batch *b)
+{
+    node_refused_expire(p, node_now(p->node));
+    const struct node_refused *r = find(p, b);
+    return r != NULL && is_behind(b->base_sequence, r->base_sequence) ? r->error : KW_NONE;
+}
+
+void node_refused_passed(struct node_partition *p, const struct log_producer_batch *b)
+{
+    struct node_refused *r = find(p, b);
+    if (r != NULL && !is_behind(r->base_sequence, b->base_sequence))
+        forget(p, r);
+}
+
+void node_refused_free(struct node_partition *p)
+{
+    while (!TAILQ_EMPTY(&p->refused))
+        forget(p, TAILQ_FIRST(&p->refused));
+}
