@@ -60,7 +60,7 @@ struct partition {
     bool sample_wanted;
     double sample_ms;
     /* verification */
-    int64_t *seen; /* by number: where it was read first, plus one */
+    int64_t *seen;     /* by number: where it was read first, plus one */
     int64_t last_read; /* number */
     int64_t end_offset;
     bool done;
@@ -335,6 +335,8 @@ struct verdict {
     uint64_t lost;
     uint64_t duplicated;
     uint64_t reordered;
+    int64_t *seen; /* by partition and number: where it was read first, plus one */
+    size_t stride;
 };
 
 static void take(struct judge *j, const rd_kafka_message_t *m, struct verdict *v)
@@ -346,18 +348,19 @@ static void take(struct judge *j, const rd_kafka_message_t *m, struct verdict *v
     v->read++;
     if (number >= p->next)
         die("verify", "a record nobody sent");
-    bool again = p->seen[number] != 0;
+    int64_t *seen = &v->seen[(size_t)m->partition * v->stride + number];
+    bool again = *seen != 0;
     bool late = (int64_t)number < p->last_read;
     if (again || late)
         (void)fprintf(stderr, "judge: partition %d record %lu at offset %lld: %s (%lld)\n",
                       m->partition, number, (long long)m->offset,
                       again ? "a second time; first at" : "behind record",
-                      again ? (long long)p->seen[number] - 1 : (long long)p->last_read);
+                      again ? (long long)*seen - 1 : (long long)p->last_read);
     if (again)
         v->duplicated++;
     else if (late)
         v->reordered++;
-    p->seen[number] = m->offset + 1;
+    *seen = m->offset + 1;
     if ((int64_t)number > p->last_read)
         p->last_read = (int64_t)number;
     if (m->offset + 1 >= p->end_offset)
@@ -393,6 +396,11 @@ static void do_verify(struct judge *j)
     struct verdict v = {0};
     rd_kafka_t *c = consumer_new(j);
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(j->partitions);
+    for (int i = 0; i < j->partitions; i++)
+        v.stride = j->p[i].next > v.stride ? j->p[i].next : v.stride;
+    v.seen = calloc((size_t)j->partitions * v.stride + 1, sizeof(*v.seen));
+    if (v.seen == NULL)
+        die("memory", "exhausted");
     for (int i = 0; i < j->partitions; i++) {
         int64_t low = 0;
         struct partition *p = &j->p[i];
@@ -400,7 +408,6 @@ static void do_verify(struct judge *j)
                                                                  &p->end_offset, 10000);
         if (e != RD_KAFKA_RESP_ERR_NO_ERROR)
             die("watermarks", rd_kafka_err2str(e));
-        p->seen = calloc(p->next + 1, sizeof(*p->seen));
         p->last_read = -1;
         p->done = p->end_offset == 0;
         rd_kafka_topic_partition_list_add(list, j->topic, i)->offset = 0;
@@ -418,8 +425,9 @@ static void do_verify(struct judge *j)
     }
     for (int i = 0; i < j->partitions; i++) {
         for (uint32_t k = 0; k < j->p[i].acked_capacity && k < j->p[i].next; k++)
-            v.lost += j->p[i].acked[k] && !j->p[i].seen[k];
+            v.lost += j->p[i].acked[k] && !v.seen[(size_t)i * v.stride + k];
     }
+    free(v.seen);
     (void)printf("{\"event\":\"verified\",\"complete\":%s,\"read\":%llu,\"lost\":%llu,"
                  "\"duplicated\":%llu,\"reordered\":%llu}\n",
                  all_done(j) ? "true" : "false", (unsigned long long)v.read,

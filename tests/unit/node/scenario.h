@@ -47,7 +47,7 @@ void scenario_ask(struct scenario *s, int32_t broker, int16_t api_key, const voi
 void scenario_set_config(struct scenario *s, const char *topic, const char *name,
                          const char *value);
 /* Make a topic of one partition; the error, or -1. Needs a quorum. */
-int scenario_create(struct scenario *s, const char *topic);
+int scenario_create(struct scenario *s, const char *name);
 /* Append one record with acks=all to orders-0; the error. -1: the answer was lost. */
 int scenario_produce(struct scenario *s, const char *value);
 /* The same, by an idempotent producer in its epoch 0. */
