@@ -314,6 +314,12 @@ void node_retention_tick(struct node *n, uint64_t now_ms);
 void node_retention_free(struct node *n);
 
 /* One batch for one partition. done runs exactly once, maybe before node_append returns. */
+/* Which batch of an idempotent producer; producer_id -1: of another. */
+struct node_sequence {
+    int64_t producer_id;
+    int16_t producer_epoch;
+    int32_t base_sequence;
+};
 struct node_append_op {
     struct node_partition *partition; /* set by the caller */
     struct kb_block *block; /* borrowed for the call; holds exactly one batch at position */
@@ -341,6 +347,7 @@ struct node_append_op {
     struct kb_block *block_;
     size_t position_;
     size_t size_;
+    struct node_sequence sequence_;
     TAILQ_ENTRY(node_append_op) waits_;
 };
 void node_append(struct node_append_op *op);
@@ -348,13 +355,12 @@ void node_append(struct node_append_op *op);
 /* ---- refused.c: idempotent producers whose batch was refused for a passing reason
  * ------------------ */
 
-/* batch: the bytes of one whole batch, whose header is read but not trusted. */
-void node_refused_add(struct node_partition *p, const uint8_t *batch, size_t size,
+void node_refused_add(struct node_partition *p, const struct node_sequence *sequence,
                       enum kw_error error);
 /* The error of an earlier batch of this producer that was refused here; KW_NONE: there is none. */
-enum kw_error node_refused_before(struct node_partition *p, const struct log_producer_batch *b);
+enum kw_error node_refused_before(struct node_partition *p, const struct node_sequence *sequence);
 /* This batch is in the log: what was refused up to it has come again. */
-void node_refused_passed(struct node_partition *p, const struct log_producer_batch *b);
+void node_refused_passed(struct node_partition *p, const struct node_sequence *sequence);
 void node_refused_expire(struct node_partition *p, uint64_t now_ms);
 void node_refused_free(struct node_partition *p);
 

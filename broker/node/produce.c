@@ -11,20 +11,21 @@ static void finish(struct node_append_op *op, enum kw_error error)
     op->done(op);
 }
 
+/* The end for a reason that passes, of a batch that is not in the log or may be cut from it. */
+static void refuse(struct node_partition *p, struct node_append_op *op, enum kw_error error)
+{
+    node_refused_add(p, &op->sequence_, error);
+    finish(op, error);
+}
+
 static void finish_waiting(struct node_partition *p, struct node_append_op *op, enum kw_error error)
 {
     TAILQ_REMOVE(&p->produce_waits, op, waits_);
     op->waiting_ = false;
-    finish(op, error);
-}
-
-/* Refused for a passing reason, before it was appended. */
-static void refuse(struct node_partition *p, struct node_append_op *op, const uint8_t *batch,
-                   size_t size, enum kw_error error)
-{
-    if (!op->internal)
-        node_refused_add(p, batch, size, error);
-    finish(op, error);
+    if (error == KW_NOT_LEADER_OR_FOLLOWER)
+        refuse(p, op, error);
+    else
+        finish(op, error);
 }
 
 /* ---- checks
@@ -79,7 +80,7 @@ static void wait_or_finish(struct node_partition *p, struct node_append_op *op)
         finish(op, KW_NONE);
         return;
     case REP_APPEND_EPOCH_ENDED:
-        finish(op, KW_NOT_LEADER_OR_FOLLOWER);
+        refuse(p, op, KW_NOT_LEADER_OR_FOLLOWER);
         return;
     case REP_APPEND_WAIT:
         break;
@@ -114,11 +115,9 @@ void node_produce_fail_all(struct node_partition *p, enum rep_fail_reason reason
         finish_waiting(p, op, error);
     while ((op = TAILQ_FIRST(&p->retry_waits)) != NULL) {
         TAILQ_REMOVE(&p->retry_waits, op, waits_);
-        struct kb_block *block = op->block_;
         op->retrying_ = false;
-        op->block_ = NULL;
-        refuse(p, op, block->data + op->position_, op->size_, KW_NOT_LEADER_OR_FOLLOWER);
-        (void)kb_block_unref(block);
+        op->block_ = kb_block_unref(op->block_);
+        refuse(p, op, KW_NOT_LEADER_OR_FOLLOWER);
     }
 }
 
@@ -151,7 +150,7 @@ static bool append_now(struct node_partition *p, struct node_append_op *op)
         return false;
     case LOG_APPEND_NO_SPACE:
         node_report_disk_full(p);
-        refuse(p, op, op->block_->data + op->position_, op->size_, KW_KAFKA_STORAGE_ERROR);
+        refuse(p, op, KW_KAFKA_STORAGE_ERROR);
         return true;
     case LOG_APPEND_TOO_LARGE:
         finish(op, KW_RECORD_LIST_TOO_LARGE);
@@ -206,7 +205,7 @@ static bool check_sequence(struct node_partition *p, struct node_append_op *op)
     enum log_producers_verdict v = log_producers_check(log_producers(p->log), &b, &rules,
                                                        &original);
     if (v == LOG_PRODUCERS_OUT_OF_ORDER) {
-        enum kw_error before = node_refused_before(p, &b);
+        enum kw_error before = node_refused_before(p, &op->sequence_);
         if (before == KW_NONE)
             before = is_confirmed(p) ? verdict_error(v) : KW_NOT_LEADER_OR_FOLLOWER;
         finish(op, before);
@@ -216,7 +215,7 @@ static bool check_sequence(struct node_partition *p, struct node_append_op *op)
         finish(op, verdict_error(v));
         return false;
     }
-    node_refused_passed(p, &b);
+    node_refused_passed(p, &op->sequence_);
     if (v == LOG_PRODUCERS_OK)
         return true;
     /* Rule 3.5: a duplicate waits exactly as its original would. */
@@ -232,7 +231,7 @@ static bool try_append(struct node_partition *p, struct node_append_op *op)
 {
     enum kw_error error = check_role(p, op->acks, node_now(p->node));
     if (error != KW_NONE) {
-        refuse(p, op, op->block_->data + op->position_, op->size_, error);
+        refuse(p, op, error);
         return true;
     }
     if (!check_sequence(p, op))
@@ -302,6 +301,15 @@ static enum kw_error check_batch(struct node_partition *p, struct node_append_op
     return KW_NONE;
 }
 
+static struct node_sequence sequence_of(const struct node_append_op *op)
+{
+    struct log_producer_batch b;
+    /* What cannot be read here is refused by check_batch. */
+    if (op->internal || log_producer_batch_parse(op->block->data + op->position, op->size, &b) < 0)
+        return (struct node_sequence){.producer_id = -1};
+    return (struct node_sequence){b.producer_id, b.producer_epoch, b.base_sequence};
+}
+
 void node_append(struct node_append_op *op)
 {
     struct node_partition *p = op->partition;
@@ -314,9 +322,10 @@ void node_append(struct node_append_op *op)
     op->log_start_offset = -1;
     op->waiting_ = false;
     op->retrying_ = false;
+    op->sequence_ = sequence_of(op);
     enum kw_error error = check_role(p, op->acks, node_now(p->node));
     if (error != KW_NONE) {
-        refuse(p, op, op->block->data + op->position, op->size, error);
+        refuse(p, op, error);
         return;
     }
     if (!op->internal)

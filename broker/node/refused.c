@@ -1,8 +1,9 @@
 /* Batches of idempotent producers that were refused for a passing reason.
  *
  * A producer has several batches under way. When the first is refused because this broker does not
- * lead yet, or lacks replicas or space, and a moment later the reason has passed, the next batch
- * finds a gap in the sequences. That is not what OUT_OF_ORDER_SEQUENCE_NUMBER means to a client:
+ * lead (yet), or lacks replicas or space, and a moment later the reason has passed, the next batch
+ * finds a gap in the sequences. So it does when the first was appended in an epoch that ended, and
+ * did not survive it. That is not what OUT_OF_ORDER_SEQUENCE_NUMBER means to a client:
  * librdkafka takes a new epoch and sends all it has open again, also what is in the log already. So
  * what follows a refused batch is refused with the same error until the batch comes again. */
 #include "broker/node/node_internal.h"
@@ -14,9 +15,7 @@ enum {
 };
 
 struct node_refused {
-    int64_t producer_id;
-    int16_t producer_epoch;
-    int32_t base_sequence; /* of the first batch refused */
+    struct node_sequence first; /* of the batches refused */
     enum kw_error error;
     uint64_t until_ms;
     TAILQ_ENTRY(node_refused) entries;
@@ -29,12 +28,12 @@ static void forget(struct node_partition *p, struct node_refused *r)
     (void)kb_free(r);
 }
 
-static struct node_refused *find(struct node_partition *p, const struct log_producer_batch *b)
+static struct node_refused *find(struct node_partition *p, const struct node_sequence *s)
 {
     struct node_refused *r = NULL;
     TAILQ_FOREACH(r, &p->refused, entries)
     {
-        if (r->producer_id == b->producer_id && r->producer_epoch == b->producer_epoch)
+        if (r->first.producer_id == s->producer_id && r->first.producer_epoch == s->producer_epoch)
             return r;
     }
     return NULL;
@@ -54,26 +53,21 @@ void node_refused_expire(struct node_partition *p, uint64_t now_ms)
         forget(p, r);
 }
 
-void node_refused_add(struct node_partition *p, const uint8_t *batch, size_t size,
+void node_refused_add(struct node_partition *p, const struct node_sequence *sequence,
                       enum kw_error error)
 {
-    struct log_producer_batch b;
     uint64_t now_ms = node_now(p->node);
-    if (log_producer_batch_parse(batch, size, &b) < 0 || b.producer_id < 0 || b.base_sequence < 0)
+    if (sequence->producer_id < 0 || sequence->base_sequence < 0)
         return;
     node_refused_expire(p, now_ms);
-    struct node_refused *old = find(p, &b);
+    struct node_refused *old = find(p, sequence);
     struct node_refused *r = kb_new(struct node_refused);
-    *r = (struct node_refused){
-        .producer_id = b.producer_id,
-        .producer_epoch = b.producer_epoch,
-        .base_sequence = b.base_sequence,
-        .error = error,
-        .until_ms = now_ms + REMEMBER_MS,
-    };
+    r->first = *sequence;
+    r->error = error;
+    r->until_ms = now_ms + REMEMBER_MS;
     if (old != NULL) {
-        if (is_behind(r->base_sequence, old->base_sequence))
-            r->base_sequence = old->base_sequence;
+        if (is_behind(r->first.base_sequence, old->first.base_sequence))
+            r->first.base_sequence = old->first.base_sequence;
         forget(p, old);
     } else if (p->refused_count >= REFUSED_MAX) {
         forget(p, TAILQ_FIRST(&p->refused));
@@ -82,17 +76,19 @@ void node_refused_add(struct node_partition *p, const uint8_t *batch, size_t siz
     p->refused_count++;
 }
 
-enum kw_error node_refused_before(struct node_partition *p, const struct log_producer_batch *b)
+enum kw_error node_refused_before(struct node_partition *p, const struct node_sequence *sequence)
 {
     node_refused_expire(p, node_now(p->node));
-    const struct node_refused *r = find(p, b);
-    return r != NULL && is_behind(b->base_sequence, r->base_sequence) ? r->error : KW_NONE;
+    const struct node_refused *r = find(p, sequence);
+    if (r == NULL || !is_behind(sequence->base_sequence, r->first.base_sequence))
+        return KW_NONE;
+    return r->error;
 }
 
-void node_refused_passed(struct node_partition *p, const struct log_producer_batch *b)
+void node_refused_passed(struct node_partition *p, const struct node_sequence *sequence)
 {
-    struct node_refused *r = find(p, b);
-    if (r != NULL && !is_behind(r->base_sequence, b->base_sequence))
+    struct node_refused *r = find(p, sequence);
+    if (r != NULL && !is_behind(r->first.base_sequence, sequence->base_sequence))
         forget(p, r);
 }
 
