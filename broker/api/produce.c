@@ -131,6 +131,16 @@ static void cancel(struct node_request *rq)
 /* ---- one partition
  * ------------------------------------------------------------------------------------ */
 
+/* Before this broker is registered its image may be empty: a replica on its disk is found all the
+ * same, and refuses as one that does not lead (and remembers whom it refused). */
+static struct node_partition *find_unlisted(struct node *n, struct kw_str name,
+                                            const struct kb_uuid *id, int32_t index, bool by_id)
+{
+    if (n->state != NODE_JOINING)
+        return NULL;
+    return by_id ? node_partition_find(n, id, index) : node_partition_find_named(n, name, index);
+}
+
 static enum kw_error find_partition(struct node_request *rq, struct kw_str name,
                                     const struct kb_uuid *id, int32_t index,
                                     struct node_partition **ret)
@@ -139,6 +149,8 @@ static enum kw_error find_partition(struct node_request *rq, struct kw_str name,
     bool by_id = rq->header.api_version >= 13;
     const struct meta_topic *t = api_topic(rq, by_id ? kw_str_null() : name, id);
     const struct meta_partition *m = meta_topic_partition(t, index);
+    if (m == NULL && (*ret = find_unlisted(n, name, id, index, by_id)) != NULL)
+        return KW_NONE;
     if (t == NULL && by_id)
         return KW_UNKNOWN_TOPIC_ID;
     if (m == NULL)

@@ -299,6 +299,9 @@ void node_partitions_free(struct node *n);
 /* NULL when this broker holds no such replica. */
 struct node_partition *node_partition_find(struct node *n, const struct kb_uuid *topic_id,
                                            int32_t index);
+/* The same by name, for the time before the image tells ids: looks at all of them. */
+struct node_partition *node_partition_find_named(struct node *n, struct kw_str topic,
+                                                 int32_t index);
 /* What registration reports about each log (rule 8.3); arena-allocated. */
 void node_partitions_report(struct node *n, struct kb_arena *arena,
                             Kvorum__PeerLogReport ***ret_items, size_t *ret_count);

@@ -26,6 +26,16 @@ struct node_partition *node_partition_find(struct node *n, const struct kb_uuid 
     return p;
 }
 
+struct node_partition *node_partition_find_named(struct node *n, struct kw_str topic, int32_t index)
+{
+    struct node_partition *p = NULL;
+    for (p = n->partitions; p != NULL; p = p->hh.next) {
+        if (p->index == index && !p->leaving && kw_str_is(topic, p->topic))
+            return p;
+    }
+    return NULL;
+}
+
 static struct rep_epoch_offset view_end_offset(void *arg, int32_t epoch)
 {
     struct node_partition *p = arg;
