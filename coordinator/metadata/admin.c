@@ -43,6 +43,13 @@ struct meta_verdict meta_unknown_topic(struct kb_arena *arena, struct kw_str nam
                        name.data != NULL ? name.data : "");
 }
 
+static int name_order(struct kw_str a, struct kw_str b)
+{
+    size_t shared = (size_t)(a.size < b.size ? a.size : b.size);
+    int order = shared > 0 ? memcmp(a.data, b.data, shared) : 0;
+    return order != 0 ? order : (a.size > b.size) - (a.size < b.size);
+}
+
 /* Position of the name, or where it belongs; sorted, so that large requests stay cheap. */
 static size_t names_find(const struct meta_names *n, struct kw_str name, bool *ret_there)
 {
@@ -51,11 +58,7 @@ static size_t names_find(const struct meta_names *n, struct kw_str name, bool *r
     *ret_there = false;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        struct kw_str other = n->names[middle];
-        size_t shared = (size_t)(other.size < name.size ? other.size : name.size);
-        int order = shared > 0 ? memcmp(other.data, name.data, shared) : 0;
-        if (order == 0)
-            order = (other.size > name.size) - (other.size < name.size);
+        int order = name_order(n->names[middle], name);
         if (order == 0) {
             *ret_there = true;
             return middle;
@@ -66,13 +69,6 @@ static size_t names_find(const struct meta_names *n, struct kw_str name, bool *r
             high = middle;
     }
     return low;
-}
-
-bool meta_names_contain(const struct meta_names *n, struct kw_str name)
-{
-    bool there;
-    (void)names_find(n, name, &there);
-    return there;
 }
 
 bool meta_names_add(struct meta_names *n, struct kw_str name)
@@ -90,4 +86,40 @@ void meta_names_release(struct meta_names *n)
 {
     free(n->names);
     *n = (struct meta_names){0};
+}
+
+struct mentioned {
+    struct kw_str name;
+    size_t index;
+};
+
+static int mentioned_order(const void *a, const void *b)
+{
+    const struct mentioned *x = a;
+    const struct mentioned *y = b;
+    int order = name_order(x->name, y->name);
+    return order != 0 ? order : (x->index > y->index) - (x->index < y->index);
+}
+
+enum meta_mention *meta_mentions(struct kb_arena *arena, const struct kw_str *names, size_t count)
+{
+    enum meta_mention *ret = kb_arena_new_array(arena, enum meta_mention, count);
+    struct mentioned *sorted = kb_arena_new_array(arena, struct mentioned, count);
+    size_t n = 0;
+    if (ret == NULL || sorted == NULL)
+        return NULL;
+    for (size_t i = 0; i < count; i++) {
+        ret[i] = META_MENTION_ONCE;
+        if (names[i].data != NULL)
+            sorted[n++] = (struct mentioned){names[i], i};
+    }
+    qsort(sorted, n, sizeof(sorted[0]), mentioned_order);
+    for (size_t i = 1; i < n; i++) {
+        if (name_order(sorted[i - 1].name, sorted[i].name) != 0)
+            continue;
+        ret[sorted[i].index] = META_MENTION_AGAIN;
+        if (ret[sorted[i - 1].index] == META_MENTION_ONCE)
+            ret[sorted[i - 1].index] = META_MENTION_FIRST;
+    }
+    return ret;
 }

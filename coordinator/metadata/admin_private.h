@@ -33,8 +33,16 @@ struct meta_names {
 };
 /* False when it was there already. */
 bool meta_names_add(struct meta_names *n, struct kw_str name);
-bool meta_names_contain(const struct meta_names *n, struct kw_str name);
 void meta_names_release(struct meta_names *n);
+
+/* How often a request mentions a name. What is mentioned twice is refused wherever it stands. */
+enum meta_mention {
+    META_MENTION_ONCE,
+    META_MENTION_FIRST, /* of several */
+    META_MENTION_AGAIN,
+};
+/* One entry per name (arena); null names count as ONCE. NULL when the arena refuses. */
+enum meta_mention *meta_mentions(struct kb_arena *arena, const struct kw_str *names, size_t count);
 
 /* ---- placement.c --------------------------------------------------------------------------------
  */

@@ -309,23 +309,26 @@ static struct meta_verdict alter(struct alteration *a, bool replace, const struc
     return v;
 }
 
-/* A resource may be named once per request. */
-static struct meta_verdict check_resource(struct alteration *a, struct meta_names *seen)
+/* A resource may be named once per request: names with the type before them. */
+static enum meta_mention *resource_mentions(const struct request *q)
 {
-    char *key = kb_arena_alloc(a->arena, (size_t)a->resource.size + 1);
-    if (key == NULL)
-        return meta_refuse(a->arena, KW_POLICY_VIOLATION, "the request is too large");
-    key[0] = (char)a->type;
-    if (a->resource.size > 0)
-        memcpy(key + 1, a->resource.data, (size_t)a->resource.size);
-    if (!meta_names_add(seen, (struct kw_str){key, a->resource.size + 1}))
-        return meta_refuse(a->arena, KW_INVALID_REQUEST, "the request names this resource twice");
-    return meta_fine();
+    struct kw_str *keys = kb_arena_new_array(q->arena, struct kw_str, q->count);
+    for (size_t i = 0; keys != NULL && i < q->count; i++) {
+        const struct resource *r = &q->resources[i];
+        char *key = kb_arena_alloc(q->arena, (size_t)r->name.size + 1);
+        if (key == NULL)
+            return NULL;
+        key[0] = (char)r->type;
+        if (r->name.size > 0)
+            memcpy(key + 1, r->name.data, (size_t)r->name.size);
+        keys[i] = (struct kw_str){key, r->name.size + 1};
+    }
+    return keys != NULL ? meta_mentions(q->arena, keys, q->count) : NULL;
 }
 
 static void run(struct request *q, struct meta_result *result)
 {
-    struct meta_names seen = {0};
+    const enum meta_mention *mentions = resource_mentions(q);
     bool consequential = false;
     for (size_t i = 0; i < q->count && !q->arena->failed; i++) {
         struct resource *r = &q->resources[i];
@@ -334,11 +337,11 @@ static void run(struct request *q, struct meta_result *result)
                                .type = r->type,
                                .resource = r->name,
                                .consequential = &consequential};
-        r->verdict = check_resource(&a, &seen);
-        if (r->verdict.error == KW_NONE)
-            r->verdict = alter(&a, q->replace, r->items, r->count, q->validate_only, result);
+        r->verdict = mentions[i] == META_MENTION_ONCE
+                         ? alter(&a, q->replace, r->items, r->count, q->validate_only, result)
+                         : meta_refuse(q->arena, KW_INVALID_REQUEST,
+                                       "the request names this resource twice");
     }
-    meta_names_release(&seen);
     if (consequential)
         emit_consequences(q->c, result);
 }

@@ -11,7 +11,7 @@ struct election {
     struct meta_plan plan;
     struct kb_arena *arena;
     int8_t type;
-    struct kb_map seen; /* partitions already taken, by address */
+    struct kb_map seen; /* verdicts (arena) on partitions already taken, by address */
 };
 
 static struct meta_verdict elect_preferred(struct election *e, const struct meta_partition *p)
@@ -51,11 +51,15 @@ static struct meta_verdict elect_unclean(struct election *e, const struct meta_p
 
 static struct meta_verdict elect_one(struct election *e, const struct meta_partition *p)
 {
-    if (kb_map_put(&e->seen, (uint64_t)(uintptr_t)p, e) != NULL)
-        return meta_refuse(e->arena, KW_INVALID_REQUEST, "the request names this partition twice");
-    if (meta_plan_full(&e->plan))
+    struct meta_verdict *v = kb_map_get(&e->seen, (uint64_t)(uintptr_t)p);
+    if (v != NULL)
+        return *v; /* named again: elected once, answered as before */
+    v = kb_arena_new(e->arena, struct meta_verdict);
+    if (v == NULL || meta_plan_full(&e->plan))
         return meta_refuse(e->arena, KW_POLICY_VIOLATION, "the request is too large; send several");
-    return e->type == ELECT_PREFERRED ? elect_preferred(e, p) : elect_unclean(e, p);
+    *v = e->type == ELECT_PREFERRED ? elect_preferred(e, p) : elect_unclean(e, p);
+    (void)kb_map_put(&e->seen, (uint64_t)(uintptr_t)p, v);
+    return *v;
 }
 
 static void answer(struct kw_elect_leaders_response_partition *ret, int32_t partition,

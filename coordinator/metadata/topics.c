@@ -370,26 +370,24 @@ static size_t create_one(struct creation *cr, size_t partitions_before, bool val
     return cr->partitions;
 }
 
-static struct meta_verdict check_request(const struct meta_names *twice, struct creation *cr,
-                                         size_t at)
+static struct meta_verdict check_request(struct creation *cr, enum meta_mention mention, size_t at)
 {
     if (at >= META_REQUEST_PARTITIONS_MAX)
         return meta_refuse(cr->arena, KW_POLICY_VIOLATION,
                            "one request can create %d topics; send several",
                            META_REQUEST_PARTITIONS_MAX);
-    if (meta_names_contain(twice, cr->req->name))
+    if (mention != META_MENTION_ONCE)
         return meta_refuse(cr->arena, KW_INVALID_REQUEST, "the request names this topic twice");
     return meta_fine();
 }
 
-static void find_twice(const struct kw_create_topics_request *req, struct meta_names *twice)
+static enum meta_mention *mentions_of(const struct kw_create_topics_request *req, size_t count,
+                                      struct kb_arena *arena)
 {
-    struct meta_names once = {0};
-    for (int32_t i = 0; i < req->topics_count && i < META_REQUEST_PARTITIONS_MAX; i++) {
-        if (!meta_names_add(&once, req->topics[i].name))
-            (void)meta_names_add(twice, req->topics[i].name);
-    }
-    meta_names_release(&once);
+    struct kw_str *names = kb_arena_new_array(arena, struct kw_str, count);
+    for (size_t i = 0; names != NULL && i < count; i++)
+        names[i] = req->topics[i].name;
+    return names != NULL ? meta_mentions(arena, names, count) : NULL;
 }
 
 int meta_controller_create_topics(struct meta_controller *c,
@@ -400,22 +398,23 @@ int meta_controller_create_topics(struct meta_controller *c,
     size_t count = req->topics_count > 0 ? (size_t)req->topics_count : 0;
     size_t partitions = 0;
     struct alike alike = {.arena = arena};
-    struct meta_names twice = {0};
+    const enum meta_mention *mentions = mentions_of(req, count, arena);
     kw_create_topics_response_init(ret);
     ret->topics = kb_arena_new_array(arena, struct kw_create_topics_response_topic, count);
-    if (ret->topics == NULL)
+    if (ret->topics == NULL || mentions == NULL)
         return -KB_ENOMEM;
-    ret->topics_count = (int32_t)count;
     struct meta_placer *placer = meta_placer_new(c);
-    find_twice(req, &twice);
     for (size_t i = 0; i < count && !arena->failed; i++) {
-        struct kw_create_topics_response_topic *t = &ret->topics[i];
+        struct kw_create_topics_response_topic *t = &ret->topics[ret->topics_count];
         struct creation cr = {
             .c = c, .alike = &alike, .arena = arena, .placer = placer, .req = &req->topics[i]};
+        if (mentions[i] == META_MENTION_AGAIN)
+            continue; /* answered once */
+        ret->topics_count++;
         kw_create_topics_response_topic_init(t);
         t->name = cr.req->name;
         cr.name = kb_arena_strndup(arena, cr.req->name.data, (size_t)cr.req->name.size);
-        struct meta_verdict v = check_request(&twice, &cr, i);
+        struct meta_verdict v = check_request(&cr, mentions[i], i);
         t->error_code = v.error;
         t->error_message = v.message;
         if (v.error == KW_NONE && cr.name != NULL)
@@ -423,7 +422,6 @@ int meta_controller_create_topics(struct meta_controller *c,
         meta_configs_release(&cr.configs);
     }
     (void)meta_placer_free(placer);
-    meta_names_release(&twice);
     meta_names_release(&alike.names);
     return arena->failed ? -KB_ENOMEM : 0;
 }

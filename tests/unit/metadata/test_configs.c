@@ -235,11 +235,10 @@ START_TEST(alter_configs__replaces)
     (void)toy_topic(t, "a", "1", "retention.ms=5,segment.ms=7");
     struct kw_alter_configs_request_config config = {.name = KW_STR("segment.ms"),
                                                      .value = KW_STR("8")};
-    struct kw_alter_configs_request_resource resources[2] = {
-        {.resource_type = 2, .resource_name = KW_STR("a"), .configs = &config, .configs_count = 1},
-        {.resource_type = 2, .resource_name = KW_STR("a"), .configs = &config, .configs_count = 1}};
+    struct kw_alter_configs_request_resource resource = {
+        .resource_type = 2, .resource_name = KW_STR("a"), .configs = &config, .configs_count = 1};
     struct kw_alter_configs_request req = {
-        .resources = resources, .resources_count = 2, .validate_only = true};
+        .resources = &resource, .resources_count = 1, .validate_only = true};
     struct kw_alter_configs_response resp;
     ck_assert_int_eq(meta_controller_alter_configs(t->c, &req, &t->arena, &t->result, &resp), 0);
     ck_assert_uint_eq(toy_commit(t), 0);
@@ -247,13 +246,57 @@ START_TEST(alter_configs__replaces)
     ck_assert_int_eq(meta_controller_alter_configs(t->c, &req, &t->arena, &t->result, &resp), 0);
     ck_assert_uint_eq(toy_commit(t), 2);
     ck_assert_int_eq(resp.responses[0].error_code, KW_NONE);
-    ck_assert_int_eq(resp.responses[1].error_code, KW_INVALID_REQUEST);
     ck_assert_str_eq(set_on(t, "segment.ms"), "8");
     ck_assert_str_eq(set_on(t, "retention.ms"), "-");
     (void)toy_free(t);
 }
 END_TEST
 
+/* A resource named twice is left alone; the others are changed. */
+START_TEST(alter_configs__repeated)
+{
+    struct toy *t = toy_up(1);
+    static const char *const names[] = {"a", "b", "a"};
+    struct kw_alter_configs_request_config config = {.name = KW_STR("segment.ms"),
+                                                     .value = KW_STR("8")};
+    struct kw_incremental_alter_configs_request_config set = {.name = KW_STR("retention.ms"),
+                                                              .value = KW_STR("9")};
+    struct kw_alter_configs_request_resource old[3];
+    struct kw_incremental_alter_configs_request_resource new[3];
+    struct kw_alter_configs_request req = {.resources = old, .resources_count = 3};
+    struct kw_incremental_alter_configs_request inc = {.resources = new, .resources_count = 3};
+    struct kw_alter_configs_response resp;
+    struct kw_incremental_alter_configs_response inc_resp;
+    (void)toy_topic(t, "a", "1", NULL);
+    (void)toy_topic(t, "b", "1", NULL);
+    for (int i = 0; i < 3; i++) {
+        old[i] = (struct kw_alter_configs_request_resource){.resource_type = 2,
+                                                            .resource_name = kw_str_of(names[i]),
+                                                            .configs = &config,
+                                                            .configs_count = 1};
+        new[i] = (struct kw_incremental_alter_configs_request_resource){
+            .resource_type = 2,
+            .resource_name = kw_str_of(names[i]),
+            .configs = &set,
+            .configs_count = 1};
+    }
+    ck_assert_int_eq(meta_controller_alter_configs(t->c, &req, &t->arena, &t->result, &resp), 0);
+    ck_assert_uint_eq(toy_commit(t), 1);
+    ck_assert_int_eq(
+        meta_controller_incremental_alter_configs(t->c, &inc, &t->arena, &t->result, &inc_resp), 0);
+    ck_assert_uint_eq(toy_commit(t), 1);
+    ck_assert_int_eq(resp.responses_count, 3);
+    ck_assert_int_eq(inc_resp.responses_count, 3);
+    for (int i = 0; i < 3; i++) {
+        ck_assert_int_eq(resp.responses[i].error_code, i == 1 ? KW_NONE : KW_INVALID_REQUEST);
+        ck_assert_int_eq(inc_resp.responses[i].error_code, i == 1 ? KW_NONE : KW_INVALID_REQUEST);
+    }
+    ck_assert_uint_eq(meta_image_topic(t->committed, "a")->configs.count, 0);
+    ck_assert_uint_eq(meta_image_topic(t->committed, "b")->configs.count, 2);
+    (void)toy_free(t);
+}
+END_TEST
+
 UNIT_MAIN("configs", value_check__limits, value__highest_level_counts,
           min_isr__by_founding_topic_and_replicas, log_config__is_typed, incremental__operations,
-          incremental__resources, alter_configs__replaces)
+          incremental__resources, alter_configs__replaces, alter_configs__repeated)

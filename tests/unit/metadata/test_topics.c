@@ -196,8 +196,7 @@ START_TEST(create__several_in_one_request)
 {
     struct toy *t = toy_up(3);
     static const char *const names[] = {"dup", "good.one", "dup", "good_one"};
-    static const int16_t errors[] = {KW_INVALID_REQUEST, KW_NONE, KW_INVALID_REQUEST,
-                                     KW_INVALID_TOPIC_EXCEPTION};
+    static const int16_t errors[] = {KW_INVALID_REQUEST, KW_NONE, KW_INVALID_TOPIC_EXCEPTION};
     struct kw_create_topics_request_topic topics[4];
     struct kw_create_topics_request req;
     struct kw_create_topics_response resp;
@@ -210,7 +209,8 @@ START_TEST(create__several_in_one_request)
     req.topics = topics;
     req.topics_count = 4;
     ck_assert_int_eq(meta_controller_create_topics(t->c, &req, &t->arena, &t->result, &resp), 0);
-    for (int i = 0; i < 4; i++)
+    ck_assert_int_eq(resp.topics_count, 3); /* one answer per name */
+    for (int i = 0; i < 3; i++)
         ck_assert_int_eq(resp.topics[i].error_code, errors[i]);
     ck_assert_uint_eq(toy_commit(t), 2);
     /* A small arena refuses as a whole. */
@@ -312,6 +312,36 @@ START_TEST(create_partitions__only_grows)
 }
 END_TEST
 
+START_TEST(create_partitions__repeated)
+{
+    struct toy *t = toy_up(3);
+    struct kw_create_partitions_request_topic topics[3];
+    struct kw_create_partitions_request req;
+    struct kw_create_partitions_response resp;
+    static const char *const names[] = {"a", "b", "a"};
+    (void)toy_topic(t, "a", "1,2", NULL);
+    (void)toy_topic(t, "b", "1,2", NULL);
+    for (int i = 0; i < 3; i++) {
+        kw_create_partitions_request_topic_init(&topics[i]);
+        topics[i].name = kw_str_of(names[i]);
+        topics[i].count = 2 + i;
+        topics[i].assignments_count = -1;
+    }
+    kw_create_partitions_request_init(&req);
+    req.topics = topics;
+    req.topics_count = 3;
+    ck_assert_int_eq(meta_controller_create_partitions(t->c, &req, &t->arena, &t->result, &resp),
+                     0);
+    (void)toy_commit(t);
+    ck_assert_int_eq(resp.results_count, 2);
+    ck_assert_int_eq(resp.results[0].error_code, KW_INVALID_REQUEST);
+    ck_assert_int_eq(resp.results[1].error_code, KW_NONE);
+    ck_assert_uint_eq(meta_image_topic(t->committed, "a")->partitions_count, 1);
+    ck_assert_uint_eq(meta_image_topic(t->committed, "b")->partitions_count, 3);
+    (void)toy_free(t);
+}
+END_TEST
+
 static int16_t drop(struct toy *t, const char *name, const struct kb_uuid *id)
 {
     struct kw_delete_topics_request_topic topic;
@@ -345,6 +375,51 @@ START_TEST(delete__by_name_or_id)
     const struct meta_topic *again = toy_topic(t, "a", "1,2", NULL);
     ck_assert(!kb_uuid_equal(&again->id, &a));
     ck_assert_uint_eq(again->configs.count, 0);
+    (void)toy_free(t);
+}
+END_TEST
+
+/* What is mentioned twice stays, however it is mentioned; the other topics go. */
+static struct kw_delete_topics_response drop_many(struct toy *t, int16_t version,
+                                                  struct kw_delete_topics_request *req)
+{
+    struct kw_delete_topics_response resp;
+    ck_assert_int_eq(
+        meta_controller_delete_topics(t->c, version, req, &t->arena, &t->result, &resp), 0);
+    (void)toy_commit(t);
+    return resp;
+}
+
+START_TEST(delete__repeated)
+{
+    struct toy *t = toy_up(3);
+    struct kb_uuid a = toy_topic(t, "a", "1,2", NULL)->id;
+    struct kb_uuid b = toy_topic(t, "b", "1,2", NULL)->id;
+    (void)toy_topic(t, "c", "1,2", NULL);
+    struct kw_str names[] = {KW_STR("a"), KW_STR("c"), KW_STR("a"), KW_STR("a")};
+    struct kw_delete_topics_request by_name = {.topic_names = names, .topic_names_count = 4};
+    struct kw_delete_topics_response r = drop_many(t, 5, &by_name);
+    ck_assert_int_eq(r.responses_count, 2);
+    ck_assert_int_eq(r.responses[0].error_code, KW_INVALID_REQUEST);
+    ck_assert_int_eq(r.responses[1].error_code, KW_NONE);
+    ck_assert_ptr_null(meta_image_topic(t->committed, "c"));
+
+    struct kw_delete_topics_request_topic states[5] = {
+        {.topic_id = b}, {.name = KW_STR("a")}, {.topic_id = a}, {.topic_id = b}, {.name = {0}}};
+    struct kw_delete_topics_request by_state = {.topics = states, .topics_count = 5};
+    r = drop_many(t, 6, &by_state);
+    ck_assert_int_eq(r.responses_count, 4);
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(r.responses[i].error_code, KW_INVALID_REQUEST);
+    ck_assert_uint_eq(meta_image_topics_count(t->committed), 2);
+    /* An id given twice also keeps the topic that is named once. */
+    states[2] = (struct kw_delete_topics_request_topic){.name = KW_STR("b")};
+    by_state.topics_count = 4;
+    r = drop_many(t, 6, &by_state);
+    ck_assert_int_eq(r.responses_count, 3);
+    ck_assert_int_eq(r.responses[1].error_code, KW_NONE); /* a */
+    ck_assert_int_eq(r.responses[2].error_code, KW_INVALID_REQUEST);
+    ck_assert_ptr_nonnull(meta_image_topic(t->committed, "b"));
     (void)toy_free(t);
 }
 END_TEST
@@ -403,6 +478,41 @@ START_TEST(elect_leaders__preferred)
 }
 END_TEST
 
+/* A partition named twice is elected once; both mentions are answered alike. */
+START_TEST(elect_leaders__repeated)
+{
+    struct toy *t = toy_up(3);
+    int32_t zeros[2] = {0, 0};
+    int32_t all[] = {1, 2, 3};
+    struct kw_elect_leaders_request_topic_partition named = {
+        .topic = KW_STR("a"), .partitions = zeros, .partitions_count = 2};
+    struct kw_elect_leaders_request req;
+    struct kw_elect_leaders_response resp;
+    t->config.auto_leader_rebalance = false;
+    (void)toy_topic(t, "a", "2,3,1", NULL);
+    kw_elect_leaders_request_init(&req);
+    req.topic_partitions = &named;
+    req.topic_partitions_count = 1;
+    for (int needed = 0; needed < 2; needed++) {
+        if (needed) {
+            toy_kill(t, 2);
+            toy_tick(t);
+            toy_join(t, 2);
+            ck_assert_int_eq(toy_alter(t, "a", 0, all, 3), KW_NONE);
+        }
+        ck_assert_int_eq(
+            meta_controller_elect_leaders(t->c, t->now_ms, 2, &req, &t->arena, &t->result, &resp),
+            0);
+        ck_assert_uint_eq(toy_commit(t), needed ? 1 : 0);
+        for (int i = 0; i < 2; i++)
+            ck_assert_int_eq(resp.replica_election_results[0].partition_result[i].error_code,
+                             needed ? KW_NONE : KW_ELECTION_NOT_NEEDED);
+    }
+    toy_assert_state(t, "a", 0, "leader 2 isr 2,3,1 elr - known -");
+    (void)toy_free(t);
+}
+END_TEST
+
 /* R16: losing acknowledged records needs the partition's name. */
 START_TEST(elect_leaders__unclean_by_name_only)
 {
@@ -431,5 +541,5 @@ UNIT_MAIN("topics", create__spreads_leaders_and_replicas, create__replicas_go_to
           create__same_seed_same_places, create__defaults, create__refusals,
           create__validate_only_changes_nothing, create__several_in_one_request,
           create__manual_assignments_are_checked, create_partitions__only_grows,
-          delete__by_name_or_id, delete__disabled, elect_leaders__preferred,
-          elect_leaders__unclean_by_name_only)
+          create_partitions__repeated, delete__by_name_or_id, delete__repeated, delete__disabled,
+          elect_leaders__preferred, elect_leaders__repeated, elect_leaders__unclean_by_name_only)
