@@ -71,9 +71,20 @@ static void submit(struct node_request *rq, int handled, struct meta_result *res
         return;                                                                                    \
     }
 
+/* A client that gives no time cannot be told that something was done: nothing is. */
+static bool out_of_time(struct node_request *rq, int32_t timeout_ms)
+{
+    if (timeout_ms > 0)
+        return false;
+    api_admin_fail(rq, KW_REQUEST_TIMED_OUT, NULL);
+    return true;
+}
+
 void api_create_topics(struct node_request *rq)
 {
     BEGIN(create_topics)
+    if (out_of_time(rq, req->timeout_ms))
+        return;
     int r = meta_controller_create_topics(c, req, &rq->arena, &result, resp);
     submit(rq, r, &result, write_create_topics, resp);
 }
@@ -81,6 +92,8 @@ void api_create_topics(struct node_request *rq)
 void api_delete_topics(struct node_request *rq)
 {
     BEGIN(delete_topics)
+    if (out_of_time(rq, req->timeout_ms))
+        return;
     int r = meta_controller_delete_topics(c, rq->header.api_version, req, &rq->arena, &result,
                                           resp);
     submit(rq, r, &result, write_delete_topics, resp);
@@ -89,6 +102,8 @@ void api_delete_topics(struct node_request *rq)
 void api_create_partitions(struct node_request *rq)
 {
     BEGIN(create_partitions)
+    if (out_of_time(rq, req->timeout_ms))
+        return;
     int r = meta_controller_create_partitions(c, req, &rq->arena, &result, resp);
     submit(rq, r, &result, write_create_partitions, resp);
 }
@@ -110,6 +125,8 @@ void api_incremental_alter_configs(struct node_request *rq)
 void api_elect_leaders(struct node_request *rq)
 {
     BEGIN(elect_leaders)
+    if (out_of_time(rq, req->timeout_ms))
+        return;
     int r = meta_controller_elect_leaders(c, node_now(rq->node), rq->header.api_version, req,
                                           &rq->arena, &result, resp);
     submit(rq, r, &result, write_elect_leaders, resp);
@@ -212,10 +229,15 @@ static void fail_incremental(struct node_request *rq, enum kw_error error, const
 
 static void fail_elect_leaders(struct node_request *rq, enum kw_error error, const char *text)
 {
+    struct kw_elect_leaders_request req;
     struct kw_elect_leaders_response resp;
-    (void)text;
-    kw_elect_leaders_response_init(&resp);
-    resp.error_code = (int16_t)error;
+    API_DECODE(rq, kw_elect_leaders_request_read, &req);
+    if (meta_refuse_elections(&req, &rq->arena, (int16_t)error, text, &resp) < 0) {
+        node_request_reject(rq, "its answer needs too much memory");
+        return;
+    }
+    if (rq->header.api_version < 1)
+        resp.error_code = KW_NONE; /* has no place for it */
     node_request_reply(rq, write_elect_leaders, &resp);
 }
 

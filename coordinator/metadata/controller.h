@@ -271,6 +271,10 @@ int meta_controller_elect_leaders(struct meta_controller *c, uint64_t now_ms, in
                                   const struct kw_elect_leaders_request *req,
                                   struct kb_arena *arena, struct meta_result *result,
                                   struct kw_elect_leaders_response *ret);
+/* The answer that refuses the request and each partition it names (version 0 has no other place
+ * for an error); text may be NULL. 0 or -KB_ENOMEM. */
+int meta_refuse_elections(const struct kw_elect_leaders_request *req, struct kb_arena *arena,
+                          int16_t error, const char *text, struct kw_elect_leaders_response *ret);
 /* A fenced broker that holds no replica is forgotten. Returns the error. */
 int16_t meta_controller_unregister_broker(struct meta_controller *c, int32_t broker_id,
                                           struct kb_arena *arena, struct meta_result *result,

@@ -98,6 +98,33 @@ static void elect_named(struct election *e,
     }
 }
 
+int meta_refuse_elections(const struct kw_elect_leaders_request *req, struct kb_arena *arena,
+                          int16_t error, const char *text, struct kw_elect_leaders_response *ret)
+{
+    struct meta_verdict v = {error, kw_str_of(text)};
+    size_t topics = req->topic_partitions_count > 0 ? (size_t)req->topic_partitions_count : 0;
+    kw_elect_leaders_response_init(ret);
+    ret->error_code = error;
+    ret->replica_election_results =
+        kb_arena_new_array(arena, struct kw_elect_leaders_response_topic, topics);
+    if (ret->replica_election_results == NULL)
+        return -KB_ENOMEM;
+    for (size_t i = 0; i < topics; i++) {
+        const struct kw_elect_leaders_request_topic_partition *q = &req->topic_partitions[i];
+        struct kw_elect_leaders_response_topic *w = &ret->replica_election_results[i];
+        kw_elect_leaders_response_topic_init(w);
+        w->topic = q->topic;
+        w->partition_result = kb_arena_new_array(arena, struct kw_elect_leaders_response_partition,
+                                                 (size_t)q->partitions_count);
+        if (w->partition_result == NULL)
+            return -KB_ENOMEM;
+        for (int32_t k = 0; k < q->partitions_count; k++)
+            answer(&w->partition_result[w->partition_result_count++], q->partitions[k], v);
+        ret->replica_election_results_count++;
+    }
+    return 0;
+}
+
 /* All partitions; those that need nothing are left out of the answer. */
 static int elect_everywhere(struct election *e, struct kw_elect_leaders_response *ret)
 {
@@ -141,8 +168,10 @@ int meta_controller_elect_leaders(struct meta_controller *c, uint64_t now_ms, in
     if ((e.type != ELECT_PREFERRED && e.type != ELECT_UNCLEAN) ||
         (all && e.type == ELECT_UNCLEAN)) {
         /* Losing data needs the partitions' names (R16). */
-        ret->error_code = KW_INVALID_REQUEST;
-        return 0;
+        return meta_refuse_elections(req, arena, KW_INVALID_REQUEST,
+                                     all ? "an unclean election needs its partitions named"
+                                         : "the type of election is not known",
+                                     ret);
     }
     if (all) {
         r = elect_everywhere(&e, ret);

@@ -1,5 +1,6 @@
 /* Answers as Apache Kafka 4 gives them, where a client can tell: whole brokers, the versions of the
  * requests chosen. */
+#include "broker/node/node_internal.h"
 #include "tests/unit/node/scenario.h"
 
 struct answer {
@@ -207,6 +208,112 @@ START_TEST(groups__bad_requests)
 }
 END_TEST
 
+/* ---- admin commands without time: refused as a whole, and nothing is done ---- */
+
+static void read_created(void *arg, const void *response)
+{
+    const struct kw_create_topics_response *r = response;
+    struct answer *a = arg;
+    a->count++;
+    a->first = r->topics[0].error_code;
+    a->null_text = r->topics[0].error_message.data == NULL;
+}
+
+static void read_topics_deleted(void *arg, const void *response)
+{
+    const struct kw_delete_topics_response *r = response;
+    struct answer *a = arg;
+    a->count++;
+    a->first = r->responses[0].error_code;
+}
+
+static void read_partitions_created(void *arg, const void *response)
+{
+    const struct kw_create_partitions_response *r = response;
+    struct answer *a = arg;
+    a->count++;
+    a->first = r->results[0].error_code;
+}
+
+static void read_elected(void *arg, const void *response)
+{
+    const struct kw_elect_leaders_response *r = response;
+    struct answer *a = arg;
+    a->count++;
+    a->first = r->replica_election_results[0].partition_result[0].error_code;
+    a->second = r->error_code;
+}
+
+static int32_t count_topic_partitions(struct scenario *s, const char *name)
+{
+    struct node *n = sim_cluster_node(s->cluster, (uint32_t)sim_cluster_controller(s->cluster));
+    const struct meta_topic *t = meta_image_topic(n->image, name);
+    return t != NULL ? (int32_t)t->partitions_count : 0;
+}
+
+static void refuse_without_time(struct scenario *s, int32_t timeout_ms)
+{
+    struct kw_create_topics_request create;
+    struct kw_create_topics_request_topic topic;
+    struct kw_delete_topics_request delete;
+    struct kw_create_partitions_request grow;
+    struct kw_create_partitions_request_topic more;
+    struct kw_elect_leaders_request elect;
+    struct kw_elect_leaders_request_topic_partition named;
+    struct kw_str orders = KW_STR("orders");
+    int32_t zero = 0;
+    kw_create_topics_request_init(&create);
+    kw_create_topics_request_topic_init(&topic);
+    topic.name = KW_STR("new");
+    topic.num_partitions = topic.replication_factor = 1;
+    create.topics = &topic;
+    create.topics_count = 1;
+    kw_delete_topics_request_init(&delete);
+    delete.topic_names = &orders;
+    delete.topic_names_count = 1;
+    kw_create_partitions_request_init(&grow);
+    kw_create_partitions_request_topic_init(&more);
+    more.name = orders;
+    more.count = 2;
+    more.assignments_count = -1;
+    grow.topics = &more;
+    grow.topics_count = 1;
+    kw_elect_leaders_request_init(&elect);
+    kw_elect_leaders_request_topic_partition_init(&named);
+    named.topic = orders;
+    named.partitions = &zero;
+    named.partitions_count = 1;
+    elect.topic_partitions = &named;
+    elect.topic_partitions_count = 1;
+    create.timeout_ms = delete.timeout_ms = grow.timeout_ms = elect.timeout_ms = timeout_ms;
+
+    struct answer a = call(s, KW_API_CREATE_TOPICS, 7, &create, read_created);
+    ck_assert_int_eq(a.first, KW_REQUEST_TIMED_OUT);
+    ck_assert(a.null_text);
+    a = call(s, KW_API_DELETE_TOPICS, 5, &delete, read_topics_deleted);
+    ck_assert_int_eq(a.first, KW_REQUEST_TIMED_OUT);
+    a = call(s, KW_API_CREATE_PARTITIONS, 3, &grow, read_partitions_created);
+    ck_assert_int_eq(a.first, KW_REQUEST_TIMED_OUT);
+    a = call(s, KW_API_ELECT_LEADERS, 2, &elect, read_elected);
+    ck_assert_int_eq(a.first, KW_REQUEST_TIMED_OUT);
+    ck_assert_int_eq(a.second, KW_REQUEST_TIMED_OUT);
+    a = call(s, KW_API_ELECT_LEADERS, 0, &elect, read_elected);
+    ck_assert_int_eq(a.first, KW_REQUEST_TIMED_OUT);
+    scenario_run_for(s, 500);
+    ck_assert_int_eq(count_topic_partitions(s, "new"), 0);
+    ck_assert_int_eq(count_topic_partitions(s, "orders"), 1);
+}
+
+START_TEST(admin__without_time)
+{
+    struct scenario s;
+    scenario_start(&s, 10);
+    refuse_without_time(&s, -1);
+    refuse_without_time(&s, 0);
+    scenario_end(&s);
+}
+END_TEST
+
 static void read_coordinator(void *arg, const void *response)
 {
     const struct kw_find_coordinator_response *r = response;
@@ -270,5 +377,5 @@ END_TEST
 
 UNIT_MAIN("node_answers", describe_quorum__all_versions,
           metadata__operations_ids_and_repeated_names,
-          describe_cluster__operations_and_endpoint_type, groups__bad_requests,
+          describe_cluster__operations_and_endpoint_type, groups__bad_requests, admin__without_time,
           coordinator__operations_and_refused_joins)
