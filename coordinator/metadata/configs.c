@@ -164,13 +164,12 @@ static struct meta_verdict apply_op(struct alteration *a, int8_t op, const char 
                                     const char *value)
 {
     int key = key_of(a, name);
-    struct meta_verdict v = check_value(a, key, name, op == OP_DELETE || key < 0 ? "" : value);
     if (op == OP_DELETE) {
-        if (key < 0)
-            return v;
-        meta_configs_set(&a->next, name, NULL);
+        if (name != NULL) /* what is not set is gone already, whatever its name */
+            meta_configs_set(&a->next, name, NULL);
         return meta_fine();
     }
+    struct meta_verdict v = check_value(a, key, name, key < 0 ? "" : value);
     if (key >= 0 && value != NULL && (op == OP_APPEND || op == OP_SUBTRACT)) {
         if (meta_topic_key_info((enum meta_topic_key)key)->type != META_TYPE_LIST)
             return meta_refuse(a->arena, KW_INVALID_CONFIG,

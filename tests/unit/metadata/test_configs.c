@@ -206,7 +206,9 @@ START_TEST(incremental__operations)
     ck_assert_int_eq(incremental(t, 0, "retention.ms", NULL), KW_INVALID_REQUEST);
     ck_assert_int_eq(incremental(t, 0, "retention.ms", "x"), KW_INVALID_CONFIG);
     ck_assert_int_eq(incremental(t, 0, "nonsense", "x"), KW_INVALID_CONFIG);
-    ck_assert_int_eq(incremental(t, 1, "nonsense", NULL), KW_INVALID_CONFIG);
+    ck_assert_int_eq(incremental(t, 1, "nonsense", NULL), KW_NONE);
+    ck_assert_int_eq(incremental(t, 1, "", "x"), KW_NONE);
+    ck_assert_int_eq(incremental(t, 2, "nonsense", "x"), KW_INVALID_CONFIG);
     ck_assert_int_eq(incremental(t, 0, "max.compaction.lag.ms", "5"), KW_NONE);
     ck_assert_int_eq(incremental(t, 0, "min.compaction.lag.ms", "6"), KW_INVALID_CONFIG);
     (void)toy_free(t);
@@ -221,6 +223,8 @@ START_TEST(incremental__resources)
     ck_assert_int_eq(toy_set_config(t, "", "retention.ms", "1"), KW_INVALID_REQUEST);
     ck_assert_int_eq(toy_set_config(t, NULL, "retention.ms", "1"), KW_INVALID_CONFIG);
     ck_assert_int_eq(toy_set_config(t, NULL, "num.io.threads", "1"), KW_INVALID_CONFIG);
+    ck_assert_int_eq(toy_set_config(t, NULL, "num.io.threads", NULL), KW_NONE);
+    ck_assert_int_eq(toy_set_config(t, "none", "nonsense", NULL), KW_UNKNOWN_TOPIC_OR_PARTITION);
     ck_assert_int_eq(toy_set_config(t, NULL, "log.retention.ms", "1"), KW_NONE);
     ck_assert_int_eq(toy_set_config(t, NULL, "log.retention.ms", NULL), KW_NONE);
     ck_assert_ptr_null(meta_image_resource_configs(t->committed, META_RESOURCE_BROKER, ""));
