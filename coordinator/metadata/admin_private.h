@@ -69,8 +69,8 @@ void meta_emit_new_partition(struct meta_controller *c, struct meta_result *resu
 /* ---- configs.c ----------------------------------------------------------------------------------
  */
 
-/* A topic config by name; NULL for a name or value that is none. */
-struct meta_verdict meta_check_config(struct kb_arena *arena, const char *name, const char *value);
+/* A topic config by name; NULL for a name or value that is none. *value becomes the one to keep. */
+struct meta_verdict meta_check_config(struct kb_arena *arena, const char *name, const char **value);
 void meta_emit_config(struct meta_result *result, int32_t type, const char *resource,
                       const char *name, const char *value);
 

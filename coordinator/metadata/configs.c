@@ -25,18 +25,28 @@ void meta_emit_config(struct meta_result *result, int32_t type, const char *reso
     meta_records_add(&result->records, &record);
 }
 
-struct meta_verdict meta_check_config(struct kb_arena *arena, const char *name, const char *value)
+/* Makes the value tidy and checks it. */
+static struct meta_verdict check_tidy(struct kb_arena *arena, enum meta_topic_key key,
+                                      const char **value)
 {
     const char *why = NULL;
+    *value = meta_topic_value_tidy(key, *value, arena);
+    if (*value == NULL)
+        return meta_refuse(arena, KW_POLICY_VIOLATION, "the request is too large");
+    if (meta_topic_value_check(key, *value, arena, &why) < 0)
+        return meta_refuse(arena, KW_INVALID_CONFIG, "%s", why);
+    return meta_fine();
+}
+
+struct meta_verdict meta_check_config(struct kb_arena *arena, const char *name, const char **value)
+{
     int key = name != NULL ? meta_topic_key_find(name) : -1;
     if (key < 0)
         return meta_refuse(arena, KW_INVALID_CONFIG, "unknown topic config \"%.128s\"",
                            name != NULL ? name : "");
-    if (value == NULL)
+    if (*value == NULL)
         return meta_refuse(arena, KW_INVALID_CONFIG, "%s has no value", name);
-    if (meta_topic_value_check((enum meta_topic_key)key, value, arena, &why) < 0)
-        return meta_refuse(arena, KW_INVALID_CONFIG, "%s", why);
-    return meta_fine();
+    return check_tidy(arena, (enum meta_topic_key)key, value);
 }
 
 /* ---- one resource -------------------------------------------------------------------------------
@@ -92,19 +102,16 @@ static struct meta_verdict begin(struct alteration *a)
 }
 
 static struct meta_verdict check_value(const struct alteration *a, int key, const char *name,
-                                       const char *value)
+                                       const char **value)
 {
-    const char *why = NULL;
     if (key < 0)
         return meta_refuse(
             a->arena, KW_INVALID_CONFIG, "%s config \"%.128s\" %s",
             a->type == META_RESOURCE_TOPIC ? "topic" : "broker", name != NULL ? name : "",
             a->type == META_RESOURCE_TOPIC ? "is not known" : "cannot be changed at run time");
-    if (value == NULL)
+    if (*value == NULL)
         return meta_refuse(a->arena, KW_INVALID_REQUEST, "%s has no value", name);
-    if (meta_topic_value_check((enum meta_topic_key)key, value, a->arena, &why) < 0)
-        return meta_refuse(a->arena, KW_INVALID_CONFIG, "%s", why);
-    return meta_fine();
+    return check_tidy(a->arena, (enum meta_topic_key)key, value);
 }
 
 /* ---- lists --------------------------------------------------------------------------------------
@@ -169,7 +176,7 @@ static struct meta_verdict apply_op(struct alteration *a, int8_t op, const char 
             meta_configs_set(&a->next, name, NULL);
         return meta_fine();
     }
-    struct meta_verdict v = check_value(a, key, name, key < 0 ? "" : value);
+    struct meta_verdict v = check_value(a, key, name, &value);
     if (key >= 0 && value != NULL && (op == OP_APPEND || op == OP_SUBTRACT)) {
         if (meta_topic_key_info((enum meta_topic_key)key)->type != META_TYPE_LIST)
             return meta_refuse(a->arena, KW_INVALID_CONFIG,
@@ -177,7 +184,7 @@ static struct meta_verdict apply_op(struct alteration *a, int8_t op, const char 
         const char *current = current_value(a, key, name);
         value = op == OP_APPEND ? list_combine(a->arena, current, "", value)
                                 : list_combine(a->arena, current, value, "");
-        v = check_value(a, key, name, value);
+        v = check_value(a, key, name, &value);
     } else if (op != OP_SET && key >= 0) {
         return meta_refuse(a->arena, KW_INVALID_REQUEST, "operation %d is not known", op);
     }

@@ -220,6 +220,74 @@ bool meta_parse_long(const char *text, int64_t *ret)
     return true;
 }
 
+static bool is_blank(char c)
+{
+    return (unsigned char)c <= ' ';
+}
+
+/* A part of a text without the white space at its ends. */
+static size_t trim(const char **text, size_t size)
+{
+    while (size > 0 && is_blank((*text)[0])) {
+        (*text)++;
+        size--;
+    }
+    while (size > 0 && is_blank((*text)[size - 1]))
+        size--;
+    return size;
+}
+
+static void tidy_list(char *list)
+{
+    const char *at = list;
+    size_t left = strlen(list);
+    char *out = list;
+    while (left > 0) {
+        const char *word = at;
+        const char *comma = memchr(at, ',', left);
+        size_t taken = comma != NULL ? (size_t)(comma - at) : left;
+        size_t size = trim(&word, taken);
+        memmove(out, word, size);
+        out += size;
+        if (comma != NULL) {
+            *out++ = ',';
+            taken++;
+        }
+        at += taken;
+        left -= taken;
+    }
+    *out = '\0';
+}
+
+const char *meta_topic_value_tidy(enum meta_topic_key key, const char *value,
+                                  struct kb_arena *arena)
+{
+    const char *at = value;
+    size_t size = trim(&at, strlen(value));
+    char *text = kb_arena_strndup(arena, at, size);
+    int64_t number;
+    if (text == NULL)
+        return NULL;
+    switch (KEYS[key].info.type) {
+    case META_TYPE_INT:
+    case META_TYPE_LONG:
+        return meta_parse_long(text, &number) ? kb_arena_printf(arena, "%" PRId64, number) : text;
+    case META_TYPE_BOOLEAN:
+        if (strcasecmp(text, "true") == 0)
+            memcpy(text, "true", size);
+        else if (strcasecmp(text, "false") == 0)
+            memcpy(text, "false", size);
+        return text;
+    case META_TYPE_LIST:
+        tidy_list(text);
+        return text;
+    case META_TYPE_DOUBLE:
+    case META_TYPE_STRING:
+        return text;
+    }
+    KB_UNREACHABLE();
+}
+
 static bool parse_double(const char *text, double *ret)
 {
     char *end = NULL;
@@ -300,7 +368,8 @@ static int check_words(const struct key_def *k, const char *value, struct kb_are
                 word--;
             ok = word_allowed(k->allowed, at, word);
             at += size;
-            at += *at == ',';
+            if (*at == ',')
+                ok = ok && *++at != '\0';
         }
     }
     if (ok)

@@ -85,6 +85,11 @@ int meta_topic_key_find_broker(const char *name);
 
 /* A whole decimal number and nothing else. */
 bool meta_parse_long(const char *text, int64_t *ret);
+/* The value as it is kept and shown: no white space around it and around the words of a list, whole
+ * numbers and booleans in their plain form. Good or bad, it is checked afterwards. NULL when the
+ * arena refuses. */
+const char *meta_topic_value_tidy(enum meta_topic_key key, const char *value,
+                                  struct kb_arena *arena);
 /* 0, or -KB_EINVAL and a sentence in the arena. */
 int meta_topic_value_check(enum meta_topic_key key, const char *value, struct kb_arena *arena,
                            const char **ret_why);

@@ -262,7 +262,7 @@ static struct meta_verdict take_configs(struct creation *cr)
     for (int32_t i = 0; i < cr->req->configs_count; i++) {
         const char *name = meta_text(cr->arena, cr->req->configs[i].name);
         const char *value = meta_text(cr->arena, cr->req->configs[i].value);
-        struct meta_verdict v = meta_check_config(cr->arena, name, value);
+        struct meta_verdict v = meta_check_config(cr->arena, name, &value);
         if (v.error != KW_NONE)
             return v;
         meta_configs_set(&cr->configs, name, value);

@@ -215,6 +215,50 @@ START_TEST(incremental__operations)
 }
 END_TEST
 
+/* White space around a value is no part of it, and it is kept and shown in its plain form. */
+START_TEST(incremental__tidies_values)
+{
+    static const struct {
+        const char *name;
+        const char *value;
+        const char *kept; /* NULL = refused */
+    } cases[] = {
+        {"retention.ms", "  1000 ", "1000"},
+        {"retention.ms", "\t+07\n", "7"},
+        {"retention.ms", "1 000", NULL},
+        {"retention.ms", " ", NULL},
+        {"segment.bytes", " 2000000 ", "2000000"},
+        {"preallocate", " TRUE ", "true"},
+        {"preallocate", "False", "false"},
+        {"preallocate", "tru e", NULL},
+        {"min.cleanable.dirty.ratio", " 0.5 ", "0.5"},
+        {"compression.type", " gzip ", "gzip"},
+        {"compression.type", "g zip", NULL},
+        {"cleanup.policy", " compact , delete ", "compact,delete"},
+        {"cleanup.policy", " ", ""},
+        {"cleanup.policy", "compact,", NULL},
+        {"cleanup.policy", ",compact", NULL},
+        {"cleanup.policy", "compact , ", NULL},
+    };
+    struct toy *t = toy_up(1);
+    (void)toy_topic(t, "a", "1", NULL);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        int16_t expected = cases[i].kept != NULL ? KW_NONE : KW_INVALID_CONFIG;
+        ck_assert_msg(incremental(t, 0, cases[i].name, cases[i].value) == expected, "%s=[%s]",
+                      cases[i].name, cases[i].value);
+        if (cases[i].kept != NULL)
+            ck_assert_str_eq(set_on(t, cases[i].name), cases[i].kept);
+    }
+    ck_assert_int_eq(incremental(t, 0, "cleanup.policy", "delete"), KW_NONE);
+    ck_assert_int_eq(incremental(t, 2, "cleanup.policy", " delete , compact"), KW_NONE);
+    ck_assert_str_eq(set_on(t, "cleanup.policy"), "delete,compact");
+    /* So for a new topic. */
+    const struct meta_topic *b = toy_topic(t, "b", "1", "retention.ms= 5 ");
+    ck_assert_str_eq(meta_configs_get(&b->configs, "retention.ms"), "5");
+    (void)toy_free(t);
+}
+END_TEST
+
 START_TEST(incremental__resources)
 {
     struct toy *t = toy_up(3);
@@ -303,4 +347,5 @@ END_TEST
 
 UNIT_MAIN("configs", value_check__limits, value__highest_level_counts,
           min_isr__by_founding_topic_and_replicas, log_config__is_typed, incremental__operations,
-          incremental__resources, alter_configs__replaces, alter_configs__repeated)
+          incremental__tidies_values, incremental__resources, alter_configs__replaces,
+          alter_configs__repeated)
