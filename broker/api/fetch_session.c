@@ -125,8 +125,9 @@ static void take_partition(struct fetch_session *s, struct node_request *rq,
         TAILQ_INSERT_TAIL(&s->partitions, p, order);
         s->count++;
     }
-    p->current_leader_epoch = q->current_leader_epoch;
-    p->last_fetched_epoch = q->last_fetched_epoch;
+    /* Unlike ListOffsets and OffsetForLeaderEpoch, here every negative epoch means none. */
+    p->current_leader_epoch = q->current_leader_epoch >= 0 ? q->current_leader_epoch : -1;
+    p->last_fetched_epoch = q->last_fetched_epoch >= 0 ? q->last_fetched_epoch : -1;
     p->offset = q->fetch_offset;
     p->max_bytes = q->partition_max_bytes;
 }

@@ -73,7 +73,7 @@ struct log_epoch_end log_epochs_end_offset(const struct log_epochs *e, int32_t e
     size_t first = 0; /* older ones lie below the log start: they are not known any more */
     while (first + 1 < e->count && e->entries[first + 1].start_offset <= log_start)
         first++;
-    if (epoch < 0 || e->count == 0)
+    if (epoch == -1 || e->count == 0)
         return none;
     size_t i = e->count; /* entries[i - 1] is the largest epoch <= asked */
     while (i > first && e->entries[i - 1].epoch > epoch)

@@ -8,9 +8,9 @@ enum rep_read_result rep_check_epoch(const struct rep *r, int32_t leader_epoch, 
 {
     bool serves = r->state == REP_LEADER || (from_follower && r->state == REP_FOLLOWER);
 
-    if (leader_epoch >= 0 && r->has_image && leader_epoch < r->image.leader_epoch)
+    if (leader_epoch != -1 && r->has_image && leader_epoch < r->image.leader_epoch)
         return REP_READ_FENCED_EPOCH;
-    if (leader_epoch >= 0 && (!r->has_image || leader_epoch > r->image.leader_epoch))
+    if (leader_epoch != -1 && (!r->has_image || leader_epoch > r->image.leader_epoch))
         return REP_READ_UNKNOWN_EPOCH;
     return serves ? REP_READ_OK : REP_READ_NOT_LEADER;
 }

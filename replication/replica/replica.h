@@ -379,7 +379,7 @@ struct rep_read_answer {
 enum rep_read_result rep_consumer_read(struct rep *r, const struct rep_read *read, uint64_t now_ms,
                                        struct rep_read_answer *ret);
 /* Only the epoch and leadership checks (ListOffsets, OffsetForLeaderEpoch): OK, NOT_LEADER,
- * FENCED_EPOCH, UNKNOWN_EPOCH. */
+ * FENCED_EPOCH, UNKNOWN_EPOCH. Epoch -1 is not checked; one below it is older than any. */
 enum rep_read_result rep_check_epoch(const struct rep *r, int32_t leader_epoch, bool from_follower);
 /* Where clients may read to (ListOffsets latest). OK; NOT_AVAILABLE while the HW is below the
  * epoch's start (10.1); NOT_LEADER. */

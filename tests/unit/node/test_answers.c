@@ -7,17 +7,24 @@ struct answer {
     int count;
     int32_t first;
     int32_t second;
+    int64_t third;
     bool null_text;
 };
+
+static struct answer call_at(struct scenario *s, int32_t broker, int16_t key, int16_t version,
+                             const void *request, sim_answer_fn *read)
+{
+    struct answer a = {0};
+    sim_client_set_version(s->client, key, version);
+    ck_assert(scenario_call(s, broker, key, request, read, &a));
+    ck_assert_int_eq(a.count, 1);
+    return a;
+}
 
 static struct answer call(struct scenario *s, int16_t key, int16_t version, const void *request,
                           sim_answer_fn *read)
 {
-    struct answer a = {0};
-    sim_client_set_version(s->client, key, version);
-    ck_assert(scenario_call(s, 1, key, request, read, &a));
-    ck_assert_int_eq(a.count, 1);
-    return a;
+    return call_at(s, 1, key, version, request, read);
 }
 
 /* ---- DescribeQuorum: versions 0 and 1 have no directories ---- */
@@ -314,6 +321,118 @@ START_TEST(admin__without_time)
 }
 END_TEST
 
+/* ---- epochs below -1: older than any to ListOffsets and OffsetForLeaderEpoch, none to Fetch ----
+ */
+
+static void read_listed(void *arg, const void *response)
+{
+    const struct kw_list_offsets_response *r = response;
+    struct answer *a = arg;
+    a->count++;
+    a->first = r->topics[0].partitions[0].error_code;
+}
+
+static void read_epoch(void *arg, const void *response)
+{
+    const struct kw_offset_for_leader_epoch_response *r = response;
+    struct answer *a = arg;
+    a->count++;
+    a->first = r->topics[0].partitions[0].error_code;
+    a->second = r->topics[0].partitions[0].leader_epoch;
+    a->third = r->topics[0].partitions[0].end_offset;
+}
+
+static void read_fetched(void *arg, const void *response)
+{
+    const struct kw_fetch_response *r = response;
+    struct answer *a = arg;
+    a->count++;
+    a->first = r->responses[0].partitions[0].error_code;
+    a->second = (int32_t)r->responses[0].partitions[0].high_watermark;
+    a->third = r->responses[0].partitions[0].log_start_offset;
+}
+
+static struct answer list_with(struct scenario *s, int32_t epoch)
+{
+    struct kw_list_offsets_request rq;
+    struct kw_list_offsets_request_topic topic;
+    struct kw_list_offsets_request_partition partition;
+    kw_list_offsets_request_init(&rq);
+    kw_list_offsets_request_topic_init(&topic);
+    kw_list_offsets_request_partition_init(&partition);
+    partition.current_leader_epoch = epoch;
+    partition.timestamp = -1;
+    topic.name = KW_STR("orders");
+    topic.partitions = &partition;
+    topic.partitions_count = 1;
+    rq.replica_id = -1;
+    rq.topics = &topic;
+    rq.topics_count = 1;
+    return call_at(s, scenario_leader(s), KW_API_LIST_OFFSETS, 7, &rq, read_listed);
+}
+
+static struct answer epoch_with(struct scenario *s, int32_t epoch, int32_t asked)
+{
+    struct kw_offset_for_leader_epoch_request rq;
+    struct kw_offset_for_leader_epoch_request_topic topic;
+    struct kw_offset_for_leader_epoch_request_partition partition;
+    kw_offset_for_leader_epoch_request_init(&rq);
+    kw_offset_for_leader_epoch_request_topic_init(&topic);
+    kw_offset_for_leader_epoch_request_partition_init(&partition);
+    partition.current_leader_epoch = epoch;
+    partition.leader_epoch = asked;
+    topic.topic = KW_STR("orders");
+    topic.partitions = &partition;
+    topic.partitions_count = 1;
+    rq.topics = &topic;
+    rq.topics_count = 1;
+    return call_at(s, scenario_leader(s), KW_API_OFFSET_FOR_LEADER_EPOCH, 4, &rq, read_epoch);
+}
+
+static struct answer fetch_with(struct scenario *s, int32_t epoch, int32_t last_epoch)
+{
+    struct kw_fetch_request rq;
+    struct kw_fetch_request_topic topic;
+    struct kw_fetch_request_partition partition;
+    kw_fetch_request_init(&rq);
+    kw_fetch_request_topic_init(&topic);
+    kw_fetch_request_partition_init(&partition);
+    partition.current_leader_epoch = epoch;
+    partition.last_fetched_epoch = last_epoch;
+    partition.partition_max_bytes = 1 << 20;
+    topic.topic = KW_STR("orders");
+    topic.partitions = &partition;
+    topic.partitions_count = 1;
+    rq.topics = &topic;
+    rq.topics_count = 1;
+    rq.max_bytes = 1 << 20;
+    return call_at(s, scenario_leader(s), KW_API_FETCH, 12, &rq, read_fetched);
+}
+
+START_TEST(epochs__below_minus_one)
+{
+    static const int32_t epochs[] = {-2, -100, INT32_MIN};
+    struct scenario s;
+    scenario_start(&s, 11);
+    ck_assert_int_eq(scenario_produce(&s, "v"), KW_NONE);
+    ck_assert_int_eq(list_with(&s, -1).first, KW_NONE);
+    ck_assert_int_eq(epoch_with(&s, -1, -1).third, -1);
+    for (size_t i = 0; i < sizeof(epochs) / sizeof(epochs[0]); i++) {
+        ck_assert_int_eq(list_with(&s, epochs[i]).first, KW_FENCED_LEADER_EPOCH);
+        ck_assert_int_eq(epoch_with(&s, epochs[i], 0).first, KW_FENCED_LEADER_EPOCH);
+        struct answer a = epoch_with(&s, -1, epochs[i]);
+        ck_assert_int_eq(a.first, KW_NONE);
+        ck_assert_int_eq(a.second, epochs[i]);
+        ck_assert_int_eq(a.third, 0);
+        a = fetch_with(&s, epochs[i], epochs[i]);
+        ck_assert_int_eq(a.first, KW_NONE);
+        ck_assert_int_eq(a.second, 1);
+        ck_assert_int_eq(a.third, 0);
+    }
+    scenario_end(&s);
+}
+END_TEST
+
 static void read_coordinator(void *arg, const void *response)
 {
     const struct kw_find_coordinator_response *r = response;
@@ -378,4 +497,4 @@ END_TEST
 UNIT_MAIN("node_answers", describe_quorum__all_versions,
           metadata__operations_ids_and_repeated_names,
           describe_cluster__operations_and_endpoint_type, groups__bad_requests, admin__without_time,
-          coordinator__operations_and_refused_joins)
+          epochs__below_minus_one, coordinator__operations_and_refused_joins)

@@ -97,6 +97,8 @@ START_TEST(read__epochs_are_checked_first)
     ck_assert_int_eq(rep_consumer_read(t.rep, &read, 1001, &got), REP_READ_UNKNOWN_EPOCH);
     ck_assert_int_eq(rep_check_epoch(t.rep, 5, false), REP_READ_OK);
     ck_assert_int_eq(rep_check_epoch(t.rep, -1, false), REP_READ_OK);
+    ck_assert_int_eq(rep_check_epoch(t.rep, -2, false), REP_READ_FENCED_EPOCH);
+    ck_assert_int_eq(rep_check_epoch(t.rep, INT32_MIN, false), REP_READ_FENCED_EPOCH);
     toy_image_elect(&m, 3);
     toy_node_image(&t, &m.image, 1002);
     ck_assert_int_eq(rep_check_epoch(t.rep, -1, false), REP_READ_NOT_LEADER);
