@@ -245,9 +245,66 @@ static void fail_delete(struct node_request *rq, enum kw_error error)
     node_request_reply(rq, write_delete, &resp);
 }
 
+/* The request without partitions that do not exist: their offsets are not the group's to delete.
+ * Topics keep their places. -KB_ENOMEM. */
+static int take_known(struct node_request *rq, const struct kw_offset_delete_request *req,
+                      struct kw_offset_delete_request *ret)
+{
+    *ret = *req;
+    ret->topics = api_new_array(rq, struct kw_offset_delete_request_topic, req->topics_count);
+    if (ret->topics == NULL)
+        return -KB_ENOMEM;
+    for (int32_t i = 0; i < req->topics_count; i++) {
+        const struct kw_offset_delete_request_topic *q = &req->topics[i];
+        const struct meta_topic *t = api_topic(rq, q->name, NULL);
+        struct kw_offset_delete_request_topic *w = &ret->topics[i];
+        w->name = q->name;
+        w->partitions = api_new_array(rq, struct kw_offset_delete_request_partition,
+                                      q->partitions_count);
+        if (w->partitions == NULL)
+            return -KB_ENOMEM;
+        for (int32_t k = 0; k < q->partitions_count; k++) {
+            if (meta_topic_partition(t, q->partitions[k].partition_index) != NULL)
+                w->partitions[w->partitions_count++] = q->partitions[k];
+        }
+    }
+    return 0;
+}
+
+/* The group's answers at their places, and those of partitions it was not asked about. */
+static int add_unknown(struct node_request *rq, const struct kw_offset_delete_request *req,
+                       const struct kw_offset_delete_request *known,
+                       struct kw_offset_delete_response *resp)
+{
+    for (int32_t i = 0; i < resp->topics_count; i++) {
+        const struct kw_offset_delete_request_topic *q = &req->topics[i];
+        const struct kw_offset_delete_response_partition *answered = resp->topics[i].partitions;
+        struct kw_offset_delete_response_partition *list =
+            api_new_array(rq, struct kw_offset_delete_response_partition, q->partitions_count);
+        int32_t next = 0;
+        if (list == NULL)
+            return -KB_ENOMEM;
+        for (int32_t k = 0; k < q->partitions_count; k++) {
+            int32_t index = q->partitions[k].partition_index;
+            if (next < known->topics[i].partitions_count &&
+                known->topics[i].partitions[next].partition_index == index) {
+                list[k] = answered[next++];
+                continue;
+            }
+            kw_offset_delete_response_partition_init(&list[k]);
+            list[k].partition_index = index;
+            list[k].error_code = KW_UNKNOWN_TOPIC_OR_PARTITION;
+        }
+        resp->topics[i].partitions = list;
+        resp->topics[i].partitions_count = q->partitions_count;
+    }
+    return 0;
+}
+
 void api_offset_delete(struct node_request *rq)
 {
     struct kw_offset_delete_request req;
+    struct kw_offset_delete_request known;
     struct kw_offset_delete_response *resp = kb_arena_new(&rq->arena,
                                                           struct kw_offset_delete_response);
     struct group_effects fx;
@@ -269,7 +326,9 @@ void api_offset_delete(struct node_request *rq)
     }
     kw_offset_delete_response_init(resp);
     group_effects_init(&fx);
-    if (group_shard_delete_offsets(node_group_shard(g), &req, &rq->arena, resp, &fx) < 0) {
+    if (take_known(rq, &req, &known) < 0 ||
+        group_shard_delete_offsets(node_group_shard(g), &known, &rq->arena, resp, &fx) < 0 ||
+        add_unknown(rq, &req, &known, resp) < 0) {
         group_effects_release(&fx);
         node_request_reject(rq, "its answer needs too much memory");
         return;

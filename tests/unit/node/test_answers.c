@@ -494,7 +494,85 @@ START_TEST(coordinator__operations_and_refused_joins)
 }
 END_TEST
 
+/* ---- OffsetDelete: partitions that do not exist are told from those without an offset ---- */
+
+static void read_committed(void *arg, const void *response)
+{
+    const struct kw_offset_commit_response *r = response;
+    struct answer *a = arg;
+    a->count++;
+    a->first = r->topics[0].partitions[0].error_code;
+}
+
+static bool committed(struct scenario *s)
+{
+    struct kw_offset_commit_request rq;
+    struct kw_offset_commit_request_topic topic;
+    struct kw_offset_commit_request_partition partition;
+    int32_t coordinator = coordinator_of(s, KW_STR("g"));
+    struct answer a = {0};
+    kw_offset_commit_request_init(&rq);
+    kw_offset_commit_request_topic_init(&topic);
+    kw_offset_commit_request_partition_init(&partition);
+    partition.committed_offset = 1;
+    topic.name = KW_STR("orders");
+    topic.partitions = &partition;
+    topic.partitions_count = 1;
+    rq.group_id = KW_STR("g");
+    rq.topics = &topic;
+    rq.topics_count = 1;
+    sim_client_set_version(s->client, KW_API_OFFSET_COMMIT, 8);
+    if (coordinator >= 0)
+        (void)scenario_call(s, coordinator, KW_API_OFFSET_COMMIT, &rq, read_committed, &a);
+    return a.count == 1 && a.first == KW_NONE;
+}
+
+static void read_offsets_deleted(void *arg, const void *response)
+{
+    const struct kw_offset_delete_response *r = response;
+    struct scenario *s = arg;
+    ck_assert_int_eq(r->error_code, KW_NONE);
+    ck_assert_int_eq(r->topics_count, 2);
+    ck_assert_int_eq(r->topics[0].partitions_count, 1);
+    ck_assert_int_eq(r->topics[1].partitions_count, 3);
+    s->errors[0] = r->topics[0].partitions[0].error_code;
+    for (int i = 0; i < 3; i++) {
+        ck_assert_int_eq(r->topics[1].partitions[i].partition_index, i == 1 ? 0 : 7 - i);
+        s->errors[1 + i] = r->topics[1].partitions[i].error_code;
+    }
+}
+
+START_TEST(offset_delete__unknown_partitions)
+{
+    struct scenario s;
+    struct kw_offset_delete_request rq;
+    struct kw_offset_delete_request_topic topics[2];
+    struct kw_offset_delete_request_partition none = {.partition_index = 0};
+    struct kw_offset_delete_request_partition some[3] = {
+        {.partition_index = 7}, {.partition_index = 0}, {.partition_index = 5}};
+    scenario_start(&s, 12);
+    sim_client_set_version(s.client, KW_API_FIND_COORDINATOR, 3);
+    scenario_until(&s, committed, 20000, "an offset is committed");
+    kw_offset_delete_request_init(&rq);
+    topics[0] = (struct kw_offset_delete_request_topic){
+        .name = KW_STR("nosuch"), .partitions = &none, .partitions_count = 1};
+    topics[1] = (struct kw_offset_delete_request_topic){
+        .name = KW_STR("orders"), .partitions = some, .partitions_count = 3};
+    rq.group_id = KW_STR("g");
+    rq.topics = topics;
+    rq.topics_count = 2;
+    ck_assert(scenario_call(&s, coordinator_of(&s, rq.group_id), KW_API_OFFSET_DELETE, &rq,
+                            read_offsets_deleted, &s));
+    ck_assert_int_eq(s.errors[0], KW_UNKNOWN_TOPIC_OR_PARTITION);
+    ck_assert_int_eq(s.errors[1], KW_UNKNOWN_TOPIC_OR_PARTITION);
+    ck_assert_int_eq(s.errors[2], KW_NONE);
+    ck_assert_int_eq(s.errors[3], KW_UNKNOWN_TOPIC_OR_PARTITION);
+    scenario_end(&s);
+}
+END_TEST
+
 UNIT_MAIN("node_answers", describe_quorum__all_versions,
           metadata__operations_ids_and_repeated_names,
           describe_cluster__operations_and_endpoint_type, groups__bad_requests, admin__without_time,
-          epochs__below_minus_one, coordinator__operations_and_refused_joins)
+          epochs__below_minus_one, coordinator__operations_and_refused_joins,
+          offset_delete__unknown_partitions)
