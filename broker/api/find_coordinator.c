@@ -23,11 +23,11 @@ static struct kw_str key_at(const struct find_op *op, int32_t i)
     return asks_many(op) ? op->req.coordinator_keys[i] : op->req.key;
 }
 
-/* NULL when there is no offsets topic, or no such key of a group. */
+/* NULL when there is no offsets topic, or the key is no group. The empty name is a group, too. */
 static const struct meta_partition *partition_of(const struct find_op *op, struct kw_str key)
 {
     const struct meta_topic *t = meta_image_topic(op->wait.rq->node->image, NODE_OFFSETS_TOPIC);
-    if (t == NULL || op->req.key_type != 0 || key.size == 0)
+    if (t == NULL || op->req.key_type != 0)
         return NULL;
     return meta_topic_partition(t, group_partition_for(key, (int32_t)t->partitions_count));
 }
@@ -59,10 +59,6 @@ static enum kw_error find_one(struct find_op *op, struct kw_str key,
     if (op->req.key_type != 0) {
         ret->error_message = KW_STR("only consumer groups have coordinators here");
         return KW_INVALID_REQUEST;
-    }
-    if (key.size == 0) {
-        ret->error_message = KW_STR("the group id is empty");
-        return KW_INVALID_GROUP_ID;
     }
     const struct meta_partition *p = partition_of(op, key);
     if (p == NULL || p->leader < 0 || node_leader_dead(rq->node, p->leader))

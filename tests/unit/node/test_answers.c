@@ -571,8 +571,26 @@ START_TEST(offset_delete__unknown_partitions)
 }
 END_TEST
 
+/* The empty name is a group like others: simple consumers without a name commit to it. */
+static bool empty_group_found(struct scenario *s)
+{
+    return coordinator_of(s, KW_STR("")) >= 0;
+}
+
+START_TEST(find_coordinator__of_the_empty_group)
+{
+    struct scenario s;
+    scenario_start(&s, 13);
+    for (int16_t version = 0; version <= 3; version++) {
+        sim_client_set_version(s.client, KW_API_FIND_COORDINATOR, version);
+        scenario_until(&s, empty_group_found, 10000, "the empty group has a coordinator");
+    }
+    scenario_end(&s);
+}
+END_TEST
+
 UNIT_MAIN("node_answers", describe_quorum__all_versions,
           metadata__operations_ids_and_repeated_names,
           describe_cluster__operations_and_endpoint_type, groups__bad_requests, admin__without_time,
           epochs__below_minus_one, coordinator__operations_and_refused_joins,
-          offset_delete__unknown_partitions)
+          offset_delete__unknown_partitions, find_coordinator__of_the_empty_group)
