@@ -1,5 +1,6 @@
 /* Produce: one batch per partition, appended by the node; answered when every partition is. */
 #include "broker/api/internal.h"
+#include "proto/base/map.h"
 
 struct produce_op;
 
@@ -7,6 +8,7 @@ struct produce_item {
     struct node_append_op append;
     struct produce_op *op;
     struct kw_produce_response_partition *answer;
+    enum kw_error error; /* known before it was appended */
     bool pending;
 };
 
@@ -161,25 +163,21 @@ static enum kw_error find_partition(struct node_request *rq, struct kw_str name,
     return *ret != NULL ? KW_NONE : KW_NOT_LEADER_OR_FOLLOWER;
 }
 
-static void start_item(struct produce_op *op, struct produce_item *it,
+/* What can be said before anything is appended. */
+static void check_item(struct produce_op *op, struct produce_item *it,
                        const struct kw_produce_request *req, struct kw_str name,
                        const struct kb_uuid *id, const struct kw_produce_request_partition *q)
 {
     struct node_request *rq = op->rq;
-    struct node_partition *p = NULL;
-    enum kw_error error = KW_NONE;
     it->op = op;
     if (req->acks < -1 || req->acks > 1)
-        error = KW_INVALID_REQUIRED_ACKS;
-    else if (q->records.data == NULL || q->records.size == 0)
-        error = KW_INVALID_RECORD;
+        it->error = KW_INVALID_REQUIRED_ACKS;
     else
-        error = find_partition(rq, name, id, q->index, &p);
-    it->append.partition = p;
-    if (error != KW_NONE) {
-        set_error(op, it->answer, error);
+        it->error = find_partition(rq, name, id, q->index, &it->append.partition);
+    if (it->error == KW_NONE && (q->records.data == NULL || q->records.size == 0))
+        it->error = KW_INVALID_RECORD;
+    if (it->error != KW_NONE)
         return;
-    }
     it->append.block = rq->frame;
     it->append.position = (size_t)(q->records.data - rq->frame->data);
     it->append.size = (size_t)q->records.size;
@@ -187,8 +185,36 @@ static void start_item(struct produce_op *op, struct produce_item *it,
     it->append.timeout_ms = req->timeout_ms > 0 ? (uint32_t)req->timeout_ms : 1;
     it->append.zstd_allowed = rq->header.api_version >= 7;
     it->append.done = on_appended;
+}
+
+/* One batch per partition: Apache Kafka writes the last one, drops the others and acknowledges them
+ * all. Here nothing of such a partition is written, and each mention is told so. */
+static void refuse_repeated(struct produce_op *op)
+{
+    struct kb_map seen = {0};
+    for (size_t i = 0; op->count > 1 && i < op->count; i++) {
+        struct produce_item *it = &op->items[i];
+        if (it->append.partition == NULL)
+            continue;
+        struct produce_item *other = kb_map_put(&seen, (uint64_t)(uintptr_t)it->append.partition,
+                                                it);
+        if (other == NULL)
+            continue;
+        it->error = other->error = KW_INVALID_REQUEST;
+        it->answer->error_message = other->answer->error_message =
+            KW_STR("the request holds several batches of this partition: send one at a time");
+    }
+    kb_map_release(&seen);
+}
+
+static void start_item(struct produce_item *it)
+{
+    if (it->error != KW_NONE) {
+        set_error(it->op, it->answer, it->error);
+        return;
+    }
     it->pending = true;
-    op->pending++;
+    it->op->pending++;
     node_append(&it->append);
 }
 
@@ -252,9 +278,12 @@ void api_produce(struct node_request *rq)
         for (int32_t k = 0; k < q->partition_data_count; k++) {
             struct produce_item *it = &op->items[next++];
             it->answer = &op->resp.responses[i].partition_responses[k];
-            start_item(op, it, req, q->name, &q->topic_id, &q->partition_data[k]);
+            check_item(op, it, req, q->name, &q->topic_id, &q->partition_data[k]);
         }
     }
+    refuse_repeated(op);
+    for (size_t i = 0; i < op->count; i++)
+        start_item(&op->items[i]);
     op->started = true;
     finish(op);
 }

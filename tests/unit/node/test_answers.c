@@ -589,8 +589,93 @@ START_TEST(find_coordinator__of_the_empty_group)
 }
 END_TEST
 
+/* ---- Produce: one batch per partition and request ---- */
+
+static void read_produced(void *arg, const void *response)
+{
+    const struct kw_produce_response *r = response;
+    struct scenario *s = arg;
+    int n = 0;
+    for (int32_t i = 0; i < r->responses_count; i++) {
+        for (int32_t k = 0; k < r->responses[i].partition_responses_count; k++)
+            s->errors[n++] = r->responses[i].partition_responses[k].error_code;
+    }
+    ck_assert_int_eq(n, 4);
+}
+
+static struct kb_block *make_batch(struct scenario *s)
+{
+    struct kw_batch_builder builder;
+    struct kb_block *batch = NULL;
+    kw_batch_builder_init(&builder);
+    ck_assert_int_eq(kw_batch_builder_add(&builder, kb_env_wall_ms(sim_env_kb(s->client_env)),
+                                          kw_bytes_of("k", 1), kw_bytes_of("v", 1)),
+                     0);
+    ck_assert_int_eq(kw_batch_builder_finish(&builder, &batch), 0);
+    kw_batch_builder_release(&builder);
+    return batch;
+}
+
+/* Another topic that the leader of orders leads. */
+static void create_beside(struct scenario *s, char *name, size_t size)
+{
+    const struct node *n = sim_cluster_node(s->cluster,
+                                            (uint32_t)sim_cluster_controller(s->cluster));
+    const struct meta_topic *t;
+    int i = 0;
+    do {
+        ck_assert_int_lt(i, 10);
+        (void)snprintf(name, size, "other%d", i++);
+        ck_assert_int_eq(scenario_create(s, name), KW_NONE);
+        t = meta_image_topic(n->image, name);
+        ck_assert_ptr_nonnull(t);
+    } while (meta_topic_partition(t, 0)->leader != scenario_leader(s));
+}
+
+/* "orders" three times (once without a batch), another topic once. */
+START_TEST(produce__partition_named_twice)
+{
+    struct scenario s;
+    struct kw_produce_request rq;
+    struct kw_produce_request_topic topics[3];
+    struct kw_produce_request_partition parts[4];
+    static const int counts[3] = {1, 1, 2};
+    char other[16];
+    scenario_start(&s, 14);
+    create_beside(&s, other, sizeof(other));
+    struct kb_block *batch = make_batch(&s);
+    kw_produce_request_init(&rq);
+    for (int i = 0; i < 4; i++) {
+        kw_produce_request_partition_init(&parts[i]);
+        parts[i].records = kw_bytes_of(batch->data, batch->size);
+    }
+    parts[3].records = kw_bytes_of(NULL, 0);
+    for (int i = 0, next = 0; i < 3; next += counts[i++]) {
+        kw_produce_request_topic_init(&topics[i]);
+        topics[i].name = kw_str_of(i == 1 ? other : "orders");
+        topics[i].partition_data = &parts[next];
+        topics[i].partition_data_count = counts[i];
+    }
+    rq.acks = -1;
+    rq.timeout_ms = 5000;
+    rq.topic_data = topics;
+    rq.topic_data_count = 3;
+    sim_client_set_version(s.client, KW_API_PRODUCE, 9);
+    ck_assert(scenario_call(&s, scenario_leader(&s), KW_API_PRODUCE, &rq, read_produced, &s));
+    ck_assert_int_eq(s.errors[0], KW_INVALID_REQUEST);
+    ck_assert_int_eq(s.errors[1], KW_NONE);
+    ck_assert_int_eq(s.errors[2], KW_INVALID_REQUEST);
+    ck_assert_int_eq(s.errors[3], KW_INVALID_REQUEST);
+    (void)kb_block_unref(batch);
+    ck_assert_int_eq(scenario_produce(&s, "first"), KW_NONE);
+    ck_assert_int_eq(s.base_offset, 0);
+    scenario_end(&s);
+}
+END_TEST
+
 UNIT_MAIN("node_answers", describe_quorum__all_versions,
           metadata__operations_ids_and_repeated_names,
           describe_cluster__operations_and_endpoint_type, groups__bad_requests, admin__without_time,
           epochs__below_minus_one, coordinator__operations_and_refused_joins,
-          offset_delete__unknown_partitions, find_coordinator__of_the_empty_group)
+          offset_delete__unknown_partitions, find_coordinator__of_the_empty_group,
+          produce__partition_named_twice)
