@@ -39,6 +39,7 @@ static struct api_fetch_sessions *sessions_of(struct node *n)
 
 static void partition_drop(struct fetch_session *s, struct fetch_partition *p)
 {
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): it is in the map */
     HASH_DEL(s->map, p);
     TAILQ_REMOVE(&s->partitions, p, order);
     s->count--;

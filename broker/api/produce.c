@@ -150,12 +150,12 @@ static enum kw_error find_partition(struct node_request *rq, struct kw_str name,
     struct node *n = rq->node;
     bool by_id = rq->header.api_version >= 13;
     const struct meta_topic *t = api_topic(rq, by_id ? kw_str_null() : name, id);
-    const struct meta_partition *m = meta_topic_partition(t, index);
-    if (m == NULL && (*ret = find_unlisted(n, name, id, index, by_id)) != NULL)
+    if (meta_topic_partition(t, index) == NULL &&
+        (*ret = find_unlisted(n, name, id, index, by_id)) != NULL)
         return KW_NONE;
-    if (t == NULL && by_id)
-        return KW_UNKNOWN_TOPIC_ID;
-    if (m == NULL)
+    if (t == NULL)
+        return by_id ? KW_UNKNOWN_TOPIC_ID : KW_UNKNOWN_TOPIC_OR_PARTITION;
+    if (meta_topic_partition(t, index) == NULL)
         return KW_UNKNOWN_TOPIC_OR_PARTITION;
     if (meta_topic_name_internal(t->name) && !kw_str_is(rq->header.client_id, "__admin_client"))
         return KW_INVALID_TOPIC_EXCEPTION;

@@ -102,7 +102,8 @@ int meta_refuse_elections(const struct kw_elect_leaders_request *req, struct kb_
                           int16_t error, const char *text, struct kw_elect_leaders_response *ret)
 {
     struct meta_verdict v = {error, kw_str_of(text)};
-    size_t topics = req->topic_partitions_count > 0 ? (size_t)req->topic_partitions_count : 0;
+    bool named = req->topic_partitions != NULL && req->topic_partitions_count > 0;
+    size_t topics = named ? (size_t)req->topic_partitions_count : 0;
     kw_elect_leaders_response_init(ret);
     ret->error_code = error;
     ret->replica_election_results =

@@ -88,7 +88,7 @@ static void read_cluster(void *arg, const void *response)
     struct answer *a = arg;
     a->count++;
     a->first = r->cluster_authorized_operations;
-    a->second = r->endpoint_type;
+    a->second = (uint8_t)r->endpoint_type;
 }
 
 START_TEST(metadata__operations_ids_and_repeated_names)
