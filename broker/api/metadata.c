@@ -34,6 +34,23 @@ static bool may_create(const struct metadata_op *op, const char *name)
            meta_topic_name_check(name, strlen(name), NULL) == 0;
 }
 
+/* Whether something is asked for that a node which has not caught up since its start cannot deny:
+ * clients take "no such topic" for the truth and drop what they have of it. */
+static bool asks_too_much(const struct metadata_op *op)
+{
+    struct node *n = op->wait.rq->node;
+    if (n->caught_up)
+        return false;
+    if (op->all || meta_image_brokers_count(n->image) == 0)
+        return true;
+    for (int32_t i = 0; i < op->req.topics_count; i++) {
+        const struct kw_metadata_request_topic *q = &op->req.topics[i];
+        if (api_topic(op->wait.rq, q->name, &q->topic_id) == NULL)
+            return true;
+    }
+    return false;
+}
+
 /* When all that is asked for can be answered: 0; else the time to look again at the latest. */
 static uint64_t wait_until(struct api_wait *w)
 {
@@ -41,10 +58,10 @@ static uint64_t wait_until(struct api_wait *w)
     struct node *n = op->wait.rq->node;
     uint64_t now_ms = node_now(n);
     uint64_t until = 0;
+    if (asks_too_much(op) && now_ms < op->question.started_ms + IMAGE_WAIT_MS)
+        return op->question.started_ms + IMAGE_WAIT_MS;
     if (meta_image_brokers_count(n->image) == 0)
-        return now_ms < op->question.started_ms + IMAGE_WAIT_MS
-                   ? op->question.started_ms + IMAGE_WAIT_MS
-                   : 0;
+        return 0;
     if (op->all) {
         for (size_t i = 0; i < meta_image_topics_count(n->image); i++) {
             uint64_t u = held_until(op, meta_image_topic_at(n->image, i));
@@ -96,6 +113,12 @@ static void fill_unknown(struct metadata_op *op, const struct kw_metadata_reques
     kw_metadata_response_topic_init(ret);
     ret->name = q->name;
     ret->topic_id = q->topic_id;
+    if (!op->wait.rq->node->caught_up) { /* asked again, and not forgotten */
+        ret->error_code = KW_LEADER_NOT_AVAILABLE;
+        if (q->name.data == NULL && op->wait.rq->header.api_version < 12)
+            ret->name = KW_STR("");
+        return;
+    }
     if (q->name.data == NULL) {
         ret->error_code = KW_UNKNOWN_TOPIC_ID;
         if (op->wait.rq->header.api_version < 12)

@@ -440,6 +440,7 @@ void node_lifecycle_applied(struct node *n)
         beat(n);
     }
     n->fenced = b->fenced;
+    n->caught_up = n->caught_up || !b->fenced;
     if (n->state == NODE_JOINING || n->state == NODE_FENCED || n->state == NODE_RUNNING)
         node_set_state(n, b->fenced ? NODE_FENCED : NODE_RUNNING);
 }

@@ -816,6 +816,8 @@ struct node {
 
     struct node_partition *partitions; /* uthash by key */
     size_t partitions_opening;
+    bool caught_up; /* has once replayed its own registration and was unfenced: no longer older than
+                       what its clients know */
     bool recovered;
     size_t partitions_creating;
     struct kb_log_rate create_rate;

@@ -19,6 +19,7 @@ struct stage {
     struct sim_client *client;
     bool created;
     bool answered;
+    bool denied;
     int32_t leaders[PARTITIONS];
     bool brokers[NODES + 1];
 };
@@ -173,5 +174,50 @@ START_TEST(metadata__waits_for_a_silent_leader_only_shortly)
 }
 END_TEST
 
-UNIT_MAIN("node_metadata_hold", metadata__does_not_name_a_leader_that_died_before_the_question,
+static void take_anything(void *arg, const void *response)
+{
+    struct stage *s = arg;
+    const struct kw_metadata_response *rs = response;
+    s->answered = true;
+    s->denied = rs != NULL && rs->topics[0].partitions_count != PARTITIONS;
+    s->created = rs != NULL;
+}
+
+/* All are killed and start again: a broker is up before it has replayed what it knew, and is asked
+ * all the time by a client that knows the topic. */
+START_TEST(metadata__does_not_deny_a_topic_before_it_has_caught_up)
+{
+    struct stage s;
+    for (uint64_t seed = 1; seed <= 5; seed++) {
+        stage_init(&s, seed);
+        (void)ask(&s, ASKED);
+        for (uint32_t i = 0; i < NODES; i++)
+            sim_cluster_kill(s.cluster, i, false);
+        sim_world_run_for(s.world, 100);
+        for (uint32_t i = 0; i < NODES; i++)
+            sim_cluster_start(s.cluster, i);
+        struct kw_metadata_request rq;
+        struct kw_metadata_request_topic topic;
+        kw_metadata_request_init(&rq);
+        kw_metadata_request_topic_init(&topic);
+        topic.name = KW_STR("orders");
+        rq.topics = &topic;
+        rq.topics_count = 1;
+        rq.allow_auto_topic_creation = false;
+        s.created = false;
+        for (int tries = 0; tries < 1000 && !s.created; tries++) {
+            s.answered = false;
+            sim_client_call(s.client, ASKED, KW_API_METADATA, &rq, take_anything, &s);
+            (void)sim_world_run_until_flag(s.world, &s.answered, 8000);
+            ck_assert(!s.denied);
+            sim_world_run_for(s.world, 2);
+        }
+        ck_assert(s.created);
+        stage_release(&s);
+    }
+}
+END_TEST
+
+UNIT_MAIN("node_metadata_hold", metadata__does_not_deny_a_topic_before_it_has_caught_up,
+          metadata__does_not_name_a_leader_that_died_before_the_question,
           metadata__waits_for_a_silent_leader_only_shortly)
