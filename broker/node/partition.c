@@ -422,7 +422,8 @@ static void partition_assigned(struct node *n, const char *topic, const struct k
 {
     struct node_partition *p = node_partition_find(n, topic_id, index);
     if (p == NULL) {
-        if (log_dir_log_find(n->dir, topic, index) != NULL)
+        if (log_dir_log_find(n->dir, topic, index) != NULL ||
+            log_dir_is_leaving(n->dir, topic, index))
             return; /* a former topic's log still holds the path; it leaves first */
         p = partition_new(n, topic, topic_id, index);
         p->state = NODE_PARTITION_MISSING;

@@ -24,6 +24,7 @@ struct dir_op {
     uint64_t size_bytes;
     int result; /* what refuse_run answers; farewell_run: the error that forbids the marker */
     bool sole;  /* the end of log_dir_close: runs though the directory has failed */
+    bool moves; /* renames the directory of a log */
     enum log_dir_mark mark;
     uint64_t version; /* of the mark */
     log_dir_done_fn *fn;
@@ -454,6 +455,7 @@ static struct dir_op *move_new(struct log_dir *dir, struct log_dir_log *log, con
                                log_dir_done_fn *fn, void *arg)
 {
     struct dir_op *op = op_new(dir, "renaming of a log", move_run, fn, arg);
+    op->moves = true;
     char *name = dir_log_name_aside(log->name, kb_env_random_u64(dir->env), suffix);
     op->path = kb_strdup(log->path);
     op->parent = kb_strdup(dir->path);
@@ -466,6 +468,21 @@ void log_dir_set_aside(struct log_dir *dir, struct log_dir_log *log, log_dir_don
 {
     op_submit(move_new(dir, log, DIR_SUFFIX_STRAY, fn, arg));
     (void)log_dir_log_remove(dir, log);
+}
+
+bool log_dir_is_leaving(const struct log_dir *dir, const char *topic, int32_t partition)
+{
+    const struct dir_op *op = NULL;
+    char *name = kb_asprintf("%s-%" PRId32, topic, partition);
+    char *path = dir_join(dir->path, name);
+    bool leaving = false;
+    TAILQ_FOREACH(op, &dir->ops, link)
+    {
+        leaving = leaving || (op->moves && strcmp(op->path, path) == 0);
+    }
+    (void)kb_free(name);
+    (void)kb_free(path);
+    return leaving;
 }
 
 static int remove_run(struct dir_op *op, struct kb_fs *fs)

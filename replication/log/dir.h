@@ -149,11 +149,13 @@ bool log_dir_reserve_present(const struct log_dir *dir);
 /* ---- logs leave ---- */
 
 /* Rename a closed log's directory aside: unknown topic id, kept for people (8.5). The handle dies
- * at once. */
+ * at once; its path is free for a new log when fn runs. */
 void log_dir_set_aside(struct log_dir *dir, struct log_dir_log *log, log_dir_done_fn *fn,
                        void *arg);
 /* Rename a closed log's directory to -delete, durably, then fn; its files go in the background. */
 void log_dir_delete(struct log_dir *dir, struct log_dir_log *log, log_dir_done_fn *fn, void *arg);
+/* One of both is under way: a log that was made there now would be renamed in its place. */
+bool log_dir_is_leaving(const struct log_dir *dir, const char *topic, int32_t partition);
 
 /* ---- stop ---- */
 

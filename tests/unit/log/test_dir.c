@@ -507,8 +507,11 @@ START_TEST(set_aside__keeps_and_delete__removes)
     log_dir_set_aside(l.dir, log_dir_log_add(l.dir, "keep", 0), on_done, &a);
     log_dir_delete(l.dir, log_dir_log_add(l.dir, "drop", 0), on_done, &b);
     ck_assert_ptr_null(log_dir_log_find(l.dir, "drop", 0));
+    ck_assert(log_dir_is_leaving(l.dir, "keep", 0) && log_dir_is_leaving(l.dir, "drop", 0));
+    ck_assert(!log_dir_is_leaving(l.dir, "keep", 1));
     ck_assert(wait_for(&l, &a) && a.result == 0);
     ck_assert(wait_for(&l, &b) && b.result == 0);
+    ck_assert(!log_dir_is_leaving(l.dir, "keep", 0) && !log_dir_is_leaving(l.dir, "drop", 0));
     ck_assert(!exists(&l, "keep-0") && !exists(&l, "drop-0"));
     sim_world_run_for(l.world, 1000);
     size_t counts[2] = {0};

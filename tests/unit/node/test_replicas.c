@@ -152,6 +152,33 @@ START_TEST(turned_strong__counts_once_everything_is_synced)
 }
 END_TEST
 
-UNIT_MAIN("node_replicas", stalled_disk__holds_writes_for_three_seconds,
+/* 8.5: a log of a topic nobody knows holds the path of one that is assigned. The new log is made
+ * only once the old one's directory has another name, on whichever lane that is. */
+START_TEST(unknown_log__makes_way_for_the_assigned_one)
+{
+    static const char metadata[] = "version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAQ\n";
+    for (uint64_t seed = 31; seed < 36; seed++) {
+        struct scenario s;
+        scenario_start(&s, seed);
+        ck_assert(produces(&s));
+        uint32_t victim = bystander(&s);
+        struct sim_host *h = sim_cluster_host(s.cluster, victim);
+        sim_cluster_kill(s.cluster, victim, true);
+        scenario_run_for(&s, 10);
+        sim_disk_put(sim_host_disk(h), "/data/orders-0/partition.metadata", metadata,
+                     sizeof(metadata) - 1);
+        ck_assert_int_eq(sim_disk_remove(sim_host_disk(h), LOG_FILE), 0); /* half made */
+        sim_cluster_start(s.cluster, victim);
+        scenario_run_for(&s, 3000);
+        scenario_until(&s, running_in_sync, 30000, "the replica is in sync again");
+        ck_assert_uint_eq(sim_cluster_counts(s.cluster).exits, 0);
+        ck_assert(produces(&s));
+        scenario_end(&s);
+    }
+}
+END_TEST
+
+UNIT_MAIN("node_replicas", unknown_log__makes_way_for_the_assigned_one,
+          stalled_disk__holds_writes_for_three_seconds,
           damage_everywhere__led_again_by_name_up_to_the_damage,
           turned_strong__counts_once_everything_is_synced)
