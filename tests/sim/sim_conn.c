@@ -213,7 +213,7 @@ static void put_on_wire(struct sim_conn *c, struct sim_segment *s)
 {
     struct sim_world *w = world_of(c);
     const struct sim_link_settings *link = sim_net_link(local_of(c), c->remote);
-    uint64_t delay = sim_net_delay_us(local_of(c), c->remote);
+    uint64_t delay = sim_net_delay_us(local_of(c), c->remote) + sim_net_skew_us(c);
     w->net.bytes += s->size;
     if (c->peer == NULL) {
         free(s);

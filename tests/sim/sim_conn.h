@@ -88,6 +88,7 @@ void sim_conn_expect_reset(struct sim_conn *c);
 /* sim_net.c */
 bool sim_net_up(const struct sim_host *from, const struct sim_host *to);
 uint64_t sim_net_delay_us(const struct sim_host *from, const struct sim_host *to);
+uint64_t sim_net_skew_us(const struct sim_conn *c);
 bool sim_net_chance(struct sim_world *w, uint32_t ppm);
 
 #endif

@@ -5,103 +5,39 @@
 #include "proto/base/assert.h"
 #include "proto/base/mem.h"
 #include "tests/sim/sim_disk.h"
+#include "tests/sim/sim_faults_private.h"
 #include "tests/sim/sim_net.h"
 
-#define EPISODES_MAX 24
 #define WIPE_EVERY 4 /* seeds */
 
-static const char *const names[SIM_FAULT_MAX_] = {
-    [SIM_FAULT_POWER] = "power",         [SIM_FAULT_POWER_ALL] = "power_all",
-    [SIM_FAULT_KILL] = "kill",           [SIM_FAULT_KILL_ALL] = "kill_all",
-    [SIM_FAULT_FILE_CALL] = "file_call", [SIM_FAULT_KILL_CHASE] = "kill_chase",
-    [SIM_FAULT_FREEZE] = "freeze",       [SIM_FAULT_CUT] = "cut",
-    [SIM_FAULT_ISOLATE] = "isolate",     [SIM_FAULT_VANISH] = "vanish",
-    [SIM_FAULT_LOSS] = "loss",           [SIM_FAULT_DELAY] = "delay",
-    [SIM_FAULT_RESET] = "reset",         [SIM_FAULT_STALL] = "stall",
-    [SIM_FAULT_CLOCK] = "clock",         [SIM_FAULT_WIPE] = "wipe",
-};
-
-struct episode {
-    struct sim_faults *faults;
-    enum sim_fault fault;
-    uint32_t node, other;
-    uint64_t start_us, duration_us;
-    bool one_way, power;
-    bool begun, ended;
-    uint32_t steps; /* left of a fault that repeats */
-};
-
-struct sim_faults {
-    struct sim_world *world;
-    struct sim_cluster *cluster;
-    struct kb_prng prng;
-    struct episode episodes[EPISODES_MAX];
-    size_t count;
-    uint64_t begun[SIM_FAULT_MAX_];
-    bool healed;
+static const struct {
+    const char *name;
+    uint32_t weight; /* how often it is drawn, beside the others */
+} faults[SIM_FAULT_MAX_] = {
+    [SIM_FAULT_POWER] = {"power", 5},         [SIM_FAULT_POWER_ALL] = {"power_all", 3},
+    [SIM_FAULT_KILL] = {"kill", 3},           [SIM_FAULT_KILL_ALL] = {"kill_all", 2},
+    [SIM_FAULT_FILE_CALL] = {"file_call", 5}, [SIM_FAULT_KILL_CHASE] = {"kill_chase", 2},
+    [SIM_FAULT_FREEZE] = {"freeze", 3},       [SIM_FAULT_CUT] = {"cut", 4},
+    [SIM_FAULT_BRIDGE] = {"bridge", 2},       [SIM_FAULT_ISOLATE] = {"isolate", 3},
+    [SIM_FAULT_VANISH] = {"vanish", 2},       [SIM_FAULT_LOSS] = {"loss", 3},
+    [SIM_FAULT_DELAY] = {"delay", 2},         [SIM_FAULT_REORDER] = {"reorder", 2},
+    [SIM_FAULT_CLOG] = {"clog", 3},           [SIM_FAULT_RESET] = {"reset", 3},
+    [SIM_FAULT_REPEAT] = {"repeat", 2},       [SIM_FAULT_HALF_OPEN] = {"half_open", 3},
+    [SIM_FAULT_STALL] = {"stall", 2},         [SIM_FAULT_CLOCK] = {"clock", 1},
+    [SIM_FAULT_WIPE] = {"wipe", 0},
 };
 
 const char *sim_fault_name(enum sim_fault fault)
 {
-    return (unsigned)fault < SIM_FAULT_MAX_ ? names[fault] : "?";
-}
-
-static uint64_t draw(struct sim_faults *f, uint64_t min, uint64_t max)
-{
-    return kb_prng_range(&f->prng, min, max);
-}
-
-static struct sim_host *host(const struct episode *e, uint32_t node)
-{
-    return sim_cluster_host(e->faults->cluster, node);
+    return (unsigned)fault < SIM_FAULT_MAX_ ? faults[fault].name : "?";
 }
 
 /* ---- beginning and ending ---- */
 
-static void cut_from_all(struct episode *e, bool cut, bool clients_too)
+static struct sim_host *any_host(struct episode *e)
 {
     struct sim_world *w = e->faults->world;
-    size_t last = clients_too ? sim_world_host_count(w) : sim_cluster_nodes(e->faults->cluster);
-    for (size_t i = 0; i < last; i++) {
-        struct sim_host *other = sim_world_host(w, i);
-        if (other == host(e, e->node))
-            continue;
-        if (cut) {
-            sim_net_cut(host(e, e->node), other);
-            if (!e->one_way)
-                sim_net_cut(other, host(e, e->node));
-        } else {
-            sim_net_heal(host(e, e->node), other);
-            sim_net_heal(other, host(e, e->node));
-        }
-    }
-}
-
-static void cut_pair(struct episode *e, bool cut)
-{
-    if (cut) {
-        sim_net_cut(host(e, e->node), host(e, e->other));
-        if (!e->one_way)
-            sim_net_cut(host(e, e->other), host(e, e->node));
-    } else {
-        sim_net_heal(host(e, e->node), host(e, e->other));
-        sim_net_heal(host(e, e->other), host(e, e->node));
-    }
-}
-
-static const struct sim_link_settings good_links = {.delay_us_min = 50, .delay_us_max = 400};
-
-static void bad_links(struct episode *e)
-{
-    struct sim_link_settings s = good_links;
-    if (e->fault == SIM_FAULT_LOSS) {
-        s.loss_ppm = (uint32_t)draw(e->faults, 20000, 250000);
-        s.reset_ppm = (uint32_t)draw(e->faults, 0, 3000);
-    } else {
-        s.delay_us_min = (uint32_t)draw(e->faults, 1000, 40000);
-        s.delay_us_max = s.delay_us_min + (uint32_t)draw(e->faults, 0, 80000);
-    }
-    sim_net_set_all(e->faults->world, &s);
+    return sim_world_host(w, sim_faults_draw(e->faults, 0, sim_world_host_count(w) - 1));
 }
 
 static void on_repeat(void *arg);
@@ -126,12 +62,20 @@ static void strike(struct episode *e)
         if (controller >= 0)
             sim_cluster_kill(c, (uint32_t)controller, e->power);
         break;
+    case SIM_FAULT_RESET:
+        sim_net_reset(sim_episode_host(e, e->node), any_host(e));
+        break;
+    case SIM_FAULT_HALF_OPEN: /* at the one end or at the other */
+        if (e->one_way)
+            sim_net_half_open(any_host(e), sim_episode_host(e, e->node));
+        else
+            sim_net_half_open(sim_episode_host(e, e->node), any_host(e));
+        break;
     default:
-        sim_net_reset(host(e, e->node),
-                      sim_world_host(w, draw(e->faults, 0, sim_world_host_count(w) - 1)));
+        KB_UNREACHABLE();
     }
-    uint64_t gap_us = e->fault == SIM_FAULT_KILL_ALL ? draw(e->faults, 0, 40000)
-                                                     : draw(e->faults, 100000, 900000);
+    uint64_t gap_us = e->fault == SIM_FAULT_KILL_ALL ? sim_faults_draw(e->faults, 0, 40000)
+                                                     : sim_faults_draw(e->faults, 100000, 900000);
     if (e->steps > 0)
         sim_world_after(w, gap_us, on_repeat, e);
 }
@@ -145,6 +89,8 @@ static void fault_begin(struct episode *e)
 {
     struct sim_cluster *c = e->faults->cluster;
     struct sim_env *env = sim_cluster_env(c, e->node);
+    if (sim_faults_net_begin(e))
+        return;
     switch (e->fault) {
     case SIM_FAULT_POWER:
     case SIM_FAULT_KILL:
@@ -157,7 +103,7 @@ static void fault_begin(struct episode *e)
         break;
     case SIM_FAULT_FILE_CALL:
         if (env != NULL)
-            sim_env_crash_after(env, draw(e->faults, 1, 60), e->power);
+            sim_env_crash_after(env, sim_faults_draw(e->faults, 1, 60), e->power);
         break;
     case SIM_FAULT_KILL_ALL:
         e->steps = sim_cluster_nodes(c);
@@ -165,32 +111,23 @@ static void fault_begin(struct episode *e)
         break;
     case SIM_FAULT_KILL_CHASE:
     case SIM_FAULT_RESET:
-        e->steps = (uint32_t)draw(e->faults, 2, 5);
+    case SIM_FAULT_HALF_OPEN:
+        e->steps = (uint32_t)sim_faults_draw(e->faults, 2, 5);
         strike(e);
         break;
     case SIM_FAULT_FREEZE:
         if (env != NULL)
             sim_env_freeze(env);
         break;
-    case SIM_FAULT_CUT:
-        cut_pair(e, true);
-        break;
-    case SIM_FAULT_ISOLATE:
-    case SIM_FAULT_VANISH:
-        cut_from_all(e, true, e->fault == SIM_FAULT_VANISH);
-        break;
-    case SIM_FAULT_LOSS:
-    case SIM_FAULT_DELAY:
-        bad_links(e);
-        break;
     case SIM_FAULT_STALL:
-        sim_disk_stall(sim_host_disk(host(e, e->node)), e->duration_us / 1000);
+        sim_disk_stall(sim_host_disk(sim_episode_host(e, e->node)), e->duration_us / 1000);
         break;
     case SIM_FAULT_CLOCK:
-        sim_host_set_clock_skew(host(e, e->node), (int64_t)draw(e->faults, 0, 7200000) - 3600000);
+        sim_host_set_clock_skew(sim_episode_host(e, e->node),
+                                (int64_t)sim_faults_draw(e->faults, 0, 7200000) - 3600000);
         break;
-    case SIM_FAULT_MAX_:
-        break;
+    default:
+        KB_UNREACHABLE();
     }
 }
 
@@ -198,6 +135,7 @@ static void fault_end(struct episode *e)
 {
     struct sim_cluster *c = e->faults->cluster;
     struct sim_env *env = sim_cluster_env(c, e->node);
+    sim_faults_net_end(e);
     switch (e->fault) {
     case SIM_FAULT_POWER:
     case SIM_FAULT_KILL:
@@ -225,23 +163,10 @@ static void fault_end(struct episode *e)
         if (env != NULL)
             sim_env_thaw(env);
         break;
-    case SIM_FAULT_CUT:
-        cut_pair(e, false);
-        break;
-    case SIM_FAULT_ISOLATE:
-    case SIM_FAULT_VANISH:
-        cut_from_all(e, false, true);
-        break;
-    case SIM_FAULT_LOSS:
-    case SIM_FAULT_DELAY:
-        sim_net_set_all(e->faults->world, &good_links);
-        break;
     case SIM_FAULT_CLOCK:
-        sim_host_set_clock_skew(host(e, e->node), 0);
+        sim_host_set_clock_skew(sim_episode_host(e, e->node), 0);
         break;
-    case SIM_FAULT_RESET:
-    case SIM_FAULT_STALL:
-    case SIM_FAULT_MAX_:
+    default:
         break;
     }
 }
@@ -252,7 +177,7 @@ static void on_end(void *arg)
     if (e->ended)
         return;
     e->ended = true;
-    sim_world_note(e->faults->world, "end of %s at node %u", names[e->fault], e->node + 1);
+    sim_world_note(e->faults->world, "end of %s at node %u", faults[e->fault].name, e->node + 1);
     fault_end(e);
 }
 
@@ -265,7 +190,7 @@ static void on_begin(void *arg)
     if (e->fault != SIM_FAULT_WIPE)
         e->faults->begun[e->fault]++;
     sim_world_note(e->faults->world, "fault %s at node %u, other %u%s%s for %llu ms",
-                   names[e->fault], e->node + 1, e->other + 1, e->one_way ? ", one way" : "",
+                   faults[e->fault].name, e->node + 1, e->other + 1, e->one_way ? ", one way" : "",
                    e->power ? ", power" : "", (unsigned long long)e->duration_us / 1000);
     fault_begin(e);
     sim_world_after(e->faults->world, e->duration_us, on_end, e);
@@ -273,25 +198,27 @@ static void on_begin(void *arg)
 
 /* ---- planning ---- */
 
-/* How often each is drawn. */
+/* Which faults this run has, and how often: each is off, as usual or often. A stream of its own. */
+static void draw_weights(struct sim_faults *f)
+{
+    static const uint32_t factors[] = {0, 0, 1, 2, 6};
+    struct kb_prng prng;
+    kb_prng_init(&prng, sim_world_seed(f->world) * UINT64_C(0x9e3779b97f4a7c15));
+    for (int i = 0; i < SIM_FAULT_MAX_; i++)
+        f->weights[i] = faults[i].weight * factors[kb_prng_range(&prng, 0, 4)];
+    f->weights[SIM_FAULT_KILL] += 1; /* never all off */
+}
+
 static enum sim_fault draw_fault(struct sim_faults *f)
 {
-    static const uint32_t weights[SIM_FAULT_MAX_] = {
-        [SIM_FAULT_POWER] = 5,    [SIM_FAULT_POWER_ALL] = 3, [SIM_FAULT_KILL] = 3,
-        [SIM_FAULT_KILL_ALL] = 2, [SIM_FAULT_FILE_CALL] = 5, [SIM_FAULT_KILL_CHASE] = 2,
-        [SIM_FAULT_FREEZE] = 3,   [SIM_FAULT_CUT] = 4,       [SIM_FAULT_ISOLATE] = 3,
-        [SIM_FAULT_VANISH] = 2,   [SIM_FAULT_LOSS] = 3,      [SIM_FAULT_DELAY] = 2,
-        [SIM_FAULT_RESET] = 3,    [SIM_FAULT_STALL] = 2,     [SIM_FAULT_CLOCK] = 1,
-        [SIM_FAULT_WIPE] = 0,
-    };
     uint32_t total = 0;
     for (int i = 0; i < SIM_FAULT_MAX_; i++)
-        total += weights[i];
-    uint64_t at = draw(f, 0, total - 1);
+        total += f->weights[i];
+    uint64_t at = sim_faults_draw(f, 0, total - 1);
     for (int i = 0; i < SIM_FAULT_MAX_; i++) {
-        if (at < weights[i])
+        if (at < f->weights[i])
             return (enum sim_fault)i;
-        at -= weights[i];
+        at -= f->weights[i];
     }
     KB_UNREACHABLE();
 }
@@ -315,13 +242,14 @@ static void plan(struct sim_faults *f, enum sim_fault fault, uint64_t start_us, 
     struct episode *e = &f->episodes[f->count++];
     uint32_t nodes = sim_cluster_nodes(f->cluster);
     uint64_t longest = end_us - start_us;
-    uint64_t cap = draw(f, 0, 3) == 0 ? 5000000 : 1500000; /* mostly short, at times long */
+    uint64_t cap = sim_faults_draw(f, 0, 3) == 0 ? 5000000
+                                                 : 1500000; /* mostly short, at times long */
     *e = (struct episode){.faults = f, .fault = fault, .start_us = start_us};
-    e->node = (uint32_t)draw(f, 0, nodes - 1);
-    e->other = (e->node + (uint32_t)draw(f, 1, nodes > 1 ? nodes - 1 : 1)) % nodes;
-    e->one_way = draw(f, 0, 2) == 0;
-    e->power = draw(f, 0, 1) == 0;
-    e->duration_us = draw(f, 20000, longest < cap ? longest : cap);
+    e->node = (uint32_t)sim_faults_draw(f, 0, nodes - 1);
+    e->other = (e->node + (uint32_t)sim_faults_draw(f, 1, nodes > 1 ? nodes - 1 : 1)) % nodes;
+    e->one_way = sim_faults_draw(f, 0, 2) == 0;
+    e->power = sim_faults_draw(f, 0, 1) == 0;
+    e->duration_us = sim_faults_draw(f, 20000, longest < cap ? longest : cap);
     sim_world_after(f->world, start_us, on_begin, e);
 }
 
@@ -332,17 +260,18 @@ struct sim_faults *sim_faults_new(struct sim_world *w, struct sim_cluster *c, ui
     f->world = w;
     f->cluster = c;
     kb_prng_init(&f->prng, kb_prng_next(sim_world_prng(w)));
+    draw_weights(f);
     uint64_t start_us = start_ms * 1000, end_us = end_ms * 1000 - 100000;
     /* The three that every run must have come somewhere in the first half. */
     enum sim_fault must[] = {SIM_FAULT_POWER,
-                             draw(f, 0, 1) == 0 ? SIM_FAULT_CUT : SIM_FAULT_ISOLATE,
-                             draw(f, 0, 1) == 0 ? SIM_FAULT_LOSS : SIM_FAULT_DELAY};
+                             sim_faults_draw(f, 0, 1) == 0 ? SIM_FAULT_CUT : SIM_FAULT_ISOLATE,
+                             sim_faults_draw(f, 0, 1) == 0 ? SIM_FAULT_LOSS : SIM_FAULT_DELAY};
     for (size_t i = 0; i < 3; i++)
-        plan(f, must[i], draw(f, start_us, (start_us + end_us) / 2), end_us);
-    uint64_t at = start_us + draw(f, 0, 2000000);
+        plan(f, must[i], sim_faults_draw(f, start_us, (start_us + end_us) / 2), end_us);
+    uint64_t at = start_us + sim_faults_draw(f, 0, 2000000);
     while (at + 100000 < end_us && f->count < EPISODES_MAX) {
         plan(f, draw_fault(f), at, end_us);
-        at += draw(f, 200000, 3500000);
+        at += sim_faults_draw(f, 200000, 3500000);
     }
     if (sim_world_seed(w) % WIPE_EVERY == 0 && f->count < EPISODES_MAX)
         plan_wipe(f, start_us, end_us);
@@ -356,7 +285,7 @@ void sim_faults_heal(struct sim_faults *f)
         if (f->episodes[i].begun)
             on_end(&f->episodes[i]);
     }
-    sim_net_set_all(f->world, &good_links);
+    sim_faults_good_links(f);
     sim_net_heal_all(f->world);
     for (uint32_t i = 0; i < sim_cluster_nodes(f->cluster); i++) {
         struct sim_env *env = sim_cluster_env(f->cluster, i);

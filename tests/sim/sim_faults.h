@@ -17,11 +17,16 @@ enum sim_fault {
     SIM_FAULT_KILL_CHASE, /* whoever controls is killed, several times */
     SIM_FAULT_FREEZE,     /* SIGSTOP, SIGCONT */
     SIM_FAULT_CUT,        /* a pair of nodes, both ways or one way */
+    SIM_FAULT_BRIDGE,     /* two halves do not reach each other, one node between reaches both */
     SIM_FAULT_ISOLATE,    /* a node from the other nodes; clients still reach it */
     SIM_FAULT_VANISH,     /* a node from everybody */
     SIM_FAULT_LOSS,       /* segments late by retransmissions, everywhere */
     SIM_FAULT_DELAY,      /* slow links everywhere */
+    SIM_FAULT_REORDER,    /* connections of the same two hosts are late by different times */
+    SIM_FAULT_CLOG,       /* links of a node take nothing for a while, then all of it comes */
     SIM_FAULT_RESET,      /* connections between two hosts are reset, again and again */
+    SIM_FAULT_REPEAT,     /* resets right behind what was delivered: clients send it again */
+    SIM_FAULT_HALF_OPEN,  /* connections are gone at one end, the other end does not hear of it */
     SIM_FAULT_STALL,      /* a disk stands still */
     SIM_FAULT_CLOCK,      /* a wall clock jumps */
     SIM_FAULT_WIPE,       /* a node loses power and returns with an empty disk; one in a run */

@@ -59,12 +59,24 @@ bool sim_net_chance(struct sim_world *w, uint32_t ppm)
 
 uint64_t sim_net_delay_us(const struct sim_host *from, const struct sim_host *to)
 {
-    const struct sim_link_settings *s = &link_of(from, to)->settings;
+    const struct sim_link *l = link_of(from, to);
+    const struct sim_link_settings *s = &l->settings;
+    uint64_t now_us = from->world->now_us;
     if (from == to)
         return 10;
-    return s->delay_us_max > s->delay_us_min
-               ? kb_prng_range(&from->world->net_prng, s->delay_us_min, s->delay_us_max)
-               : s->delay_us_min;
+    uint64_t delay = s->delay_us_max > s->delay_us_min
+                         ? kb_prng_range(&from->world->net_prng, s->delay_us_min, s->delay_us_max)
+                         : s->delay_us_min;
+    return now_us + delay < l->clogged_until_us ? l->clogged_until_us - now_us : delay;
+}
+
+/* What this connection's segments are later than others of the link. */
+uint64_t sim_net_skew_us(const struct sim_conn *c)
+{
+    uint32_t max = link_of(c->env->host, c->remote)->settings.skew_us_max;
+    uint64_t mixed = c->id * UINT64_C(0x9e3779b97f4a7c15);
+    mixed = (mixed ^ mixed >> 32) * UINT64_C(0xbf58476d1ce4e5b9);
+    return max == 0 ? 0 : (mixed >> 32) % max;
 }
 
 void sim_net_set_tcp_timeout(struct sim_world *w, uint64_t timeout_ms)
@@ -127,8 +139,38 @@ void sim_net_heal(struct sim_host *from, struct sim_host *to)
 void sim_net_heal_all(struct sim_world *w)
 {
     for (size_t a = 0; a < w->host_count; a++) {
-        for (size_t b = 0; b < w->host_count; b++)
+        for (size_t b = 0; b < w->host_count; b++) {
+            link_of(w->hosts[a], w->hosts[b])->clogged_until_us = 0;
             sim_net_heal(w->hosts[a], w->hosts[b]);
+        }
+    }
+}
+
+void sim_net_clog(struct sim_host *from, struct sim_host *to, uint64_t duration_us)
+{
+    uint64_t until_us = from->world->now_us + duration_us;
+    struct sim_link *l = link_of(from, to);
+    sim_world_note(from->world, "clog %s -> %s", from->name, to->name);
+    if (until_us > l->clogged_until_us)
+        l->clogged_until_us = until_us;
+}
+
+void sim_net_half_open(struct sim_host *gone_at, struct sim_host *other)
+{
+    struct sim_conn *c;
+    if (gone_at->env == NULL || gone_at->env->down)
+        return;
+    sim_world_note(gone_at->world, "half open %s - %s", gone_at->name, other->name);
+    LIST_FOREACH(c, &gone_at->env->conns, link)
+    {
+        struct sim_conn *peer = c->peer;
+        if (c->remote != other || peer == NULL || c->state != SIM_CONN_OPEN)
+            continue;
+        gone_at->world->net.half_opened++;
+        sim_conn_part(c);
+        if (peer->unacked_bytes > 0)
+            sim_conn_expect_reset(peer);
+        sim_conn_end(c, KB_CLOSE_ERROR);
     }
 }
 

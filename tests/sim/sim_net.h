@@ -14,7 +14,10 @@
 struct sim_link_settings {
     uint32_t delay_us_min, delay_us_max; /* one way, per segment, order kept */
     uint32_t loss_ppm;                   /* a segment comes late by a retransmission (200+ ms) */
-    uint32_t reset_ppm;                  /* a segment ends its connection at both ends instead */
+    uint32_t reset_ppm;                  /* the connection is reset right behind a segment */
+    /* Each connection is later than this link's others by some time of its own, up to this: what
+     * two connections carry comes in another order than it was sent in. */
+    uint32_t skew_us_max;
 };
 /* Every link, now and later made. */
 void sim_net_set_all(struct sim_world *w, const struct sim_link_settings *settings);
@@ -26,6 +29,12 @@ void sim_net_cut(struct sim_host *from, struct sim_host *to);
 void sim_net_heal(struct sim_host *from, struct sim_host *to);
 bool sim_net_is_cut(const struct sim_host *from, const struct sim_host *to);
 void sim_net_heal_all(struct sim_world *w);
+/* One direction takes nothing for a while; what was sent meanwhile comes all at its end. Nobody
+ * gives up on it: to a sender it is a slow network. */
+void sim_net_clog(struct sim_host *from, struct sim_host *to, uint64_t duration_us);
+/* Open connections between the two are gone at one end, whose process hears of it; the other end
+ * does not until it sends. */
+void sim_net_half_open(struct sim_host *gone_at, struct sim_host *other);
 /* Reset every connection between the two (RST at both ends). */
 void sim_net_reset(struct sim_host *a, struct sim_host *b);
 
@@ -34,7 +43,7 @@ void sim_net_reset(struct sim_host *a, struct sim_host *b);
 void sim_net_set_tcp_timeout(struct sim_world *w, uint64_t timeout_ms);
 
 struct sim_net_counts {
-    uint64_t connects, frames, bytes, resets, retransmissions, blocked;
+    uint64_t connects, frames, bytes, resets, retransmissions, blocked, half_opened;
 };
 struct sim_net_counts sim_net_counts(const struct sim_world *w);
 

@@ -66,6 +66,7 @@ void sim_trace(struct sim_world *w, enum sim_kind kind, const struct sim_env *en
 struct sim_link {
     struct sim_link_settings settings;
     bool cut;
+    uint64_t clogged_until_us;
 };
 
 struct sim_conn;

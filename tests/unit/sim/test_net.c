@@ -372,7 +372,91 @@ START_TEST(listen__refuses_a_taken_port_and_finds_a_free_one)
 }
 END_TEST
 
-UNIT_MAIN("sim_net", frames__arrive_whole_and_in_order_under_delay_and_loss,
+START_TEST(clog__holds_everything_back_and_gives_it_at_once)
+{
+    struct pair p;
+    pair_start(&p, 6, &options);
+    pair_connect(&p);
+    sim_net_clog(p.a, p.b, 2000000);
+    for (uint32_t i = 0; i < 5; i++) {
+        send_number(p.client.conn, i, 0);
+        sim_world_run_for(p.world, 300);
+    }
+    ck_assert_uint_eq(p.server.frames, 0);
+    send_number(p.server.conn, 0, 0); /* the other way is free */
+    sim_world_run_for(p.world, 400);
+    ck_assert_uint_eq(p.client.frames, 1);
+    ck_assert_uint_eq(p.server.frames, 0);
+    sim_world_run_for(p.world, 110);
+    ck_assert_uint_eq(p.server.frames, 5);
+    ck_assert(!p.client.closed && !p.server.closed);
+    pair_end(&p);
+}
+END_TEST
+
+START_TEST(half_open__is_told_at_one_end_and_found_by_sending_at_the_other)
+{
+    struct pair p;
+    pair_start(&p, 6, &options);
+    pair_connect(&p);
+    sim_net_half_open(p.b, p.a);
+    sim_world_run_for(p.world, 20000);
+    ck_assert(p.server.closed && p.server.reason == KB_CLOSE_ERROR);
+    ck_assert(!p.client.closed);
+    send_number(p.client.conn, 0, 0);
+    sim_world_run_for(p.world, 10);
+    ck_assert(p.client.closed && p.client.reason == KB_CLOSE_PEER);
+    ck_assert_uint_eq(p.server.frames, 0);
+    ck_assert_uint_eq(sim_net_counts(p.world).half_opened, 1);
+    pair_end(&p);
+}
+END_TEST
+
+/* What one connection was sent first comes after what another one was sent later; each keeps its
+ * own order. */
+START_TEST(skew__reorders_between_connections_only)
+{
+    uint32_t overtaken = 0;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct pair p;
+        struct end refused[20] = {0};
+        pair_start(&p, seed, &options);
+        for (uint64_t i = 0; i < seed; i++) /* the connections' numbers decide */
+            (void)kb_env_connect(sim_env_kb(p.client_env), "b", 1, 1000, &options, &handler,
+                                 &refused[i]);
+        sim_world_run_for(p.world, 100);
+        pair_connect(&p);
+        struct end first = p.server;
+        struct end second_client = {0};
+        p.server = (struct end){0};
+        second_client.conn = kb_env_connect(sim_env_kb(p.client_env), "b", 9092, 1000, &options,
+                                            &handler, &second_client);
+        sim_world_run_for(p.world, 10);
+        ck_assert(p.server.open);
+        kb_conn_set_handler(first.conn, &handler, &first);
+        struct sim_link_settings s = {.delay_us_min = 100, .delay_us_max = 100};
+        s.skew_us_max = 500000;
+        sim_net_set_all(p.world, &s);
+        for (uint32_t i = 0; i < 3; i++)
+            send_number(p.client.conn, i, 0);
+        sim_world_run_for(p.world, 50);
+        send_number(second_client.conn, 0, 0);
+        while (p.server.frames == 0 && sim_world_step(p.world))
+            ;
+        overtaken += first.frames == 0;
+        sim_world_run_for(p.world, 1000);
+        ck_assert_uint_eq(first.frames, 3);
+        pair_end(&p);
+    }
+    ck_assert_uint_gt(overtaken, 3);
+    ck_assert_uint_lt(overtaken, 17);
+}
+END_TEST
+
+UNIT_MAIN("sim_net", clog__holds_everything_back_and_gives_it_at_once,
+          half_open__is_told_at_one_end_and_found_by_sending_at_the_other,
+          skew__reorders_between_connections_only,
+          frames__arrive_whole_and_in_order_under_delay_and_loss,
           close__is_told_after_the_last_byte, connect__tells_refused_unreachable_and_timeout_apart,
           pause__slows_the_sender_and_drain_tells_when_it_is_over,
           budget__stops_reading_while_frames_are_held, bad_frame__closes_the_connection,
