@@ -80,6 +80,25 @@ static int take_marker(struct dir_start *s, struct kb_fs *fs)
     return 0;
 }
 
+/* Rule 8.1 for names: what a life that was killed made or renamed here is seen by this one, which
+ * builds on it, and was perhaps never synced: a power cut would take it away again. The directory's
+ * own name likewise. */
+static int sync_names(struct dir_start *s, struct kb_fs *fs)
+{
+    int r = 0;
+    if (s->clean) /* take_marker has */
+        return 0;
+    char *parent = kb_strdup(s->path);
+    char *slash = strrchr(parent, '/');
+    if (slash != NULL)
+        slash[slash == parent] = '\0';
+    r = kb_fs_sync_dir(fs, s->path);
+    if (r == 0)
+        r = kb_fs_sync_dir(fs, slash != NULL ? parent : ".");
+    (void)kb_free(parent);
+    return r < 0 ? fail(s, r, "the data directory cannot be synced") : 0;
+}
+
 static bool ends_with(const char *name, const char *suffix)
 {
     size_t a = strlen(name);
@@ -322,6 +341,8 @@ int dir_start_run(struct dir_start *s, struct kb_fs *fs)
         r = load_meta(s, fs);
     if (r == 0) /* a refused start leaves what it refused as it was */
         r = take_marker(s, fs);
+    if (r == 0)
+        r = sync_names(s, fs);
     if (r == 0)
         r = load_state(s, fs);
     if (r == 0)

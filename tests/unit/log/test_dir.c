@@ -495,6 +495,41 @@ static int count_entry(void *arg, const char *name, enum kb_fs_type type)
     return 0;
 }
 
+/* 8.1 for names: a life makes a log's directory and is killed before it has synced the one above;
+ * the next one finds it there and builds on it, so it must survive the power cut that follows. */
+START_TEST(open__makes_durable_what_a_killed_life_has_made)
+{
+    struct life l;
+    life_init(&l, 31);
+    sim_disk_set_crash_mode(sim_host_disk(l.host), SIM_CRASH_DROP);
+    ck_assert(life_open(&l) && l.result == 0);
+    ck_assert_int_eq(kb_fs_mkdir(sim_env_fs(l.env), ROOT "/made-0"), 0);
+    life_end(&l, false);
+    ck_assert(life_open(&l) && l.result == 0);
+    life_end(&l, true);
+    ck_assert(life_open(&l) && l.result == 0);
+    ck_assert(exists(&l, "made-0"));
+    life_release(&l);
+}
+END_TEST
+
+/* ... and the directory itself likewise. */
+START_TEST(open__makes_its_own_name_durable)
+{
+    struct life l;
+    life_init(&l, 32);
+    sim_disk_set_crash_mode(sim_host_disk(l.host), SIM_CRASH_DROP);
+    ck_assert_int_eq(kb_fs_mkdir(sim_env_fs(l.env), "/data"), 0);
+    ck_assert_int_eq(kb_fs_sync_dir(sim_env_fs(l.env), "/"), 0);
+    ck_assert_int_eq(kb_fs_mkdir(sim_env_fs(l.env), ROOT), 0);
+    life_end(&l, false);
+    ck_assert(life_open(&l) && l.result == 0);
+    life_end(&l, true);
+    ck_assert(exists(&l, "meta.properties"));
+    life_release(&l);
+}
+END_TEST
+
 START_TEST(set_aside__keeps_and_delete__removes)
 {
     struct life l;
@@ -725,7 +760,8 @@ UNIT_MAIN("dir", open__formats_once_and_keeps_the_identity, close__marks_clean_o
           open__reads_kafkas_meta_properties, open__damaged_state_is_read_carefully,
           due__checkpoints_what_changed_each_second, flush__many_share_a_write,
           forget__is_told_nothing_any_more, open__garbled_checkpoints_count_as_none,
-          open__lists_logs_and_sweeps_the_deleted, set_aside__keeps_and_delete__removes,
+          open__lists_logs_and_sweeps_the_deleted, open__makes_durable_what_a_killed_life_has_made,
+          open__makes_its_own_name_durable, set_aside__keeps_and_delete__removes,
           reserve__gives_space_back_and_takes_it_again, failure__is_final_and_leaves_no_marker,
           close__waits_for_what_is_under_way, open__says_who_is_in_the_way,
           life__survives_a_crash_at_each_file_call)
