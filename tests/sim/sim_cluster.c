@@ -21,8 +21,8 @@ struct member {
     struct sim_env *env; /* NULL while down */
     struct node *node;
     uint32_t boots;
-    bool exit_allowed;
-    uint64_t syncs; /* of its disk, when the votes were last looked at */
+    uint64_t late_us; /* when it was first seen too late after a failure of its disk */
+    uint64_t syncs;   /* of its disk, when the votes were last looked at */
 };
 
 struct sim_cluster {
@@ -74,11 +74,20 @@ static void configure(const struct member *m, struct node_config *c)
     c->apis_count = cluster->options.apis_count;
 }
 
+/* Its disk has failed a call in this life: it may leave. */
+static uint64_t failed_us(const struct member *m)
+{
+    return sim_disk_failed_us(sim_host_disk(m->host));
+}
+
 static void on_started(void *arg, int result, const char *reason)
 {
     struct member *m = arg;
-    sim_check(m->cluster->options.checks, SIM_CHECK_RUN, result == 0 || m->exit_allowed,
-              "%s cannot start: %s", sim_host_name(m->host), reason != NULL ? reason : "?");
+    const char *why = reason != NULL ? reason : "?";
+    sim_check(m->cluster->options.checks, SIM_CHECK_RUN, result == 0 || failed_us(m) != 0,
+              "%s cannot start: %s", sim_host_name(m->host), why);
+    if (result < 0)
+        kb_env_exit(sim_env_kb(m->env), 1, why); /* as the server does */
 }
 
 void sim_cluster_start(struct sim_cluster *c, uint32_t i)
@@ -89,6 +98,8 @@ void sim_cluster_start(struct sim_cluster *c, uint32_t i)
         return;
     c->counts.starts++;
     sim_world_note(c->world, "start %s", sim_host_name(m->host));
+    sim_disk_forget_failures(sim_host_disk(m->host));
+    m->late_us = 0;
     m->env = sim_host_start(m->host);
     configure(m, &config);
     m->node = node_new(sim_env_kb(m->env), &config);
@@ -116,7 +127,7 @@ static void on_down(void *arg, struct sim_env *env)
             continue;
         if (sim_env_exit_status(env) >= 0) {
             c->counts.exits++;
-            sim_check(c->options.checks, SIM_CHECK_RUN, m->exit_allowed, "%s exits by itself: %s",
+            sim_check(c->options.checks, SIM_CHECK_RUN, failed_us(m) != 0, "%s exits by itself: %s",
                       sim_host_name(m->host), sim_env_exit_reason(env));
         }
         member_free(m);
@@ -154,12 +165,25 @@ void sim_cluster_replace_disk(struct sim_cluster *c, uint32_t i, const struct si
     sim_replica_check_replaced(c->replicas, i);
 }
 
-void sim_cluster_allow_exit(struct sim_cluster *c, uint32_t i, bool allowed)
-{
-    c->members[i].exit_allowed = allowed;
-}
-
 /* ---- watching ---- */
+
+/* 9.3: after a failed write or sync it hands over and leaves. Looked at twice, for a process that
+ * was frozen does so when it goes on. */
+static void check_leaves(struct member *m)
+{
+    uint64_t failed = failed_us(m);
+    uint64_t now = sim_world_now_us(m->cluster->world);
+    if (failed == 0 || now < failed + SIM_CLUSTER_LEAVE_MS * 1000)
+        return;
+    if (m->late_us == 0)
+        m->late_us = now;
+    if (now < m->late_us + 500000)
+        return;
+    m->late_us = UINT64_MAX / 2; /* told once */
+    sim_check(m->cluster->options.checks, SIM_CHECK_RUN, false,
+              "%s still runs %llu ms after its disk failed", sim_host_name(m->host),
+              (unsigned long long)(now - failed) / 1000);
+}
 
 static void on_step(void *arg)
 {
@@ -175,6 +199,8 @@ static void on_step(void *arg)
             m->syncs = syncs;
             sim_raft_check_votes(c->raft, i);
         }
+        if (!sim_env_is_down(env))
+            check_leaves(m);
         if (!sim_env_is_down(env) && sim_probe_raft(m->node, &view)) {
             view.life = sim_env_life(env);
             sim_raft_check_step(c->raft, i, &view);
@@ -192,19 +218,23 @@ static void dir_of(void *arg, uint32_t partition, char *text)
     (void)snprintf(text, 128, LOG_DIR "/%s-%d", c->options.topics->topic[topic].name, index);
 }
 
+static int64_t high_watermark(const struct member *m, uint32_t partition)
+{
+    const struct sim_topics *topics = m->cluster->options.topics;
+    uint32_t topic = 0;
+    int32_t index = 0;
+    sim_topics_split(topics, partition, &topic, &index);
+    if (m->env == NULL || m->node == NULL)
+        return -1;
+    return sim_probe_high_watermark(m->node, topics->topic[topic].name, index);
+}
+
 void sim_cluster_compare(struct sim_cluster *c)
 {
     for (uint32_t p = 0; p < sim_topics_partitions(c->options.topics); p++) {
         int64_t high_watermarks[SIM_CLUSTER_NODES_MAX];
-        uint32_t topic = 0;
-        int32_t index = 0;
-        sim_topics_split(c->options.topics, p, &topic, &index);
         for (uint32_t i = 0; i < c->options.nodes; i++)
-            high_watermarks[i] =
-                c->members[i].node != NULL && c->members[i].env != NULL
-                    ? sim_probe_high_watermark(c->members[i].node,
-                                               c->options.topics->topic[topic].name, index)
-                    : -1;
+            high_watermarks[i] = high_watermark(&c->members[i], p);
         sim_replica_check_compare(c->replicas, p, high_watermarks);
     }
 }
@@ -248,6 +278,40 @@ bool sim_cluster_is_running(const struct sim_cluster *c, uint32_t i)
 bool sim_cluster_is_voter(const struct sim_cluster *c, uint32_t i)
 {
     return sim_cluster_is_running(c, i) && sim_probe_is_voter(c->members[i].node);
+}
+
+bool sim_cluster_is_member(const struct sim_cluster *c, uint32_t i)
+{
+    return sim_cluster_is_voter(c, i);
+}
+
+uint64_t sim_cluster_commit_index(const struct sim_cluster *c, uint32_t i)
+{
+    const struct member *m = &c->members[i];
+    struct sim_raft_view view;
+    if (m->env == NULL || sim_env_is_down(m->env) || !sim_probe_raft(m->node, &view))
+        return 0;
+    return view.commit_index;
+}
+
+bool sim_cluster_holds(const struct sim_cluster *c, uint32_t i, uint32_t partition)
+{
+    return high_watermark(&c->members[i], partition) >= 0;
+}
+
+uint32_t sim_cluster_partitions(const struct sim_cluster *c)
+{
+    return sim_topics_partitions(c->options.topics);
+}
+
+int64_t sim_cluster_high_watermark(const struct sim_cluster *c, uint32_t partition)
+{
+    int64_t highest = -1;
+    for (uint32_t i = 0; i < c->options.nodes; i++) {
+        int64_t hw = high_watermark(&c->members[i], partition);
+        highest = hw > highest ? hw : highest;
+    }
+    return highest;
 }
 
 int32_t sim_cluster_controller(const struct sim_cluster *c)

@@ -14,6 +14,7 @@ struct sim_cluster;
 
 #define SIM_CLUSTER_NODES_MAX 5
 #define SIM_CLUSTER_PORT 9092
+#define SIM_CLUSTER_LEAVE_MS 2500
 
 struct sim_cluster_options {
     struct sim_checks *checks;       /* borrowed */
@@ -22,7 +23,8 @@ struct sim_cluster_options {
     const struct node_api *apis; /* borrowed */
     size_t apis_count;
 };
-/* Makes the hosts and starts all nodes. */
+/* Makes the hosts and starts all nodes. A node whose disk fails a call may end by itself, and must
+ * within SIM_CLUSTER_LEAVE_MS of the first write or sync that failed (9.3). */
 struct sim_cluster *sim_cluster_new(struct sim_world *w, const struct sim_cluster_options *options);
 /* Ends and frees every node. NULL accepted; returns NULL. */
 struct sim_cluster *sim_cluster_free(struct sim_cluster *c);
@@ -39,14 +41,21 @@ void sim_cluster_start(struct sim_cluster *c, uint32_t i);
 void sim_cluster_kill(struct sim_cluster *c, uint32_t i, bool power);
 /* It has another directory from now on: empty, or an older copy of one. It must be down. */
 void sim_cluster_replace_disk(struct sim_cluster *c, uint32_t i, const struct sim_disk_copy *copy);
-/* A fault was injected after which the process may end itself (a failed sync): not a failure. */
-void sim_cluster_allow_exit(struct sim_cluster *c, uint32_t i, bool allowed);
 /* Every running node's ring of events agrees with what it believes now. */
 void sim_cluster_check_events(struct sim_cluster *c);
 /* The node says it is unfenced and running. */
 bool sim_cluster_is_running(const struct sim_cluster *c, uint32_t i);
 /* ... and that it has a vote. */
 bool sim_cluster_is_voter(const struct sim_cluster *c, uint32_t i);
+/* It is all it is meant to be: running, with its vote. */
+bool sim_cluster_is_member(const struct sim_cluster *c, uint32_t i);
+/* What the node knows to be committed of the metadata; 0 while it is down. */
+uint64_t sim_cluster_commit_index(const struct sim_cluster *c, uint32_t i);
+/* The node has an open replica of this partition. */
+bool sim_cluster_holds(const struct sim_cluster *c, uint32_t i, uint32_t partition);
+uint32_t sim_cluster_partitions(const struct sim_cluster *c);
+/* The highest one that any node knows; -1 none does. */
+int64_t sim_cluster_high_watermark(const struct sim_cluster *c, uint32_t partition);
 /* Node that leads the metadata quorum by its own belief; -1 none. */
 int32_t sim_cluster_controller(const struct sim_cluster *c);
 

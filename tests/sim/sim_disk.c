@@ -11,13 +11,51 @@ static bool chance(struct sim_disk *d, uint32_t ppm)
     return ppm != 0 && kb_prng_below(&d->prng, 1000000) < ppm;
 }
 
+static bool failed(struct sim_disk *d)
+{
+    d->failures++;
+    if (d->failed_us == 0)
+        d->failed_us = d->world->now_us;
+    return true;
+}
+
 static bool fails(struct sim_disk *d, uint32_t *next, uint32_t ppm)
 {
+    if (d->settings.dead)
+        return failed(d);
     if (*next > 0) {
         (*next)--;
-        return true;
+        return failed(d);
     }
-    return chance(d, ppm);
+    return chance(d, ppm) && failed(d);
+}
+
+/* Changes of names: only a dead disk refuses them. */
+static bool names_fail(struct sim_disk *d)
+{
+    return d->settings.dead && failed(d);
+}
+
+uint64_t sim_disk_failures(const struct sim_disk *d)
+{
+    return d->failures;
+}
+
+uint64_t sim_disk_failed_us(const struct sim_disk *d)
+{
+    return d->failed_us;
+}
+
+void sim_disk_forget_failures(struct sim_disk *d)
+{
+    d->failed_us = 0;
+}
+
+bool sim_disk_is_failing(const struct sim_disk *d)
+{
+    const struct sim_disk_settings *s = &d->settings;
+    return s->dead || s->write_eio_ppm != 0 || s->sync_eio_ppm != 0 || s->write_fail_next != 0 ||
+           s->sync_fail_next != 0;
 }
 
 /* ---- life ---- */
@@ -247,6 +285,8 @@ int sim_disk_open(struct sim_disk *d, const char *path, int flags, int64_t wall_
             r = sim_inode_truncate(d, i, 0, wall_ms);
     } else if ((flags & KB_FS_CREATE) == 0 || dir == NULL) {
         r = -KB_ENOENT;
+    } else if (names_fail(d)) {
+        r = -KB_EIO;
     } else if (!fits(d, 1)) {
         r = -KB_ENOSPC;
     } else {
@@ -274,6 +314,8 @@ int sim_disk_mkdir(struct sim_disk *d, const char *path, int64_t wall_ms)
         r = -KB_EEXIST;
     } else if (dir == NULL) {
         r = -KB_ENOENT;
+    } else if (names_fail(d)) {
+        r = -KB_EIO;
     } else if (!fits(d, 1)) {
         r = -KB_ENOSPC;
     } else {
@@ -302,6 +344,8 @@ static int remove_name(struct sim_disk *d, const char *path, bool want_dir)
         r = -KB_EPERM;
     } else if (want_dir && i->names.count > 0) {
         r = -KB_EEXIST;
+    } else if (names_fail(d)) {
+        r = -KB_EIO;
     } else {
         const char *name = p.parts[p.count - 1];
         op_add(d, (struct sim_dir_op){.kind = SIM_DIR_UNLINK, .dir = dir, .name = (char *)name});
@@ -335,6 +379,8 @@ int sim_disk_rename(struct sim_disk *d, const char *from, const char *to)
         r = -KB_ENOENT;
     } else if (old != NULL && (old->dir != i->dir || (old->dir && old->names.count > 0))) {
         r = -KB_EEXIST;
+    } else if (names_fail(d)) {
+        r = -KB_EIO;
     } else if (old != i) {
         const char *from_name = pf.parts[pf.count - 1];
         const char *name = pt.parts[pt.count - 1];
@@ -366,6 +412,8 @@ int sim_disk_link(struct sim_disk *d, const char *from, const char *to)
         r = -KB_EPERM;
     } else if (sim_disk_walk(d, &pt, pt.count, false) != NULL) {
         r = -KB_EEXIST;
+    } else if (names_fail(d)) {
+        r = -KB_EIO;
     } else {
         const char *name = pt.parts[pt.count - 1];
         sim_disk_name_set(d, dir, name, i);
@@ -465,7 +513,14 @@ int64_t sim_inode_read(struct sim_disk *d, struct sim_inode *i, void *ret, size_
     if (size > i->now.size - position)
         size = i->now.size - position;
     memcpy(ret, i->now.data + position, size);
+    if (i->rot_count > 0)
+        sim_inode_rot_read(i, ret, size, position);
     return (int64_t)size;
+}
+
+bool sim_inode_is_hidden(const struct sim_inode *i, uint64_t position, size_t size)
+{
+    return i->rot_count > 0 && sim_inode_rot_hidden(i, position, size);
 }
 
 int sim_inode_write(struct sim_disk *d, struct sim_inode *i, const void *data, size_t size,
@@ -507,6 +562,8 @@ int sim_inode_truncate(struct sim_disk *d, struct sim_inode *i, uint64_t size, i
 
 int sim_inode_allocate(struct sim_disk *d, struct sim_inode *i, uint64_t end)
 {
+    if (names_fail(d))
+        return -KB_EIO;
     if (d->settings.no_allocate)
         return -KB_EUNSUPPORTED;
     uint64_t before = sim_inode_charge(i);
@@ -533,6 +590,7 @@ void sim_inode_drop_cache(struct sim_disk *d, struct sim_inode *i)
 {
     uint64_t before = sim_inode_charge(i);
     sim_inode_forget_lost(i);
+    sim_inode_rot_uncache(i);
     sim_disk_recharge(d, i, before);
 }
 

@@ -23,9 +23,18 @@ struct sim_disk_settings {
     uint32_t write_eio_ppm, sync_eio_ppm, read_eio_ppm;
     /* The next n calls fail with -KB_EIO, whatever the chances. */
     uint32_t write_fail_next, sync_fail_next, read_fail_next;
+    bool dead; /* every call fails with -KB_EIO, but for names that are only looked at */
 };
 /* To be changed in place at any time. */
 struct sim_disk_settings *sim_disk_settings(struct sim_disk *d);
+
+/* Calls that were answered with -KB_EIO. */
+uint64_t sim_disk_failures(const struct sim_disk *d);
+/* When the first of them came; 0 none. Forgotten when a new process begins, say. */
+uint64_t sim_disk_failed_us(const struct sim_disk *d);
+void sim_disk_forget_failures(struct sim_disk *d);
+/* By these settings writes or syncs may fail now. */
+bool sim_disk_is_failing(const struct sim_disk *d);
 
 /* Every write, sync and read that starts or is under way ends duration_ms later. */
 void sim_disk_stall(struct sim_disk *d, uint64_t duration_ms);
@@ -57,6 +66,11 @@ int sim_disk_list(struct sim_disk *d, const char *path, bool durable, kb_fs_list
 void sim_disk_put(struct sim_disk *d, const char *path, const void *data, size_t size);
 /* 0 or -KB_ENOENT (no such file or no such byte). */
 int sim_disk_flip_bit(struct sim_disk *d, const char *path, uint64_t position, unsigned bit);
+/* A bit turns on the medium, at rest: kb_env_read_now would wait for it, whoever reads the page
+ * from the disk gets it and has it in memory from then on, until it is written again. The images of
+ * this header go on showing the byte as it was written: what checkers read is what should be there.
+ */
+int sim_disk_rot_bit(struct sim_disk *d, const char *path, uint64_t position, unsigned bit);
 int sim_disk_remove(struct sim_disk *d, const char *path); /* a file */
 /* Somebody else holds the lock file at path (kb_fs_lock answers -KB_EBUSY); NULL = nobody. */
 void sim_disk_lock_elsewhere(struct sim_disk *d, const char *path);

@@ -149,6 +149,15 @@ int sim_disk_flip_bit(struct sim_disk *d, const char *path, uint64_t position, u
     return 0;
 }
 
+int sim_disk_rot_bit(struct sim_disk *d, const char *path, uint64_t position, unsigned bit)
+{
+    struct sim_inode *i = sim_disk_find(d, path);
+    if (i == NULL || i->dir || position >= i->now.size)
+        return -KB_ENOENT;
+    sim_inode_rot_add(i, position, (uint8_t)(1U << (bit % 8)));
+    return 0;
+}
+
 int sim_disk_remove(struct sim_disk *d, const char *path)
 {
     struct sim_path p;

@@ -28,6 +28,8 @@ struct sim_disk {
     uint64_t stalled_until_us;
     uint64_t used_bytes;
     uint64_t syncs;
+    uint64_t failures,
+        failed_us; /* calls answered with -KB_EIO; the first since it was forgotten */
     uint64_t inode_ids;
     struct sim_inode *root;
     struct sim_dir_op *ops; /* in the order they were made */

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #define SECTOR 512
+#define PAGE 4096
 #define FILE_BYTES_MAX (UINT64_C(1) << 30) /* a simulated file larger than this is a bug */
 
 struct sim_inode *sim_inode_new(uint64_t id, bool dir)
@@ -19,6 +20,7 @@ void sim_inode_release(struct sim_inode *i)
     KB_ASSERT(i->refs == 0);
     free(i->now.data);
     free(i->durable.data);
+    free(i->rot);
     free(i);
 }
 
@@ -57,9 +59,21 @@ static uint64_t min_u64(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+/* Bytes [from, to) are new ones. */
+static void rot_drop(struct sim_inode *i, uint64_t from, uint64_t to)
+{
+    size_t kept = 0;
+    for (size_t n = 0; n < i->rot_count; n++) {
+        if (i->rot[n].position < from || i->rot[n].position >= to)
+            i->rot[kept++] = i->rot[n];
+    }
+    i->rot_count = kept;
+}
+
 void sim_inode_resize(struct sim_inode *i, uint64_t size)
 {
     uint64_t before = i->now.size;
+    rot_drop(i, size, UINT64_MAX);
     image_resize(&i->now, size);
     range_add(&i->dirty, before, size);
 }
@@ -70,6 +84,7 @@ void sim_inode_put(struct sim_inode *i, const void *data, size_t size, uint64_t 
         sim_inode_resize(i, position + size);
     memcpy(i->now.data + position, data, size);
     range_add(&i->dirty, position, position + size);
+    rot_drop(i, position, position + size);
 }
 
 /* Copy [from, to) of the visible image into m, as far as both reach. */
@@ -106,6 +121,46 @@ void sim_inode_forget_lost(struct sim_inode *i)
         i->now.data[at] = at < i->durable.size ? i->durable.data[at] : 0;
     }
     i->lost = (struct sim_range){0};
+}
+
+/* ---- bits that turn ---- */
+
+void sim_inode_rot_add(struct sim_inode *i, uint64_t position, uint8_t mask)
+{
+    kb_array_reserve(i->rot, i->rot_count, i->rot_capacity);
+    i->rot[i->rot_count++] = (struct sim_rot){.position = position, .mask = mask};
+}
+
+static bool rot_in_pages_of(const struct sim_rot *r, uint64_t position, size_t size)
+{
+    return size > 0 && r->position / PAGE >= position / PAGE &&
+           r->position / PAGE <= (position + size - 1) / PAGE;
+}
+
+void sim_inode_rot_read(struct sim_inode *i, uint8_t *data, size_t size, uint64_t position)
+{
+    for (size_t n = 0; n < i->rot_count; n++) {
+        struct sim_rot *r = &i->rot[n];
+        if (rot_in_pages_of(r, position, size))
+            r->cached = true;
+        if (r->position >= position && r->position < position + size)
+            data[r->position - position] ^= r->mask;
+    }
+}
+
+bool sim_inode_rot_hidden(const struct sim_inode *i, uint64_t position, size_t size)
+{
+    for (size_t n = 0; n < i->rot_count; n++) {
+        if (!i->rot[n].cached && rot_in_pages_of(&i->rot[n], position, size))
+            return true;
+    }
+    return false;
+}
+
+void sim_inode_rot_uncache(struct sim_inode *i)
+{
+    for (size_t n = 0; n < i->rot_count; n++)
+        i->rot[n].cached = false;
 }
 
 /* ---- power cut ---- */
@@ -176,6 +231,8 @@ void sim_inode_settle(struct sim_inode *i, enum sim_crash_mode mode, struct kb_p
         memcpy(i->now.data, i->durable.data, i->durable.size);
     i->dirty = (struct sim_range){0};
     i->lost = (struct sim_range){0};
+    rot_drop(i, i->now.size, UINT64_MAX);
+    sim_inode_rot_uncache(i);
 }
 
 /* ---- names ---- */

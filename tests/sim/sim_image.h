@@ -27,6 +27,13 @@ struct sim_range {
     uint64_t from, to;
 };
 
+/* Bits of one byte that turned on the medium. */
+struct sim_rot {
+    uint64_t position;
+    uint8_t mask;
+    bool cached; /* the page was read since: memory has it as it is */
+};
+
 struct sim_inode {
     uint64_t id;
     bool dir;
@@ -38,6 +45,8 @@ struct sim_inode {
     uint64_t reserved;      /* allocated up to here */
     int64_t modified_wall_ms;
     struct sim_names names, durable_names;
+    struct sim_rot *rot; /* beside the images, which show the bytes as they were written */
+    size_t rot_count, rot_capacity;
     int settle_ops; /* scratch of the power cut */
 };
 
@@ -56,6 +65,15 @@ void sim_inode_sync_failed(struct sim_inode *i, struct kb_prng *prng);
 void sim_inode_forget_lost(struct sim_inode *i);
 /* Power cut: both images become one that the seed composes. */
 void sim_inode_settle(struct sim_inode *i, enum sim_crash_mode mode, struct kb_prng *prng);
+
+/* These bits are other ones for whoever reads them, until they are written again. */
+void sim_inode_rot_add(struct sim_inode *i, uint64_t position, uint8_t mask);
+/* Bytes read from [position, position + size): turn the bits; their pages are in memory now. */
+void sim_inode_rot_read(struct sim_inode *i, uint8_t *data, size_t size, uint64_t position);
+/* Some of that range has turned and is not in memory: only a read from the disk may show it. */
+bool sim_inode_rot_hidden(const struct sim_inode *i, uint64_t position, size_t size);
+/* The page cache is gone. */
+void sim_inode_rot_uncache(struct sim_inode *i);
 
 /* The inode under a name or NULL, borrowed. */
 struct sim_inode *sim_names_get(const struct sim_names *names, const char *text);

@@ -342,7 +342,10 @@ int64_t sim_read_now(struct kb_env *env, struct kb_file *file, uint64_t position
     struct sim_env *e = sim_env_from(env);
     if (sim_env_gone(e))
         return -KB_ECRASHED;
-    if (sim_disk_is_cold(disk_of(e)))
+    struct sim_inode *inode = NULL;
+    if (sim_disk_is_cold(disk_of(e)) ||
+        (sim_disk_open(disk_of(e), file->path, KB_FS_READ, 0, &inode) == 0 &&
+         sim_inode_is_hidden(inode, position, size)))
         return -KB_EAGAIN;
     return read_file(e, file->path, position, ret, size);
 }

@@ -248,6 +248,8 @@ uint64_t sim_inode_size(const struct sim_inode *i);
 int64_t sim_inode_modified(const struct sim_inode *i);
 int64_t sim_inode_read(struct sim_disk *d, struct sim_inode *i, void *ret, size_t size,
                        uint64_t position);
+/* Not in memory for certain: a bit has turned there since. */
+bool sim_inode_is_hidden(const struct sim_inode *i, uint64_t position, size_t size);
 int sim_inode_write(struct sim_disk *d, struct sim_inode *i, const void *data, size_t size,
                     uint64_t position, int64_t wall_ms);
 int sim_inode_truncate(struct sim_disk *d, struct sim_inode *i, uint64_t size, int64_t wall_ms);

@@ -239,6 +239,67 @@ START_TEST(sync__failed_once_loses_bytes_behind_the_cache)
 }
 END_TEST
 
+START_TEST(dead__refuses_everything_until_it_is_healed)
+{
+    struct fixture f;
+    char byte;
+    struct kb_fd *fd = NULL;
+    setup(&f, 5);
+    write_file(&f, "x", "data", true);
+    ck_assert(!sim_disk_is_failing(f.disk) && sim_disk_failed_us(f.disk) == 0);
+    sim_world_run_for(f.world, 7);
+    sim_disk_settings(f.disk)->dead = true;
+    ck_assert(sim_disk_is_failing(f.disk));
+    ck_assert_int_eq(kb_fs_open(f.fs, "y", KB_FS_WRITE | KB_FS_CREATE, &fd), -KB_EIO);
+    ck_assert_int_eq(kb_fs_rename(f.fs, "x", "y"), -KB_EIO);
+    ck_assert_int_eq(kb_fs_unlink(f.fs, "x"), -KB_EIO);
+    ck_assert_int_eq(kb_fs_mkdir(f.fs, "z"), -KB_EIO);
+    ck_assert_int_eq(kb_fs_open(f.fs, "x", KB_FS_WRITE, &fd), 0);
+    ck_assert_int_eq(kb_fs_pread(f.fs, fd, &byte, 1, 0), -KB_EIO);
+    ck_assert_int_eq(kb_fs_sync(f.fs, fd), -KB_EIO);
+    ck_assert_int_eq(kb_fs_allocate(f.fs, fd, 0, 8192), -KB_EIO);
+    ck_assert_uint_eq(sim_disk_failures(f.disk), 7);
+    ck_assert_uint_eq(sim_disk_failed_us(f.disk), 7000);
+    (void)kb_fs_close(f.fs, fd);
+    sim_disk_settings(f.disk)->dead = false;
+    sim_disk_forget_failures(f.disk);
+    ck_assert(holds(&f, "x", "data") && sim_disk_failed_us(f.disk) == 0);
+    (void)sim_world_free(f.world);
+}
+END_TEST
+
+/* A turned bit is seen by whoever reads from the disk, never by those who look into memory first;
+ * writing the byte again ends it, and the images do not show it. */
+START_TEST(rot__is_read_from_the_disk_until_it_is_written_again)
+{
+    struct fixture f;
+    char text[5] = "";
+    setup(&f, 5);
+    sim_disk_settings(f.disk)->cold_ppm = 0;
+    sim_disk_put(f.disk, "x", "data", 4);
+    struct kb_file *file = kb_file_new(sim_env_kb(sim_host_env(f.host)), "x");
+    struct kb_env *env = sim_env_kb(sim_host_env(f.host));
+    ck_assert_int_eq(kb_env_read_now(env, file, 0, text, 4), 4);
+    ck_assert_int_eq(sim_disk_rot_bit(f.disk, "x", 4, 0), -KB_ENOENT);
+    ck_assert_int_eq(sim_disk_rot_bit(f.disk, "x", 1, 0), 0);
+    ck_assert_int_eq(kb_env_read_now(env, file, 2, text, 1), -KB_EAGAIN); /* the same page */
+    ck_assert(holds(&f, "x", "data"));
+    struct kb_fd *fd = open_new(&f, "x");
+    ck_assert_int_eq(kb_fs_pread(f.fs, fd, text, 2, 0), 2);
+    ck_assert_str_eq(text, "d`ta");
+    ck_assert_int_eq(kb_env_read_now(env, file, 0, text, 4), 4); /* in memory, as it is */
+    ck_assert_str_eq(text, "d`ta");
+    kb_fs_drop_cache(f.fs, fd);
+    ck_assert_int_eq(kb_env_read_now(env, file, 0, text, 4), -KB_EAGAIN);
+    ck_assert_int_eq(kb_fs_pwrite(f.fs, fd, "A", 1, 1), 0);
+    ck_assert_int_eq(kb_env_read_now(env, file, 0, text, 4), 4);
+    ck_assert_str_eq(text, "dAta");
+    (void)kb_fs_close(f.fs, fd);
+    (void)kb_file_unref(file);
+    (void)sim_world_free(f.world);
+}
+END_TEST
+
 START_TEST(capacity__refuses_and_recovers)
 {
     struct fixture f;
@@ -278,9 +339,11 @@ START_TEST(copy__restores_an_older_directory)
 }
 END_TEST
 
-UNIT_MAIN("sim_disk", sync__keeps_bytes_and_sync_dir_the_name,
-          crash__drops_everything_unsynced_when_told, crash__tears_at_sectors,
-          rename__is_old_or_new_after_a_cut, link__is_a_second_name_for_the_same_bytes,
+UNIT_MAIN("sim_disk", dead__refuses_everything_until_it_is_healed,
+          rot__is_read_from_the_disk_until_it_is_written_again,
+          sync__keeps_bytes_and_sync_dir_the_name, crash__drops_everything_unsynced_when_told,
+          crash__tears_at_sectors, rename__is_old_or_new_after_a_cut,
+          link__is_a_second_name_for_the_same_bytes,
           unlink__may_be_undone_until_the_directory_is_synced,
           kill__keeps_the_page_cache_until_the_next_power_cut,
           sync__failed_once_loses_bytes_behind_the_cache, capacity__refuses_and_recovers,
