@@ -231,6 +231,8 @@ static void on_recovered(struct log *log, void *user, int result, const struct l
         p->state = NODE_PARTITION_FAILED;
         p->log_state = LOG_DAMAGED;
         recovery_done(n);
+        if (result != -KB_ENOSPC) /* a sync that failed once may succeed and mean nothing (9.3) */
+            node_lifecycle_disk_failed(n, result);
         return;
     }
     p->log_state = found->state;
@@ -320,6 +322,8 @@ static void on_created(struct log *log, void *user, int result, const struct log
         kb_log_rate_warn(&n->create_rate, node_now(n), "partition",
                          "event=create_failed tp=%s-%d error=%s action=\"again each second\"",
                          p->topic, p->index, kb_err_name(result));
+        if (result != -KB_ENOSPC)
+            node_lifecycle_disk_failed(n, result);
         p->log = log_free(log);
         p->state = NODE_PARTITION_MISSING;
         p->retry_ms = node_now(n) + NODE_DISK_RETRY_MS; /* e.g. a full disk: again later */

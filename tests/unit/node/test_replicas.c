@@ -178,7 +178,39 @@ START_TEST(unknown_log__makes_way_for_the_assigned_one)
 }
 END_TEST
 
-UNIT_MAIN("node_replicas", unknown_log__makes_way_for_the_assigned_one,
-          stalled_disk__holds_writes_for_three_seconds,
+/* 9.3: whichever sync of a start fails, the process ends; a second try might succeed and mean
+ * nothing. It comes back by itself when the disk is sound. */
+START_TEST(failed_sync__in_a_start_ends_the_process)
+{
+    uint32_t failed = 0;
+    for (uint64_t nth = 0; nth < 16; nth++) {
+        struct scenario s;
+        scenario_start(&s, 41);
+        ck_assert(produces(&s));
+        uint32_t victim = bystander(&s);
+        struct sim_disk *d = sim_host_disk(sim_cluster_host(s.cluster, victim));
+        sim_cluster_kill(s.cluster, victim, true);
+        scenario_run_for(&s, 10);
+        uint64_t before = sim_disk_sync_count(d);
+        uint64_t exits = sim_cluster_counts(s.cluster).exits;
+        sim_cluster_start(s.cluster, victim);
+        while (sim_disk_sync_count(d) < before + nth)
+            (void)sim_world_step(s.world);
+        sim_disk_settings(d)->sync_fail_next = 1;
+        scenario_run_for(&s, SIM_CLUSTER_LEAVE_MS + 2000); /* the cluster's check is the test */
+        if (sim_disk_failures(d) > 0) {
+            failed++;
+            ck_assert_uint_eq(sim_cluster_counts(s.cluster).exits, exits + 1);
+            sim_cluster_start(s.cluster, victim);
+        }
+        scenario_until(&s, running_in_sync, 30000, "the replica is in sync again");
+        scenario_end(&s);
+    }
+    ck_assert_uint_ge(failed, 10);
+}
+END_TEST
+
+UNIT_MAIN("node_replicas", failed_sync__in_a_start_ends_the_process,
+          unknown_log__makes_way_for_the_assigned_one, stalled_disk__holds_writes_for_three_seconds,
           damage_everywhere__led_again_by_name_up_to_the_damage,
           turned_strong__counts_once_everything_is_synced)
