@@ -403,6 +403,29 @@ static bool on_its_link(const struct node_message *msg)
     }
 }
 
+/* Rule 1.4: who asks the controller is who said hello on this link, in that life of its process. */
+static bool is_of_its_sender(const struct node_message *msg)
+{
+    const struct node_link *l = msg->link;
+    const Kvorum__PeerMessage *m = msg->m;
+    switch (m->body_case) {
+    case KVORUM__PEER_MESSAGE__BODY_REGISTER_REQUEST:
+        return m->register_request->node_id == l->peer_id &&
+               m->register_request->incarnation == l->peer_incarnation;
+    case KVORUM__PEER_MESSAGE__BODY_HEARTBEAT_REQUEST:
+        return m->heartbeat_request->node_id == l->peer_id &&
+               m->heartbeat_request->incarnation == l->peer_incarnation;
+    case KVORUM__PEER_MESSAGE__BODY_ALTER_PARTITION_REQUEST:
+        return m->alter_partition_request->node_id == l->peer_id;
+    case KVORUM__PEER_MESSAGE__BODY_ELECTION_REQUEST:
+        return m->election_request->node_id == l->peer_id;
+    case KVORUM__PEER_MESSAGE__BODY_PRODUCER_IDS_REQUEST:
+        return m->producer_ids_request->node_id == l->peer_id;
+    default:
+        return true;
+    }
+}
+
 static void refuse_message(struct node *n, const struct node_message *msg, const char *why)
 {
     kb_log_rate_warn(&n->link_rate, node_now(n), "link", "event=%s peer=%d body=%d", why,
@@ -414,6 +437,10 @@ void node_dispatch(struct node *n, const struct node_message *msg)
 {
     if (!on_its_link(msg)) {
         refuse_message(n, msg, "message_on_wrong_link");
+        return;
+    }
+    if (!is_of_its_sender(msg)) {
+        refuse_message(n, msg, "message_of_another_node");
         return;
     }
     switch (msg->m->body_case) {

@@ -1,0 +1,150 @@
+/* What a broker accepts on a link of another: each message comes from who said hello there (rule
+ * 1.4). */
+#include "broker/node/node_internal.h"
+#include "tests/unit/node/scenario.h"
+
+static struct node *controller(struct scenario *s)
+{
+    int32_t index = sim_cluster_controller(s->cluster);
+    ck_assert_int_ge(index, 0);
+    return sim_cluster_node(s->cluster, (uint32_t)index);
+}
+
+/* The two brokers that are not the controller: who sends, and in whose name. */
+static void pick(struct scenario *s, int32_t *ret_sender, int32_t *ret_other)
+{
+    int32_t id = sim_cluster_controller(s->cluster) + 1;
+    *ret_sender = id % 3 + 1;
+    *ret_other = (id + 1) % 3 + 1;
+}
+
+/* Brokers send their own messages over the link they have dialled or the one they accepted. */
+static struct node_link *link_from(struct scenario *s, int32_t sender)
+{
+    struct node_peer *p = node_peer_find(controller(s), sender);
+    ck_assert_ptr_nonnull(p);
+    return p->accepted[NODE_CONTROL];
+}
+
+static struct node_link *open_link_from(struct scenario *s, int32_t sender)
+{
+    for (int i = 0; i < 200 && link_from(s, sender) == NULL; i++)
+        scenario_run_for(s, 20);
+    ck_assert_ptr_nonnull(link_from(s, sender));
+    return link_from(s, sender);
+}
+
+struct letter {
+    Kvorum__PeerMessage m;
+    Kvorum__RegisterRequest reg;
+    Kvorum__HeartbeatRequest beat;
+    Kvorum__AlterPartitionRequest alter;
+    Kvorum__ElectionRequest election;
+    Kvorum__ProducerIdsRequest ids;
+};
+
+static void letter_init(struct letter *t, struct node *as, int kind, uint64_t epoch)
+{
+    kvorum__peer_message__init(&t->m);
+    kvorum__register_request__init(&t->reg);
+    kvorum__heartbeat_request__init(&t->beat);
+    kvorum__alter_partition_request__init(&t->alter);
+    kvorum__election_request__init(&t->election);
+    kvorum__producer_ids_request__init(&t->ids);
+    t->reg.node_id = t->beat.node_id = t->alter.node_id = node_id(as);
+    t->election.node_id = t->ids.node_id = node_id(as);
+    t->reg.incarnation = t->beat.incarnation = as->incarnation;
+    t->beat.broker_epoch = t->alter.broker_epoch = t->election.broker_epoch = epoch;
+    t->ids.broker_epoch = epoch;
+    t->beat.want_stop = 1; /* what would be seen */
+    t->reg.cluster_id = as->cluster_id;
+    t->reg.directory_id.data = as->directory_id.bytes;
+    t->reg.directory_id.len = sizeof(as->directory_id.bytes);
+    t->m.body_case = (Kvorum__PeerMessage__BodyCase)kind;
+    switch (kind) {
+    case KVORUM__PEER_MESSAGE__BODY_REGISTER_REQUEST:
+        t->m.register_request = &t->reg;
+        break;
+    case KVORUM__PEER_MESSAGE__BODY_HEARTBEAT_REQUEST:
+        t->m.heartbeat_request = &t->beat;
+        break;
+    case KVORUM__PEER_MESSAGE__BODY_ALTER_PARTITION_REQUEST:
+        t->m.alter_partition_request = &t->alter;
+        break;
+    case KVORUM__PEER_MESSAGE__BODY_ELECTION_REQUEST:
+        t->m.election_request = &t->election;
+        break;
+    default:
+        t->m.producer_ids_request = &t->ids;
+        break;
+    }
+}
+
+static void deliver(struct scenario *s, struct node_link *l, const Kvorum__PeerMessage *m)
+{
+    struct node_message msg = {
+        .link = l,
+        .peer = node_peer_find(controller(s), l->peer_id),
+        .m = m,
+        .request_id = 1,
+        .reply = {.peer_id = l->peer_id, .link_serial = l->serial, .request_id = 1},
+    };
+    node_dispatch(controller(s), &msg);
+    scenario_run_for(s, 300);
+}
+
+static const int kinds[] = {
+    KVORUM__PEER_MESSAGE__BODY_REGISTER_REQUEST,
+    KVORUM__PEER_MESSAGE__BODY_HEARTBEAT_REQUEST,
+    KVORUM__PEER_MESSAGE__BODY_ALTER_PARTITION_REQUEST,
+    KVORUM__PEER_MESSAGE__BODY_ELECTION_REQUEST,
+    KVORUM__PEER_MESSAGE__BODY_PRODUCER_IDS_REQUEST,
+};
+
+START_TEST(message__in_anothers_name_ends_the_link)
+{
+    struct scenario s;
+    int32_t sender = -1;
+    int32_t other = -1;
+    struct letter t;
+    scenario_start(&s, 31);
+    pick(&s, &sender, &other);
+    struct node *as = sim_cluster_node(s.cluster, (uint32_t)other - 1);
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        struct node_link *l = open_link_from(&s, sender);
+        uint64_t serial = l->serial;
+        letter_init(&t, as, kinds[i], as->broker_epoch);
+        deliver(&s, l, &t.m);
+        l = open_link_from(&s, sender);
+        ck_assert_msg(l->serial != serial, "body %d was taken in another's name", kinds[i]);
+        ck_assert(!meta_image_broker(controller(&s)->image, other)->stopping);
+    }
+    scenario_end(&s);
+}
+END_TEST
+
+/* An earlier life of the same broker is another one. */
+START_TEST(message__of_another_life_ends_the_link)
+{
+    struct scenario s;
+    int32_t sender = -1;
+    int32_t other = -1;
+    struct letter t;
+    scenario_start(&s, 32);
+    pick(&s, &sender, &other);
+    struct node *as = sim_cluster_node(s.cluster, (uint32_t)sender - 1);
+    for (size_t i = 0; i < 2; i++) {
+        struct node_link *l = open_link_from(&s, sender);
+        uint64_t serial = l->serial;
+        letter_init(&t, as, kinds[i], as->broker_epoch);
+        t.reg.incarnation ^= 2;
+        t.beat.incarnation ^= 2;
+        deliver(&s, l, &t.m);
+        ck_assert(open_link_from(&s, sender)->serial != serial);
+    }
+    scenario_end(&s);
+}
+END_TEST
+
+UNIT_MAIN("node_links", message__in_anothers_name_ends_the_link,
+          message__of_another_life_ends_the_link)
