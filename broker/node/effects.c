@@ -33,6 +33,7 @@ static void on_reset(struct log *log, void *user, int result)
     struct rep_effects fx;
     if (result < 0 || p->state != NODE_PARTITION_OPEN)
         return;
+    node_partition_start_forget(p);
     rep_on_reset(p->rep, log_generation(log), log_start_offset(log), node_now(p->node), &fx);
     node_partition_run(p, &fx);
 }
@@ -99,6 +100,14 @@ static void run_cut(struct node_partition *p, const struct rep_effects *fx, bool
     } else {
         on_hw_lowered(p, 0);
     }
+}
+
+/* The log began anew, maybe below a start that was durable before: that one says nothing of this
+ * log, nor does one being flushed. */
+void node_partition_start_forget(struct node_partition *p)
+{
+    p->start_flushed = 0;
+    p->start_flushing_to = 0;
 }
 
 /* ---- the log's start

@@ -289,6 +289,7 @@ void node_partition_refresh(struct node_partition *p);
 void node_partitions_adopt(struct node *n, const struct kb_uuid *topic_id, int32_t index);
 void node_partition_create_again(struct node_partition *p, int64_t first_offset);
 void node_partition_start_moved(struct node_partition *p);
+void node_partition_start_forget(struct node_partition *p); /* its log was reset */
 void node_pending_fx_free(struct node_partition *p);
 void node_creations_record(struct node *n);
 extern const struct log_handler node_partition_log_handler;

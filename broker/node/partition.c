@@ -336,6 +336,7 @@ static void on_created(struct log *log, void *user, int result, const struct log
         struct rep_effects fx;
         p->resetting = false;
         p->state = NODE_PARTITION_OPEN;
+        node_partition_start_forget(p);
         rep_on_reset(p->rep, log_generation(log), log_start_offset(log), node_now(n), &fx);
         node_partition_run(p, &fx);
         settle(p);

@@ -210,7 +210,35 @@ START_TEST(failed_sync__in_a_start_ends_the_process)
 }
 END_TEST
 
+/* 10.3: a log that begins anew below a start that once was durable counts none of it as durable. */
+START_TEST(reset__forgets_the_durable_start)
+{
+    struct scenario s;
+    struct rep_effects fx;
+    scenario_start(&s, 24);
+    for (int i = 0; i < 10; i++)
+        ck_assert(produces(&s));
+    scenario_run_for(&s, 1500);
+    uint32_t victim = bystander(&s);
+    struct node *n = sim_cluster_node(s.cluster, victim);
+    const struct meta_topic *t = meta_image_topic(n->image, "orders");
+    struct node_partition *p = node_partition_find(n, &t->id, 0);
+    log_set_start_offset(p->log, 8); /* its own retention, ahead of the leader's */
+    node_partition_start_moved(p);
+    scenario_run_for(&s, 1500);
+    ck_assert_int_eq(p->start_flushed, 8);
+    rep_on_damaged(p->rep, 9, node_now(n), &fx);
+    node_partition_run(p, &fx);
+    scenario_run_for(&s, 200);
+    scenario_until(&s, running_in_sync, 20000, "the replica is in sync again");
+    ck_assert_int_eq(log_start_offset(p->log), 0);
+    ck_assert_int_eq(log_end_offset(p->log), 10);
+    ck_assert_int_eq(p->start_flushed, 0);
+    scenario_end(&s);
+}
+END_TEST
+
 UNIT_MAIN("node_replicas", failed_sync__in_a_start_ends_the_process,
           unknown_log__makes_way_for_the_assigned_one, stalled_disk__holds_writes_for_three_seconds,
           damage_everywhere__led_again_by_name_up_to_the_damage,
-          turned_strong__counts_once_everything_is_synced)
+          turned_strong__counts_once_everything_is_synced, reset__forgets_the_durable_start)
