@@ -24,7 +24,7 @@ struct node_lifecycle {
     bool beating;
     uint64_t beat_ms; /* next heartbeat */
     uint64_t beat_sent_ms;
-    uint64_t heard_ms;  /* last acknowledged heartbeat */
+    uint64_t heard_ms; /* last heartbeat acknowledged to an unfenced broker: others lead nothing */
     bool epoch_durable; /* rule 8.4 */
     bool epoch_writing;
     uint64_t epoch_retry_ms; /* after a full disk */
@@ -120,7 +120,6 @@ static void on_registered(void *arg, const Kvorum__PeerMessage *answer, struct k
         return;
     }
     y->registered = true;
-    y->heard_ms = node_now(n);
     kb_log_info("lifecycle", "event=registered node=%d controller=%d epoch=%llu", n->config.node_id,
                 y->controller, (unsigned long long)r->broker_epoch);
     beat(n);
@@ -283,7 +282,8 @@ static void on_beat_answer(void *arg, const Kvorum__PeerMessage *answer, struct 
         register_if_due(n);
         return;
     }
-    y->heard_ms = sent_ms; /* evidence is no younger than the question */
+    if (!r->fenced)
+        y->heard_ms = sent_ms; /* evidence is no younger than the question */
     if (y->want_stop && r->may_stop && y->may_stop_ms == 0) {
         y->may_stop_ms = node_now(n);
         stop_when_moved(n, y->may_stop_ms);

@@ -537,8 +537,9 @@ void node_recovered(struct node *n); /* all logs are open: registration may go o
 void node_lifecycle_applied(struct node *n);
 void node_lifecycle_committed(struct node *n); /* a batch was applied */
 void node_lifecycle_leader(struct node *n);    /* Raft leader or its office changed */
-uint64_t
-node_lifecycle_heard_ms(const struct node *n); /* last acknowledged heartbeat, when it was sent */
+/* When the last heartbeat was sent that was acknowledged and found this broker unfenced. A fenced
+ * one has lost its leaderships, also those of which it does not know that yet (3.7). */
+uint64_t node_lifecycle_heard_ms(const struct node *n);
 void node_lifecycle_link(
     struct node *n, struct node_peer *peer); /* a control link opened or closed, leader changed */
 void node_lifecycle_tick(struct node *n, uint64_t now_ms);

@@ -1,5 +1,5 @@
-/* What a broker accepts on a link of another: each message comes from who said hello there (rule
- * 1.4). */
+/* What a broker takes from the links to others: each message comes from who said hello there (rule
+ * 1.4), and what counts as a sign that it still leads (3.7). */
 #include "broker/node/node_internal.h"
 #include "tests/unit/node/scenario.h"
 
@@ -146,5 +146,43 @@ START_TEST(message__of_another_life_ends_the_link)
 }
 END_TEST
 
+/* 3.7: what a fenced broker hears is no word that it still leads. */
+START_TEST(heartbeat__of_a_fenced_broker_proves_nothing)
+{
+    struct scenario s;
+    scenario_start(&s, 33);
+    uint32_t i = (uint32_t)(sim_cluster_controller(s.cluster) + 1) % 3;
+    sim_cluster_kill(s.cluster, i, false);
+    scenario_run_for(&s, 1000);
+    struct sim_disk_settings *disk =
+        sim_disk_settings(sim_host_disk(sim_cluster_host(s.cluster, i)));
+    struct sim_disk_settings usual = *disk;
+    const struct meta_image *image = controller(&s)->image;
+    uint64_t old_epoch = meta_image_broker(image, (int32_t)i + 1)->epoch;
+    disk->sync_us_min = disk->sync_us_max = 20000;
+    sim_cluster_start(s.cluster, i);
+    struct node *n = sim_cluster_node(s.cluster, i);
+    for (int ms = 0; meta_image_broker(image, (int32_t)i + 1)->epoch == old_epoch; ms++) {
+        ck_assert_int_lt(ms, 20000);
+        scenario_run_for(&s, 1);
+    }
+    /* Registered, and the record is being synced here. Its broker epoch takes long to be on disk,
+     * and until then it stays fenced (8.4). */
+    scenario_run_for(&s, 25);
+    disk->sync_us_min = disk->sync_us_max = 2000000;
+    scenario_run_for(&s, 100);
+    ck_assert_uint_gt(n->broker_epoch, old_epoch);
+    *disk = usual;
+    scenario_run_for(&s, 1500);
+    ck_assert(n->fenced);
+    ck_assert_uint_eq(node_lifecycle_heard_ms(n), 0);
+    scenario_until(&s, scenario_all_running, 20000, "the broker runs");
+    scenario_run_for(&s, 1000);
+    ck_assert_uint_gt(node_lifecycle_heard_ms(n), 0);
+    scenario_end(&s);
+}
+END_TEST
+
 UNIT_MAIN("node_links", message__in_anothers_name_ends_the_link,
-          message__of_another_life_ends_the_link)
+          message__of_another_life_ends_the_link,
+          heartbeat__of_a_fenced_broker_proves_nothing)
