@@ -324,6 +324,7 @@ static void submit(struct node_group *g, struct group_effects *fx, struct group_
 
 static void start_loading(struct node_group *g);
 
+/* Asked before the shard hears of anything that appends: a refused batch costs the shard. */
 static bool can_append(struct node_group *g)
 {
     return rep_check_append(g->partition->rep, -1, node_now(g->node)) == REP_APPEND_OK;
@@ -355,7 +356,7 @@ static void on_timer(void *arg)
     }
     struct group_now now = now_of(g);
     if (group_shard_deadline(g->shard) <= now.mono_ms) {
-        if (!can_append(g) || is_stuck(g)) { /* a refused batch would cost the shard */
+        if (!can_append(g) || is_stuck(g)) {
             uint64_t answers = batches_deadline(g);
             bool sooner = answers < now.mono_ms + RELOAD_MS;
             kb_timer_arm(g->timer, sooner ? answers - now.mono_ms : RELOAD_MS);
@@ -610,6 +611,11 @@ void node_groups_topic_deleted(struct node *n, const char *topic, const struct k
         struct group_effects fx;
         if (g == NULL || g->shard == NULL || g->loading)
             continue;
+        if (!can_append(g) || is_stuck(g)) {
+            group_shard_topics_changed(g->shard, now_of(g));
+            arm_timer(g);
+            continue;
+        }
         group_effects_init(&fx);
         group_shard_topic_deleted(g->shard, kw_str_of(topic), topic_id, &fx);
         submit(g, &fx, NULL);

@@ -109,6 +109,13 @@ void group_expiry_tick(struct group_shard *s, struct group_now now, struct group
     s->expiry_deadline_ms = g != NULL ? now.mono_ms : now.mono_ms + s->options.expiry_interval_ms;
 }
 
+void group_shard_topics_changed(struct group_shard *s, struct group_now now)
+{
+    group_handler_begin(s);
+    s->expiry_next = NULL;
+    s->expiry_deadline_ms = now.mono_ms;
+}
+
 void group_shard_topic_deleted(struct group_shard *s, struct kw_str name, const struct kb_uuid *id,
                                struct group_effects *fx)
 {

@@ -148,6 +148,9 @@ void group_shard_prove(struct group_shard *s, struct group_effects *fx);
  * while nobody coordinated is found by the pass over the offsets that a load begins with. */
 void group_shard_topic_deleted(struct group_shard *s, struct kw_str name, const struct kb_uuid *id,
                                struct group_effects *fx);
+/* The same later, when records cannot be appended now: a pass over all offsets begins at the next
+ * tick, which is due now. */
+void group_shard_topics_changed(struct group_shard *s, struct group_now now);
 
 /* ---- administration -------------------------------------------------------------------------- */
 

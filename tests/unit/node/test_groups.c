@@ -2,6 +2,7 @@
  * frozen. Who waits hears COORDINATOR_NOT_AVAILABLE after offsets.commit.timeout.ms, nothing that
  * rests on the record is told before (rule 6.3), and the record is there once replicas are back. */
 #include "broker/node/node_internal.h"
+#include "coordinator/groups/shard.h"
 #include "tests/unit/node/scenario.h"
 
 static void read_coordinator(void *arg, const void *response)
@@ -306,5 +307,94 @@ START_TEST(loading__is_waited_for_at_no_growing_cost)
 }
 END_TEST
 
+/* ---- what cannot be appended now ---- */
+
+static void read_deleted(void *arg, const void *response)
+{
+    const struct kw_delete_topics_response *r = response;
+    *(int *)arg = r->responses[0].error_code;
+}
+
+static int delete_topic(struct scenario *s, struct kw_str name)
+{
+    struct kw_delete_topics_request rq;
+    int error = -1;
+    kw_delete_topics_request_init(&rq);
+    rq.topic_names = &name;
+    rq.topic_names_count = 1;
+    rq.timeout_ms = 2000;
+    sim_client_set_version(s->client, KW_API_DELETE_TOPICS, 5);
+    (void)scenario_call(s, sim_cluster_controller(s->cluster) + 1, KW_API_DELETE_TOPICS, &rq,
+                        read_deleted, &error);
+    return error;
+}
+
+static size_t offsets_held(struct scenario *s, int32_t id)
+{
+    struct group_shard_stats stats;
+    enum kw_error error = KW_NONE;
+    struct node_group *g = node_group_of(sim_cluster_node(s->cluster, (uint32_t)id - 1),
+                                         KW_STR("g"), &error);
+    if (g == NULL)
+        return 0;
+    group_shard_stats(node_group_shard(g), &stats);
+    return stats.offsets;
+}
+
+static bool holds_one(struct scenario *s)
+{
+    return offsets_held(s, coordinator(s)) == 1;
+}
+
+/* How often the shard is not ready within these milliseconds. */
+static int gaps(struct scenario *s, int32_t id, int ms)
+{
+    enum kw_error error = KW_NONE;
+    int count = 0;
+    for (; ms > 0; ms -= 10) {
+        scenario_run_for(s, 10);
+        (void)node_group_of(sim_cluster_node(s->cluster, (uint32_t)id - 1), KW_STR("g"), &error);
+        count += error != KW_NONE;
+    }
+    return count;
+}
+
+static bool isr_is_small(struct scenario *s)
+{
+    struct node *n = sim_cluster_node(s->cluster, (uint32_t)sim_cluster_controller(s->cluster));
+    const struct meta_topic *t = meta_image_topic(n->image, NODE_OFFSETS_TOPIC);
+    const struct meta_partition *p = meta_topic_partition(
+        t, group_partition_for(KW_STR("g"), (int32_t)t->partitions_count));
+    return p->isr_count == 2;
+}
+
+/* The offsets of a deleted topic go once that can be written; the shard stays meanwhile. */
+START_TEST(topic_deleted__waits_until_it_can_be_appended)
+{
+    struct scenario s;
+    struct commit c;
+    scenario_start(&s, 9);
+    ck_assert_int_eq(scenario_create(&s, "gone"), KW_NONE);
+    scenario_until(&s, commits, 20000, "a first commit");
+    int32_t id = coordinator(&s);
+    commit_init(&c, &s, 3);
+    c.topic.name = KW_STR("gone");
+    (void)scenario_call(&s, id, KW_API_OFFSET_COMMIT, &c.rq, read_commit, &c);
+    ck_assert_int_eq(c.error, KW_NONE);
+    ck_assert_uint_eq(offsets_held(&s, id), 2);
+    scenario_set_config(&s, "__consumer_offsets", "min.insync.replicas", "3");
+    uint32_t killed = other_than(id, sim_cluster_controller(s.cluster) + 1);
+    sim_cluster_kill(s.cluster, killed, false);
+    scenario_until(&s, isr_is_small, 10000, "the replica is out of the ISR");
+    ck_assert_int_eq(delete_topic(&s, KW_STR("gone")), KW_NONE);
+    ck_assert_int_eq(gaps(&s, id, 3000), 0);
+    ck_assert_uint_eq(offsets_held(&s, id), 2);
+    sim_cluster_start(s.cluster, killed);
+    scenario_until(&s, holds_one, 20000, "its offsets are gone");
+    scenario_end(&s);
+}
+END_TEST
+
 UNIT_MAIN("node_groups", commit__that_does_not_end_is_answered, readers__wait_for_what_they_saw,
-          loading__is_waited_for_at_no_growing_cost)
+          loading__is_waited_for_at_no_growing_cost,
+          topic_deleted__waits_until_it_can_be_appended)
