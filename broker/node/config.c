@@ -38,7 +38,6 @@ void node_config_init(struct node_config *c)
         .auto_create_topics = true,
         .delete_topic_enable = true,
         .auto_leader_rebalance = true,
-        .leader_imbalance_check_ms = 300 * 1000,
         .offsets_topic_partitions = 50,
         .offsets_retention_minutes = 7 * 24 * 60,
         .offset_metadata_bytes_max = 4096,

@@ -109,7 +109,6 @@ struct node_config {
     bool auto_create_topics;
     bool delete_topic_enable;
     bool auto_leader_rebalance;
-    uint32_t leader_imbalance_check_ms;
     int32_t offsets_topic_partitions;
     int32_t offsets_topic_replication_factor; /* 0 = replication rule 11.5 */
     uint32_t offsets_retention_minutes;

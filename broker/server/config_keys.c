@@ -113,8 +113,6 @@ static const struct srv_key keys[] = {
      "follower leaves the in-sync set after lagging this long"},
     {"auto.leader.rebalance.enable", SRV_KEY_BOOL, "true", "true", 0, 0, NULL,
      "return leadership to preferred replicas"},
-    {"leader.imbalance.check.interval.seconds", SRV_KEY_LONG, "300", "300", 1, INT64_MAX, NULL,
-     "how often that is checked"},
     {"controlled.shutdown.enable", SRV_KEY_BOOL, "true", "true", 0, 0, NULL,
      "move leadership away before stopping"},
     {"fetch.max.bytes", SRV_KEY_INT, "57671680", "57671680", 1024, INT32_MAX, NULL,

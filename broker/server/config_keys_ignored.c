@@ -29,6 +29,8 @@ static const struct srv_ignored_key keys[] = {
     {"num.network.threads", "threads per listener that read and write sockets"},
     {"num.io.threads", "threads that handle requests"},
     {"background.threads", "threads for background work"},
+    {"leader.imbalance.check.interval.seconds",
+     "how often leaders away from their preferred replicas are looked for"},
     {"queued.max.requests", "requests waiting before network threads stop reading"},
     {"queued.max.request.bytes", "bytes waiting before reading stops; -1 = no limit"},
     {"socket.send.buffer.bytes", "SO_SNDBUF; -1 = system value"},

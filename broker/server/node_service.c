@@ -138,8 +138,6 @@ static void copy_numbers(const struct srv_config *c, struct node_config *n)
     n->auto_create_topics = srv_config_bool(c, "auto.create.topics.enable");
     n->delete_topic_enable = srv_config_bool(c, "delete.topic.enable");
     n->auto_leader_rebalance = srv_config_bool(c, "auto.leader.rebalance.enable");
-    n->leader_imbalance_check_ms =
-        (uint32_t)(srv_config_int(c, "leader.imbalance.check.interval.seconds") * 1000);
     n->offsets_topic_partitions = (int32_t)srv_config_int(c, "offsets.topic.num.partitions");
     n->offsets_topic_replication_factor = i32_if_set(c, "offsets.topic.replication.factor");
     n->offsets_retention_minutes = u32(c, "offsets.retention.minutes");

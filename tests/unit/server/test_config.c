@@ -148,7 +148,7 @@ START_TEST(config__unknown_and_ignored_keys_are_named)
     struct srv_config c;
     finish(&c, "num.partition=2\nnum.io.threads=8\nzookeeper.connect=x\nnum.io.threads=9\n"
                "listener.name.x.ssl.key.password=y\nqqqqqqqqqqqq=1\n"
-               "retention.hours=3\n");
+               "retention.hours=3\nleader.imbalance.check.interval.seconds=4294968\n");
     ck_assert_uint_eq(c.errors_count, 0);
     ck_assert_uint_eq(c.warnings_count, 4);
     ck_assert_str_eq(c.warnings[0],
@@ -158,7 +158,7 @@ START_TEST(config__unknown_and_ignored_keys_are_named)
                                     "log.retention.hours?");
     ck_assert_str_eq(c.warnings[3],
                      "these Kafka keys have no effect here: num.io.threads, zookeeper.connect, "
-                     "listener.name.*");
+                     "listener.name.*, leader.imbalance.check.interval.seconds");
     srv_config_release(&c);
 }
 END_TEST
