@@ -52,8 +52,25 @@ struct node_client_table {
 /* ---- answering
  * ----------------------------------------------------------------------------------------- */
 
+struct node_forwarded_answer {
+    node_forwarded_fn *fn;
+    void *arg;
+};
+
+/* Whoever forwarded it hears of its end, with a frame or without. */
+static void answer_forwarder(struct node_request *rq, struct kb_chain *frame)
+{
+    struct node_forwarded_answer *f = rq->forward_;
+    if (f == NULL)
+        return;
+    rq->forward_ = NULL;
+    f->fn(f->arg, frame, frame != NULL ? rq->commit_index : 0);
+    (void)kb_free(f);
+}
+
 void node_request_free(struct node_request *rq)
 {
+    answer_forwarder(rq, NULL);
     if (rq->client != NULL)
         rq->client->request = NULL;
     (void)kb_block_unref(rq->frame);
@@ -79,20 +96,12 @@ static void request_end(struct node_request *rq)
         kb_conn_resume(c->conn);
 }
 
-struct node_forwarded_answer {
-    node_forwarded_fn *fn;
-    void *arg;
-};
-
 static void send_frame(struct node_request *rq, struct kb_chain *frame)
 {
-    struct node_forwarded_answer *f = rq->forward_;
-    if (f != NULL) {
-        f->fn(f->arg, frame, rq->commit_index);
-        rq->forward_ = kb_free(f);
-    } else if (rq->client != NULL && rq->client->conn != NULL && !rq->node->freeing) {
+    if (rq->forward_ != NULL)
+        answer_forwarder(rq, frame);
+    else if (rq->client != NULL && rq->client->conn != NULL && !rq->node->freeing)
         kb_conn_send(rq->client->conn, frame);
-    }
     kb_chain_release(frame);
     request_end(rq);
 }
@@ -126,15 +135,10 @@ void node_request_reject(struct node_request *rq, const char *why)
 {
     struct node *n = rq->node;
     struct node_client *c = rq->client;
-    struct node_forwarded_answer *f = rq->forward_;
     n->counters.requests_rejected++;
     kb_log_rate_warn(&n->clients->rate, node_now(n), "client",
                      "event=request_rejected host=%s api=%d version=%d why=\"%s\"", rq->client_host,
                      rq->header.api_key, rq->header.api_version, why);
-    if (f != NULL) {
-        f->fn(f->arg, NULL, 0);
-        rq->forward_ = kb_free(f);
-    }
     node_request_free(rq);
     if (c != NULL && c->conn != NULL && !n->freeing)
         kb_conn_close(c->conn);
@@ -307,16 +311,12 @@ static void forward_start(struct node_request *rq)
 
 void node_request_retry_later(struct node_request *rq)
 {
-    struct node_forwarded_answer *f = rq->forward_;
     rq->op = NULL;
     rq->cancel = NULL;
-    if (f == NULL) {
+    if (rq->forward_ == NULL)
         forward_start(rq);
-        return;
-    }
-    f->fn(f->arg, NULL, 0); /* it was forwarded to us: the sender looks for the leader */
-    rq->forward_ = kb_free(f);
-    node_request_free(rq);
+    else
+        node_request_free(rq); /* it was forwarded to us: the sender looks for the leader */
 }
 
 void node_request_dispatch(struct node_request *rq)
