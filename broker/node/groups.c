@@ -47,7 +47,8 @@ struct node_group {
     bool reading;
     struct node_load load;
     bool copying;
-    bool orphan; /* freed while a copy was under way */
+    bool orphan; /* freed while a copy was under way: in the table's orphans */
+    LIST_ENTRY(node_group) orphans;
     uint64_t reload_ms;
     TAILQ_HEAD(group_batch_list, group_batch) batches; /* deadlines never fall along it */
     struct kb_map parked;                              /* token -> struct node_request */
@@ -56,6 +57,7 @@ struct node_group {
 
 struct node_group_table {
     uint64_t next_token;
+    LIST_HEAD(, node_group) orphans;
     struct group_memory memory; /* of all shards */
 };
 
@@ -419,6 +421,7 @@ static void on_bytes(struct node_load *load, int result)
     bool nothing = load->bytes.size == 0; /* the tail is not written yet */
     g->copying = false;
     if (g->orphan) {
+        LIST_REMOVE(g, orphans);
         node_load_release(load);
         (void)kb_free(g);
         return;
@@ -553,6 +556,7 @@ static void group_free(struct node_group *g)
     (void)kb_timer_free(g->timer);
     if (g->copying && !g->node->freeing) {
         g->orphan = true; /* the read under way ends in on_bytes */
+        LIST_INSERT_HEAD(&g->node->groups->orphans, g, orphans);
         return;
     }
     node_load_release(&g->load);
@@ -594,11 +598,17 @@ void node_groups_tick(struct node *n, uint64_t now_ms)
 void node_groups_free(struct node *n)
 {
     struct node_partition *p = NULL;
+    struct node_group *g = NULL;
     for (p = n->partitions; p != NULL; p = p->hh.next) {
         if (p->group == NULL)
             continue;
         group_free(p->group);
         p->group = NULL;
+    }
+    while (n->groups != NULL && (g = LIST_FIRST(&n->groups->orphans)) != NULL) {
+        LIST_REMOVE(g, orphans);
+        node_load_release(&g->load);
+        (void)kb_free(g);
     }
     n->groups = kb_free(n->groups);
 }
