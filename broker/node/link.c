@@ -665,6 +665,8 @@ void node_links_tick(struct node *n, uint64_t now_ms, uint64_t gap_ms)
     LIST_FOREACH(l, &n->accepted_links, accepted_links)
     {
         l->heard_ms += gap_ms;
+        if (l->polled_ms != 0)
+            l->polled_ms += gap_ms;
         link_check(l, now_ms);
     }
     if (pings)

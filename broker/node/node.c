@@ -390,7 +390,8 @@ void node_peer_evidence(struct node *n, struct node_peer *p)
     node_clients_peer_dead(n, p->id);
 }
 
-/* Followers ask on the data link they have dialled; everything else goes over control links. */
+/* Followers ask on the data link they have dialled; everything else goes over control links, but a
+ * ping between brokers that have none (hold.c). */
 static bool on_its_link(const struct node_message *msg)
 {
     const struct node_link *l = msg->link;
@@ -398,6 +399,8 @@ static bool on_its_link(const struct node_message *msg)
     case KVORUM__PEER_MESSAGE__BODY_FETCH_REQUEST:
     case KVORUM__PEER_MESSAGE__BODY_DURABLE_REPORT:
         return l->purpose == NODE_DATA && !l->dialled;
+    case KVORUM__PEER_MESSAGE__BODY_PING:
+        return true;
     default:
         return l->purpose == NODE_CONTROL;
     }

@@ -84,6 +84,7 @@ struct node_link {
     uint64_t owed_since_ms; /* the oldest unanswered call, or the last answer */
     struct kb_map calls;    /* request id -> struct node_call */
     void *fetch_session;    /* replicate.c: what this follower asked for */
+    uint64_t polled_ms;     /* this follower's last FetchRequest */
     bool disk_stalled;      /* this follower says so: rule 9.4 */
     LIST_ENTRY(node_link) accepted_links;
 };
@@ -440,6 +441,9 @@ void node_replicate_link_closed(struct node *n, struct node_link *l);
 void node_replicate_link_free(struct node_link *l);
 /* The node's newest word on this partition is that it follows us in the present epoch. */
 bool node_replicate_followed_by(const struct node_partition *p, int32_t node_id);
+/* When it last said so: each poll repeats what its link remembers. 0: not on this link (a number),
+ * not in the present epoch, or in another life than the image's (3.7). */
+uint64_t node_replicate_heard_ms(const struct node_partition *p, int32_t node_id, uint64_t link);
 void node_replicate_forget(struct node_partition *p); /* role changed, or it leaves */
 void node_replicate_wake(
     struct node_partition *p); /* data written or HW moved: answer parked polls */

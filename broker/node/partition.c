@@ -59,10 +59,7 @@ static uint64_t view_controller_heard(void *arg)
 
 static uint64_t view_link_heard(void *arg, int32_t follower, uint64_t link)
 {
-    struct node_partition *p = arg;
-    struct node_peer *peer = node_peer_find(p->node, follower);
-    struct node_link *l = peer != NULL ? peer->accepted[NODE_DATA] : NULL;
-    return l != NULL && l->state == NODE_LINK_OPEN && l->number == link ? l->heard_ms : 0;
+    return node_replicate_heard_ms(arg, follower, link);
 }
 
 static struct node_partition *partition_new(struct node *n, const char *topic,

@@ -454,6 +454,7 @@ void node_replicate_fetch(struct node *n, const struct node_message *msg)
         msg->link->peer_broker_epoch = q->broker_epoch;
     for (size_t i = 0; i < q->n_partitions; i++)
         take_partition(s, q->partitions[i]);
+    msg->link->polled_ms = node_now(n);
     uint32_t wait_ms = q->max_wait_ms < NODE_FETCH_WAIT_MS ? q->max_wait_ms : NODE_FETCH_WAIT_MS;
     s->max_bytes = q->max_bytes < NODE_FETCH_BYTES ? q->max_bytes : NODE_FETCH_BYTES;
     if (s->request_id != 0) {
@@ -476,6 +477,21 @@ bool node_replicate_followed_by(const struct node_partition *p, int32_t node_id)
             return true;
     }
     return false;
+}
+
+uint64_t node_replicate_heard_ms(const struct node_partition *p, int32_t node_id, uint64_t link)
+{
+    const struct meta_broker *b = meta_image_broker(p->node->image, node_id);
+    const struct follow *f = NULL;
+    LIST_FOREACH(f, &p->follows, of_partition)
+    {
+        const struct node_link *l = f->session->link;
+        if (f->fetch.follower == node_id && l->number == link && l->state == NODE_LINK_OPEN &&
+            f->fetch.leader_epoch == rep_leader_epoch(p->rep) && b != NULL &&
+            f->fetch.broker_epoch == (int64_t)b->epoch)
+            return l->polled_ms;
+    }
+    return 0;
 }
 
 static void take_disk_state(struct node *n, struct node_link *l, bool stalled)

@@ -183,6 +183,85 @@ START_TEST(heartbeat__of_a_fenced_broker_proves_nothing)
 }
 END_TEST
 
+/* ---- what a follower says on its data link ---- */
+
+static struct node_partition *led_orders(struct scenario *s, struct node **ret_follower)
+{
+    int32_t leader = scenario_leader(s);
+    ck_assert_int_gt(leader, 0);
+    struct node *n = sim_cluster_node(s->cluster, (uint32_t)leader - 1);
+    *ret_follower = sim_cluster_node(s->cluster, (uint32_t)leader % 3);
+    return node_partition_find(n, &meta_image_topic(n->image, "orders")->id, 0);
+}
+
+static uint64_t silent_ms(struct node_partition *p, struct node *follower)
+{
+    struct rep_inspect i;
+    rep_inspect(p->rep, node_now(p->node), &i);
+    for (size_t k = 0; k < i.n_peers; k++) {
+        if (i.peers[k].node_id == node_id(follower))
+            return node_now(p->node) - i.peers[k].heard_ms;
+    }
+    return UINT64_MAX;
+}
+
+/* Polls go on for other partitions; for one it has let go they are no word in its epoch. */
+START_TEST(poll__of_who_follows_no_more_is_no_sign)
+{
+    struct scenario s;
+    struct node *follower = NULL;
+    scenario_start(&s, 34);
+    struct node_partition *p = led_orders(&s, &follower);
+    scenario_run_for(&s, 2000);
+    ck_assert_uint_le(silent_ms(p, follower), NODE_FETCH_WAIT_MS + 100);
+    Kvorum__PeerMessage m = KVORUM__PEER_MESSAGE__INIT;
+    Kvorum__FetchRequest q = KVORUM__FETCH_REQUEST__INIT;
+    Kvorum__FetchPartition w = KVORUM__FETCH_PARTITION__INIT;
+    Kvorum__FetchPartition *list = &w;
+    m.body_case = KVORUM__PEER_MESSAGE__BODY_FETCH_REQUEST;
+    m.fetch_request = &q;
+    q.partitions = &list;
+    q.n_partitions = 1;
+    q.has_broker_epoch = 1;
+    q.broker_epoch = follower->broker_epoch;
+    w.has_topic_id = 1;
+    w.topic_id.data = p->topic_id.bytes;
+    w.topic_id.len = 16;
+    w.has_partition = 1;
+    w.has_forget = 1;
+    w.forget = 1;
+    struct node_peer *peer = node_peer_find(follower, node_id(p->node));
+    ck_assert_int_eq(node_link_call(peer->dialled[NODE_DATA], &m, NULL, NULL, NULL), 0);
+    scenario_run_for(&s, 1200);
+    ck_assert(!node_replicate_followed_by(p, node_id(follower)));
+    ck_assert_uint_ge(silent_ms(p, follower), 1200);
+    scenario_end(&s);
+}
+END_TEST
+
+/* Brokers without a control link between them ask each other for a sign of life on the data link;
+ * it neither ends the link nor says anything of partitions. */
+START_TEST(ping__on_a_data_link_is_answered)
+{
+    struct scenario s;
+    struct node *follower = NULL;
+    scenario_start(&s, 35);
+    struct node_partition *p = led_orders(&s, &follower);
+    struct node_peer *peer = node_peer_find(follower, node_id(p->node));
+    struct node_link *l = peer->dialled[NODE_DATA];
+    uint64_t serial = l->serial;
+    peer->proof_asked = ++follower->proof_sequence;
+    peer->proof_link = serial;
+    node_link_ping(l, peer->proof_asked);
+    scenario_run_for(&s, 200);
+    ck_assert_ptr_nonnull(peer->dialled[NODE_DATA]);
+    ck_assert_uint_eq(peer->dialled[NODE_DATA]->serial, serial);
+    ck_assert_uint_eq(peer->proof_heard, peer->proof_asked);
+    scenario_end(&s);
+}
+END_TEST
+
 UNIT_MAIN("node_links", message__in_anothers_name_ends_the_link,
           message__of_another_life_ends_the_link,
-          heartbeat__of_a_fenced_broker_proves_nothing)
+          heartbeat__of_a_fenced_broker_proves_nothing, poll__of_who_follows_no_more_is_no_sign,
+          ping__on_a_data_link_is_answered)
