@@ -37,9 +37,30 @@ static enum rep_read_result wait_or_leave(struct rep *r, uint64_t now_ms)
     return rep_is_cut_off(r, now_ms) ? REP_READ_NOT_LEADER : REP_READ_WAIT;
 }
 
+/* Everybody who could be elected said lately, on a link that is still open, that it follows here in
+ * this epoch. A successor takes its word back before it appends. */
+static bool all_follow(const struct rep *r, uint64_t now_ms)
+{
+    if (r->view.link_heard_ms == NULL)
+        return true;
+    for (size_t i = 0; i < r->n_peers; i++) {
+        const struct rep_peer *p = &r->peers[i];
+        bool electable = (p->meta.in_isr || p->joining || p->meta.in_elr) && !p->meta.fenced;
+        uint64_t heard_ms = 0;
+        if (rep_peer_is_self(r, p) || !electable)
+            continue;
+        if (p->checked >= 0)
+            heard_ms = r->view.link_heard_ms(r->view.arg, p->meta.node_id, p->link);
+        if (rep_elapsed_ms(now_ms, heard_ms) > r->config.session_timeout_ms / 2)
+            return false;
+    }
+    return true;
+}
+
 /* A leader that was replaced and does not know it yet lacks what its successor appended: it may not
  * say that an offset above its end does not exist, nor that the reader's past is another one
- * (10.1). Half a session without the controller is too long to be sure. */
+ * (10.1). By silence it is replaced after a session; half a one without the controller is too long
+ * to be sure. After a closed link it is replaced sooner: there the word of its followers tells. */
 static bool may_be_replaced(const struct rep *r, uint64_t now_ms)
 {
     uint64_t heard_ms = 0;
@@ -47,7 +68,8 @@ static bool may_be_replaced(const struct rep *r, uint64_t now_ms)
     if (r->view.controller_heard_ms == NULL || r->n_peers < 2)
         return false;
     heard_ms = r->view.controller_heard_ms(r->view.arg);
-    return rep_elapsed_ms(now_ms, heard_ms) > r->config.session_timeout_ms / 2;
+    return rep_elapsed_ms(now_ms, heard_ms) > r->config.session_timeout_ms / 2 ||
+           !all_follow(r, now_ms);
 }
 
 static enum rep_read_result judge_divergence(const struct rep *r, const struct rep_read *read,

@@ -15,6 +15,27 @@ static void start(int32_t id, int64_t hw)
     toy_node_image(&t, &m.image, 1000);
 }
 
+/* Replica id follows in this epoch, from the start of the log. */
+static void follow(int32_t id, uint64_t now_ms)
+{
+    struct rep_fetch_answer answer;
+    struct rep_fetch f = {.follower = id,
+                          .broker_epoch = 100 + id,
+                          .link = 1,
+                          .leader_epoch = 5,
+                          .last_epoch = -1,
+                          .partition_epoch = 10};
+    ck_assert_int_eq(rep_follower_fetch(t.rep, &f, now_ms, &answer, &t.fx), REP_FETCH_OK);
+    t.link_heard_ms = now_ms;
+}
+
+static void start_followed(int64_t hw)
+{
+    start(1, hw);
+    follow(2, 1000);
+    follow(3, 1000);
+}
+
 static enum rep_read_result read_at(int64_t offset, uint64_t now_ms)
 {
     struct rep_read read = {.offset = offset,
@@ -59,7 +80,7 @@ START_TEST(read__new_leader_never_says_out_of_range)
     ck_assert_int_eq(read_at(8, 1001), REP_READ_WAIT);
     ck_assert_int_eq(read_at(12, 1001), REP_READ_WAIT);
     ck_assert_int_eq(rep_latest(t.rep, REP_READ_UNCOMMITTED, 4, &offset), REP_READ_NOT_AVAILABLE);
-    start(1, 10); /* HW at the epoch's start */
+    start_followed(10); /* HW at the epoch's start */
     ck_assert_int_eq(read_at(12, 1001), REP_READ_OUT_OF_RANGE);
     ck_assert_int_eq(rep_latest(t.rep, REP_READ_UNCOMMITTED, 4, &offset), REP_READ_OK);
     ck_assert_int_eq(offset, 10);
@@ -70,7 +91,7 @@ END_TEST
 
 START_TEST(read__between_hw_and_end_waits)
 {
-    start(1, 10);
+    start_followed(10);
     toy_node_append(&t, 3, false, 1001);
     ck_assert_int_eq(read_at(12, 1002), REP_READ_WAIT);
     ck_assert_int_eq(read_at(13, 1002), REP_READ_WAIT);
@@ -110,7 +131,7 @@ END_TEST
 START_TEST(read__past_a_truncation_is_told)
 { /* KIP-320: the reader was at 12 of epoch 4, which this log never had */
     struct rep_read read = {.offset = 12, .leader_epoch = 5, .last_epoch = 4};
-    start(1, 10);
+    start_followed(10);
     ck_assert_int_eq(rep_consumer_read(t.rep, &read, 1001, &got), REP_READ_DIVERGING);
     ck_assert_int_eq(got.diverging.epoch, 3);
     ck_assert_int_eq(got.diverging.end_offset, 10);
@@ -127,7 +148,7 @@ END_TEST
 START_TEST(read__beyond_the_end_wants_a_controller_that_was_heard)
 {
     struct rep_read read = {.offset = 12, .leader_epoch = 5, .last_epoch = 7};
-    start(1, 10);
+    start_followed(10);
     ck_assert_int_eq(read_at(12, 1750), REP_READ_OUT_OF_RANGE);
     ck_assert_int_eq(read_at(12, 1751), REP_READ_WAIT);
     ck_assert_int_eq(rep_consumer_read(t.rep, &read, 1751, &got), REP_READ_WAIT);
@@ -135,7 +156,32 @@ START_TEST(read__beyond_the_end_wants_a_controller_that_was_heard)
     ck_assert_int_eq(rep_consumer_read(t.rep, &read, 1751, &got), REP_READ_WAIT);
     ck_assert_int_eq(read_at(12, 5000), REP_READ_NOT_LEADER); /* cut off */
     t.controller_heard_ms = 4900;
+    ck_assert_int_eq(read_at(12, 5000), REP_READ_WAIT);
+    t.link_heard_ms = 4900; /* the followers as well */
     ck_assert_int_eq(read_at(12, 5000), REP_READ_OUT_OF_RANGE);
+}
+END_TEST
+
+/* Its control link closed, and a successor leads a moment later: the controller was heard just now,
+ * but one of those who may be elected follows no more, or never did in this epoch. */
+START_TEST(read__beyond_the_end_wants_all_who_may_be_elected)
+{
+    struct rep_read read = {.offset = 12, .leader_epoch = 5, .last_epoch = 4};
+    start(1, 10);
+    follow(2, 1000);
+    ck_assert_int_eq(read_at(12, 1100), REP_READ_WAIT);
+    ck_assert_int_eq(rep_consumer_read(t.rep, &read, 1100, &got), REP_READ_WAIT);
+    follow(3, 1100);
+    ck_assert_int_eq(read_at(12, 1101), REP_READ_OUT_OF_RANGE);
+    ck_assert_int_eq(rep_consumer_read(t.rep, &read, 1101, &got), REP_READ_DIVERGING);
+    t.link_heard_ms = 0; /* taken back, or the link closed */
+    ck_assert_int_eq(read_at(12, 1102), REP_READ_WAIT);
+    ck_assert_int_eq(rep_consumer_read(t.rep, &read, 1102, &got), REP_READ_WAIT);
+    m.replicas[1].fenced = m.replicas[2].fenced = true;
+    toy_image_isr(&m, 1, 6);
+    m.image.partition_epoch++;
+    toy_node_image(&t, &m.image, 1103); /* nobody is left to be elected */
+    ck_assert_int_eq(read_at(12, 1104), REP_READ_OUT_OF_RANGE);
 }
 END_TEST
 
@@ -173,5 +219,6 @@ UNIT_MAIN("replica read", read__ends_at_the_hw, read__committed_ends_at_the_last
           read__new_leader_never_says_out_of_range, read__between_hw_and_end_waits,
           read__below_the_log_start_is_out_of_range, read__epochs_are_checked_first,
           read__past_a_truncation_is_told, read__beyond_the_end_wants_a_controller_that_was_heard,
+          read__beyond_the_end_wants_all_who_may_be_elected,
           read__cut_off_leader_serves_but_does_not_park,
           read__from_a_follower_ends_at_what_it_knows, names__are_all_there)
