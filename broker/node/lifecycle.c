@@ -24,7 +24,7 @@ struct node_lifecycle {
     bool beating;
     uint64_t beat_ms; /* next heartbeat */
     uint64_t beat_sent_ms;
-    uint64_t heard_ms; /* last heartbeat acknowledged to an unfenced broker: others lead nothing */
+    uint64_t heard_ms;  /* last heartbeat acknowledged to an unfenced broker: others lead nothing */
     bool epoch_durable; /* rule 8.4 */
     bool epoch_writing;
     uint64_t epoch_retry_ms; /* after a full disk */

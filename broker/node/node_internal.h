@@ -591,10 +591,10 @@ struct node_request {
     void *forward_;          /* where a forwarded request is answered */
     uint64_t commit_index;   /* set by admin handlers: the answer rests on it (6.11) */
 };
-/* Send the answer and free the request. The response body is written by write(writer, version,
+/* Send the answer and free the request. The response body is written by encode(writer, version,
  * body); header and size are added here. */
 typedef void node_body_write_fn(struct kw_writer *w, int16_t version, const void *body);
-void node_request_reply(struct node_request *rq, node_body_write_fn *write, const void *body);
+void node_request_reply(struct node_request *rq, node_body_write_fn *encode, const void *body);
 /* No answer (acks=0), next request may come. */
 void node_request_done(struct node_request *rq);
 /* Look the API up and run it (client.c). */

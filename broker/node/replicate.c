@@ -118,6 +118,7 @@ static Kvorum__FetchResponse__Item *add_item(struct session *s, const struct fol
     Kvorum__FetchResponse__Item *item = kb_arena_new(&s->arena, Kvorum__FetchResponse__Item);
     KB_ASSERT(item != NULL);
     kvorum__fetch_response__item__init(item);
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers */
     kb_array_reserve(s->items, s->items_count, s->items_capacity);
     s->items[s->items_count++] = item;
     item->has_topic_id = 1;

@@ -16,7 +16,7 @@ static enum base base_of(const struct group *g)
     if (g->image == NULL && g->members == NULL)
         return BASE_COMMIT; /* a consumer that manages its partitions by itself */
     if (g->state == GROUP_EMPTY)
-        return g->image->state_wall_ms >= 0 ? BASE_STATE : BASE_COMMIT;
+        return g->image != NULL && g->image->state_wall_ms >= 0 ? BASE_STATE : BASE_COMMIT;
     return g->state == GROUP_STABLE && group_is_consumer(g) ? BASE_COMMIT : BASE_NEVER;
 }
 

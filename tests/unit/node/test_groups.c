@@ -363,8 +363,8 @@ static bool isr_is_small(struct scenario *s)
 {
     struct node *n = sim_cluster_node(s->cluster, (uint32_t)sim_cluster_controller(s->cluster));
     const struct meta_topic *t = meta_image_topic(n->image, NODE_OFFSETS_TOPIC);
-    const struct meta_partition *p = meta_topic_partition(
-        t, group_partition_for(KW_STR("g"), (int32_t)t->partitions_count));
+    const struct meta_partition *p =
+        meta_topic_partition(t, group_partition_for(KW_STR("g"), (int32_t)t->partitions_count));
     return p->isr_count == 2;
 }
 
@@ -396,5 +396,4 @@ START_TEST(topic_deleted__waits_until_it_can_be_appended)
 END_TEST
 
 UNIT_MAIN("node_groups", commit__that_does_not_end_is_answered, readers__wait_for_what_they_saw,
-          loading__is_waited_for_at_no_growing_cost,
-          topic_deleted__waits_until_it_can_be_appended)
+          loading__is_waited_for_at_no_growing_cost, topic_deleted__waits_until_it_can_be_appended)

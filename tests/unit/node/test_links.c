@@ -262,6 +262,5 @@ START_TEST(ping__on_a_data_link_is_answered)
 END_TEST
 
 UNIT_MAIN("node_links", message__in_anothers_name_ends_the_link,
-          message__of_another_life_ends_the_link,
-          heartbeat__of_a_fenced_broker_proves_nothing, poll__of_who_follows_no_more_is_no_sign,
-          ping__on_a_data_link_is_answered)
+          message__of_another_life_ends_the_link, heartbeat__of_a_fenced_broker_proves_nothing,
+          poll__of_who_follows_no_more_is_no_sign, ping__on_a_data_link_is_answered)
