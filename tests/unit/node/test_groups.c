@@ -343,7 +343,8 @@ static size_t offsets_held(struct scenario *s, int32_t id)
 
 static bool holds_one(struct scenario *s)
 {
-    return offsets_held(s, coordinator(s)) == 1;
+    int32_t id = coordinator(s); /* -1: nobody for a moment */
+    return id > 0 && offsets_held(s, id) == 1;
 }
 
 /* How often the shard is not ready within these milliseconds. */
