@@ -167,6 +167,7 @@ static int fill_topics(struct metadata_op *op, const struct meta_query *q,
                                                  : api_topic(op->wait.rq, asked->name,
                                                              &asked->topic_id);
         if (topic == NULL) {
+            KB_ASSERT(asked != NULL); /* those of the image are there */
             fill_unknown(op, asked, t);
         } else if (!op->all && kb_map_put(&op->named, (uint64_t)(uintptr_t)topic, t) != NULL) {
             resp->topics_count--; /* named before: answered once, like Kafka */

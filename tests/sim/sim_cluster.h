@@ -14,7 +14,7 @@ struct sim_cluster;
 
 #define SIM_CLUSTER_NODES_MAX 5
 #define SIM_CLUSTER_PORT 9092
-#define SIM_CLUSTER_LEAVE_MS 2500
+#define SIM_CLUSTER_LEAVE_MS UINT64_C(2500)
 
 struct sim_cluster_options {
     struct sim_checks *checks;       /* borrowed */

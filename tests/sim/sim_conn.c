@@ -4,7 +4,7 @@
 
 #include "proto/base/crc32c.h"
 
-#define SIM_WINDOW_BYTES (256 * 1024) /* in flight per direction */
+#define SIM_WINDOW_BYTES (UINT64_C(256) * 1024) /* in flight per direction */
 #define SIM_BUDGET_RETRY_US 1000      /* a starved connection looks again */
 #define SIM_RETRANSMIT_US_MIN 200000  /* a lost segment comes this much later */
 #define SIM_RETRANSMIT_US_MAX 1600000
