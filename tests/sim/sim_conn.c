@@ -5,8 +5,8 @@
 #include "proto/base/crc32c.h"
 
 #define SIM_WINDOW_BYTES (UINT64_C(256) * 1024) /* in flight per direction */
-#define SIM_BUDGET_RETRY_US 1000      /* a starved connection looks again */
-#define SIM_RETRANSMIT_US_MIN 200000  /* a lost segment comes this much later */
+#define SIM_BUDGET_RETRY_US 1000                /* a starved connection looks again */
+#define SIM_RETRANSMIT_US_MIN 200000            /* a lost segment comes this much later */
 #define SIM_RETRANSMIT_US_MAX 1600000
 
 static struct sim_conn *conn_from(const struct kb_conn *conn)
