@@ -283,6 +283,8 @@ static void take_topic(struct sim_client *c, uint32_t topic, uint32_t first,
                                             .leader_epoch = p->leader_epoch,
                                             .replica_count = p->replica_nodes_count,
                                             .isr_count = p->isr_nodes_count};
+        for (int32_t n = 0; n < p->replica_nodes_count; n++)
+            view->replicas |= 1U << (uint32_t)(p->replica_nodes[n] - 1);
     }
 }
 

@@ -63,6 +63,7 @@ struct sim_partition_view {
     int32_t leader; /* -1 none */
     int32_t leader_epoch;
     int32_t replica_count, isr_count;
+    uint32_t replicas; /* as a mask, bit 0 = node 1 */
 };
 /* As last heard; leader -1 before. */
 const struct sim_partition_view *sim_client_partition(const struct sim_client *c, uint32_t p);

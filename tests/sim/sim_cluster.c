@@ -65,9 +65,10 @@ static void configure(const struct member *m, struct node_config *c)
     c->listeners[0] = listener("PLAINTEXT", name, SIM_CLUSTER_PORT, false);
     c->listeners[1] = listener("CONTROLLER", name, CONTROLLER_PORT, true);
     c->listeners_count = 2;
-    c->voters = kb_new_array(struct node_voter_config, cluster->options.nodes);
-    c->voters_count = cluster->options.nodes;
-    for (uint32_t i = 0; i < cluster->options.nodes; i++)
+    c->observer = m->index >= cluster->options.voters;
+    c->voters = kb_new_array(struct node_voter_config, cluster->options.voters);
+    c->voters_count = cluster->options.voters;
+    for (uint32_t i = 0; i < cluster->options.voters; i++)
         c->voters[i] = (struct node_voter_config){
             .id = (int32_t)i + 1, .host = kb_asprintf("node%u", i + 1), .port = CONTROLLER_PORT};
     c->apis = cluster->options.apis;
@@ -161,7 +162,8 @@ void sim_cluster_replace_disk(struct sim_cluster *c, uint32_t i, const struct si
         sim_disk_restore(sim_host_disk(m->host), copy);
     else
         sim_disk_wipe(sim_host_disk(m->host));
-    sim_raft_check_replaced(c->raft, i);
+    if (i < c->options.voters)
+        sim_raft_check_replaced(c->raft, i);
     sim_replica_check_replaced(c->replicas, i);
 }
 
@@ -195,13 +197,13 @@ static void on_step(void *arg)
         if (m->env == NULL || m->env != env)
             continue;
         uint64_t syncs = sim_disk_sync_count(sim_host_disk(m->host));
-        if (syncs != m->syncs) {
+        if (syncs != m->syncs && i < c->options.voters) {
             m->syncs = syncs;
             sim_raft_check_votes(c->raft, i);
         }
         if (!sim_env_is_down(env))
             check_leaves(m);
-        if (!sim_env_is_down(env) && sim_probe_raft(m->node, &view)) {
+        if (i < c->options.voters && !sim_env_is_down(env) && sim_probe_raft(m->node, &view)) {
             view.life = sim_env_life(env);
             sim_raft_check_step(c->raft, i, &view);
         }
@@ -282,7 +284,7 @@ bool sim_cluster_is_voter(const struct sim_cluster *c, uint32_t i)
 
 bool sim_cluster_is_member(const struct sim_cluster *c, uint32_t i)
 {
-    return sim_cluster_is_voter(c, i);
+    return i < c->options.voters ? sim_cluster_is_voter(c, i) : sim_cluster_is_running(c, i);
 }
 
 uint64_t sim_cluster_commit_index(const struct sim_cluster *c, uint32_t i)
@@ -347,8 +349,9 @@ void sim_cluster_describe(struct sim_cluster *c, FILE *out)
 struct sim_cluster *sim_cluster_new(struct sim_world *w, const struct sim_cluster_options *options)
 {
     struct sim_cluster *c = kb_new(struct sim_cluster);
+    uint32_t voters = options->voters != 0 ? options->voters : options->nodes;
     struct sim_raft_options ro = {.checks = options->checks,
-                                  .voter_count = options->nodes,
+                                  .voter_count = voters,
                                   .first_id = 1,
                                   .log_dir = METADATA_DIR,
                                   .vote_of = sim_probe_vote};
@@ -361,6 +364,7 @@ struct sim_cluster *sim_cluster_new(struct sim_world *w, const struct sim_cluste
     KB_ASSERT(options->nodes <= SIM_CLUSTER_NODES_MAX);
     c->world = w;
     c->options = *options;
+    c->options.voters = voters;
     for (uint32_t i = 0; i < options->nodes; i++) {
         struct member *m = &c->members[i];
         char name[16];

@@ -20,6 +20,7 @@ struct sim_cluster_options {
     struct sim_checks *checks;       /* borrowed */
     const struct sim_topics *topics; /* borrowed; what the clients work on */
     uint32_t nodes;
+    uint32_t voters;             /* the first ones; 0 = all, the others are brokers only */
     const struct node_api *apis; /* borrowed */
     size_t apis_count;
 };
@@ -47,7 +48,7 @@ void sim_cluster_check_events(struct sim_cluster *c);
 bool sim_cluster_is_running(const struct sim_cluster *c, uint32_t i);
 /* ... and that it has a vote. */
 bool sim_cluster_is_voter(const struct sim_cluster *c, uint32_t i);
-/* It is all it is meant to be: running, with its vote. */
+/* It is all it is meant to be: running, with a vote if it is to have one. */
 bool sim_cluster_is_member(const struct sim_cluster *c, uint32_t i);
 /* What the node knows to be committed of the metadata; 0 while it is down. */
 uint64_t sim_cluster_commit_index(const struct sim_cluster *c, uint32_t i);

@@ -134,6 +134,8 @@ bool sim_probe_events(struct node *n, char reason[160])
     while ((p = kb_map_next(&n->peers, &cursor, NULL)) != NULL) {
         last = last_about(e, p->id, NODE_EVENT_LINK_LOST, NODE_EVENT_PEER_BACK);
         bool lost = last != NULL && last->kind == NODE_EVENT_LINK_LOST;
+        if (!p->voter && n->config.observer) /* control links are kept with voters (7.1) */
+            continue;
         if (p->id == n->config.node_id || lost == (node_peer_link(p, NODE_CONTROL) == NULL) ||
             (last == NULL && e->last > NODE_EVENTS_MAX))
             continue;

@@ -18,6 +18,7 @@ struct sim_replica_check {
     struct sim_replica_options options;
     struct sim_log *visible; /* [node * partitions + partition] */
     struct sim_log *durable;
+    uint32_t *holders; /* by partition, masks of nodes */
     bool replaced[8];
     struct kb_map known; /* (partition, epoch, offset) -> struct known */
 };
@@ -29,6 +30,9 @@ struct sim_replica_check *sim_replica_check_new(const struct sim_replica_options
     c->options = *options;
     c->visible = kb_new_array(struct sim_log, logs);
     c->durable = kb_new_array(struct sim_log, logs);
+    c->holders = kb_new_array(uint32_t, options->partitions);
+    for (uint32_t p = 0; p < options->partitions; p++)
+        c->holders[p] = (1U << options->disk_count) - 1;
     return c;
 }
 
@@ -48,8 +52,27 @@ struct sim_replica_check *sim_replica_check_free(struct sim_replica_check *c)
     kb_map_release(&c->known);
     free(c->visible);
     free(c->durable);
+    free(c->holders);
     free(c);
     return NULL;
+}
+
+void sim_replica_check_assign(struct sim_replica_check *c, uint32_t partition, uint32_t nodes)
+{
+    c->holders[partition] = nodes;
+}
+
+static bool holds_it(const struct sim_replica_check *c, uint32_t node, uint32_t partition)
+{
+    return (c->holders[partition] >> node & 1) != 0;
+}
+
+static uint32_t first_holder(const struct sim_replica_check *c, uint32_t partition)
+{
+    uint32_t n = 0;
+    while (n + 1 < c->options.disk_count && !holds_it(c, n, partition))
+        n++;
+    return n;
 }
 
 /* P2 over replicas: remember what each (epoch, offset) held when it was first seen anywhere. */
@@ -109,7 +132,8 @@ void sim_replica_check_ack(struct sim_replica_check *c, uint32_t partition, int6
     if (acks != -1)
         return; /* a change of leader may have dropped it while the answer was on its way */
     for (uint32_t n = 0; n < c->options.disk_count; n++)
-        copies += c->replaced[n] || holds(c, n, partition, first, last, batch);
+        copies += holds_it(c, n, partition) &&
+                  (c->replaced[n] || holds(c, n, partition, first, last, batch));
     sim_check(c->options.checks, SIM_CHECK_P9, copies >= c->options.min_insync,
               "partition %u offsets %lld-%lld: acknowledged and durable on %u disks", partition,
               (long long)first, (long long)last, copies);
@@ -138,13 +162,15 @@ static void compare_pair(struct sim_replica_check *c, uint32_t partition, uint32
 void sim_replica_check_compare(struct sim_replica_check *c, uint32_t partition,
                                const int64_t *high_watermarks)
 {
-    for (uint32_t n = 0; n < c->options.disk_count; n++)
-        (void)refresh(c, n, partition, false);
+    for (uint32_t n = 0; n < c->options.disk_count; n++) {
+        if (holds_it(c, n, partition))
+            (void)refresh(c, n, partition, false);
+    }
     for (uint32_t a = 0; a < c->options.disk_count; a++) {
         for (uint32_t b = a + 1; b < c->options.disk_count; b++) {
             int64_t bound = high_watermarks[a] < high_watermarks[b] ? high_watermarks[a]
                                                                     : high_watermarks[b];
-            if (bound > 0)
+            if (bound > 0 && holds_it(c, a, partition) && holds_it(c, b, partition))
                 compare_pair(c, partition, a, b, bound);
         }
     }
@@ -152,16 +178,21 @@ void sim_replica_check_compare(struct sim_replica_check *c, uint32_t partition,
 
 /* ---- the end ---- */
 
+static const struct sim_log *first_log(const struct sim_replica_check *c, uint32_t partition)
+{
+    return &c->durable[(size_t)first_holder(c, partition) * c->options.partitions + partition];
+}
+
 static void compare_durable(struct sim_replica_check *c, uint32_t partition, uint32_t node)
 {
-    const struct sim_log *first = &c->durable[partition];
+    const struct sim_log *first = first_log(c, partition);
     const struct sim_log *l = &c->durable[(size_t)node * c->options.partitions + partition];
     size_t same = 0;
     while (same < first->count && same < l->count &&
            first->batches[same].crc == l->batches[same].crc)
         same++;
     sim_check(c->options.checks, SIM_CHECK_P3, same == first->count && same == l->count,
-              "partition %u after healing: node %u has %zu batches to %lld, node 1 %zu to %lld, "
+              "partition %u after healing: node %u has %zu batches to %lld, the first %zu to %lld, "
               "the first %zu equal",
               partition, node + 1, l->count, (long long)sim_log_end(l), first->count,
               (long long)sim_log_end(first), same);
@@ -170,7 +201,7 @@ static void compare_durable(struct sim_replica_check *c, uint32_t partition, uin
 /* Per producer and partition: sequences in log order without gap or repetition, P11 and P12. */
 static void check_sequences(struct sim_replica_check *c, uint32_t partition)
 {
-    const struct sim_log *l = &c->durable[partition];
+    const struct sim_log *l = first_log(c, partition);
     struct kb_map next = {0}; /* (producer id, epoch) -> next sequence + 1 */
     for (size_t i = 0; i < l->count; i++) {
         const struct sim_log_batch *b = &l->batches[i];
@@ -195,11 +226,12 @@ static void check_sequences(struct sim_replica_check *c, uint32_t partition)
 static void report_records(struct sim_replica_check *c, uint32_t partition, sim_raw_record_fn *fn,
                            void *arg)
 {
-    const struct sim_log *l = &c->durable[partition];
+    const struct sim_log *l = first_log(c, partition);
+    struct sim_disk *disk = c->options.disks[first_holder(c, partition)];
     char dir[DIR_TEXT];
     c->options.dir_of(c->options.arg, partition, dir);
     for (size_t i = 0; i < l->count; i++) {
-        struct kb_view bytes = sim_log_bytes(&l->batches[i], c->options.disks[0], dir, true);
+        struct kb_view bytes = sim_log_bytes(&l->batches[i], disk, dir, true);
         struct kw_batch b;
         struct kw_records *it = NULL;
         struct kw_record record;
@@ -217,8 +249,10 @@ void sim_replica_check_final(struct sim_replica_check *c, sim_raw_record_fn *fn,
     for (uint32_t p = 0; p < c->options.partitions; p++) {
         for (uint32_t n = 0; n < c->options.disk_count; n++)
             (void)refresh(c, n, p, true);
-        for (uint32_t n = 1; n < c->options.disk_count; n++)
-            compare_durable(c, p, n);
+        for (uint32_t n = first_holder(c, p) + 1; n < c->options.disk_count; n++) {
+            if (holds_it(c, n, p))
+                compare_durable(c, p, n);
+        }
         check_sequences(c, p);
         report_records(c, p, fn, arg);
     }
@@ -227,4 +261,19 @@ void sim_replica_check_final(struct sim_replica_check *c, sim_raw_record_fn *fn,
 int64_t sim_replica_check_end(struct sim_replica_check *c, uint32_t node, uint32_t partition)
 {
     return sim_log_end(refresh(c, node, partition, true));
+}
+
+int64_t sim_replica_check_first_end(struct sim_replica_check *c, uint32_t partition)
+{
+    return sim_replica_check_end(c, first_holder(c, partition), partition);
+}
+
+bool sim_replica_check_ends_alike(struct sim_replica_check *c, uint32_t partition)
+{
+    int64_t end = sim_replica_check_first_end(c, partition);
+    for (uint32_t n = 0; n < c->options.disk_count; n++) {
+        if (holds_it(c, n, partition) && sim_replica_check_end(c, n, partition) != end)
+            return false;
+    }
+    return true;
 }

@@ -28,15 +28,21 @@ void sim_replica_check_ack(struct sim_replica_check *c, uint32_t partition, int6
 /* This node's disk was replaced. What was acknowledged may have lain there: it counts as a copy of
  * every record from now on. */
 void sim_replica_check_replaced(struct sim_replica_check *c, uint32_t node);
+/* The nodes that are to hold this partition, as a mask; all of them at first. */
+void sim_replica_check_assign(struct sim_replica_check *c, uint32_t partition, uint32_t nodes);
 /* Compare the visible replicas of a partition. high_watermarks by node, none above what the node
  * has written; -1 = not known (down). */
 void sim_replica_check_compare(struct sim_replica_check *c, uint32_t partition,
                                const int64_t *high_watermarks);
 /* The run is over and healed: durable replicas are identical to their ends. Reports every record of
- * node 0's log. */
+ * the first holder's log. */
 typedef void sim_raw_record_fn(void *arg, uint32_t partition, int64_t offset, struct kb_view value);
 void sim_replica_check_final(struct sim_replica_check *c, sim_raw_record_fn *fn, void *arg);
 /* End of a partition's durable log at a node. */
 int64_t sim_replica_check_end(struct sim_replica_check *c, uint32_t node, uint32_t partition);
+/* The same at its first holder. */
+int64_t sim_replica_check_first_end(struct sim_replica_check *c, uint32_t partition);
+/* The durable logs of all its holders end alike. */
+bool sim_replica_check_ends_alike(struct sim_replica_check *c, uint32_t partition);
 
 #endif
