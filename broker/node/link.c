@@ -7,6 +7,7 @@ enum {
     CONNECT_TIMEOUT_MS = 1000,
     HELLO_TIMEOUT_MS = 2000,
     PING_MS = 150,
+    HELLO_AGAIN_MS = 500,  /* a broker without a vote asks whether the cluster is founded by now */
     SILENT_LINK_MS = 3000, /* a link that owes us an answer this long is half-open */
     REDIAL_FIRST_MS = 20,
     REDIAL_MAX_MS = 250,
@@ -635,6 +636,12 @@ static void link_check(struct node_link *l, uint64_t now_ms)
     if (l->state == NODE_LINK_HELLO) {
         if (now_ms - l->opened_ms > HELLO_TIMEOUT_MS)
             link_close(l);
+        return;
+    }
+    /* Only a hello tells of a cluster, and who waits for one takes no part in its founding. */
+    if (l->dialled && l->node->config.observer && !node_identity_ready(l->node) &&
+        now_ms - l->opened_ms > HELLO_AGAIN_MS) {
+        link_close(l);
         return;
     }
     uint64_t since = l->heard_ms > l->owed_since_ms ? l->heard_ms : l->owed_since_ms;

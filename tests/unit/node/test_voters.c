@@ -1,6 +1,7 @@
 /* Rule 11.3: a voter whose disk was lost comes back blank, catches up as an observer and gets its
  * vote back by itself; its old directory, should it reappear, has none. That a directory has a vote
  * is shown by taking one of the other two voters away: a topic can be made, or it cannot. */
+#include "proto/base/log.h"
 #include "tests/unit/node/scenario.h"
 
 static bool produces(struct scenario *s)
@@ -171,6 +172,33 @@ START_TEST(old_directory__has_no_standing)
 }
 END_TEST
 
-UNIT_MAIN("node_voters", lost_disk__of_a_follower_gets_its_vote_back,
+static void no_line(void *arg, enum kb_log_level level, const char *component, const char *text)
+{
+}
+
+/* 11.1: brokers without a vote dial the voters before there is a cluster. What the voters found
+ * later they are told by a new hello. */
+START_TEST(broker_only__joins_a_cluster_founded_after_it_was_linked)
+{
+    struct sim_checks checks = {0};
+    struct sim_topics topics = {.topic = {{"orders", 1}}, .count = 1};
+    struct sim_world *w = sim_world_new(61);
+    struct sim_cluster_options o = {.checks = &checks, .topics = &topics, .nodes = 5, .voters = 3};
+    o.apis = api_table(&o.apis_count);
+    kb_log_set_sink(no_line, NULL, KB_LOG_ERROR);
+    struct sim_cluster *c = sim_cluster_new(w, &o);
+    sim_world_run_for(w, 5000);
+    for (uint32_t i = 0; i < 5; i++) {
+        ck_assert(sim_cluster_is_running(c, i));
+        ck_assert(sim_cluster_is_voter(c, i) == (i < 3));
+    }
+    c = sim_cluster_free(c);
+    w = sim_world_free(w);
+    ck_assert_uint_eq(sim_checks_failures(&checks), 0);
+}
+END_TEST
+
+UNIT_MAIN("node_voters", broker_only__joins_a_cluster_founded_after_it_was_linked,
+          lost_disk__of_a_follower_gets_its_vote_back,
           lost_disk__of_the_controller_gets_its_vote_back, lost_disk__controller_dies_half_way,
           old_directory__has_no_standing)
