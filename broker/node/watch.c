@@ -16,6 +16,7 @@ struct node_watch {
     size_t brokers_capacity;
     int32_t controller; /* last told; -1 = none yet */
     uint64_t term;
+    bool live; /* this incarnation was registered when the image last changed */
 };
 
 void node_watch_init(struct node *n)
@@ -187,14 +188,24 @@ static void watch_partition(struct node *n, const struct meta_delta_partition *d
     }
 }
 
+/* A snapshot came in: what it skipped is told by what it left. */
+static void watch_all(struct node *n, bool live)
+{
+    struct node_watch *w = n->watch;
+    for (size_t i = w->brokers_count; i > 0; i--)
+        watch_broker(n, w->brokers[i - 1].id, live);
+    for (size_t i = 0; i < meta_image_brokers_count(n->image); i++)
+        watch_broker(n, meta_image_broker_at(n->image, i)->id, live);
+}
+
 /* What is replayed before this incarnation is registered is history: its times are unknown. */
 void node_watch_applied(struct node *n, const struct meta_delta *delta)
 {
-    bool live = n->broker_epoch != 0 && !delta->all;
+    bool live = n->broker_epoch != 0;
+    bool was_live = n->watch->live;
+    n->watch->live = live;
     if (delta->all) {
-        n->watch->brokers_count = 0;
-        for (size_t i = 0; i < meta_image_brokers_count(n->image); i++)
-            watch_broker(n, meta_image_broker_at(n->image, i)->id, false);
+        watch_all(n, was_live);
         return;
     }
     for (size_t i = 0; i < delta->brokers_count; i++)
