@@ -150,6 +150,18 @@ void node_partition_start_moved(struct node_partition *p)
 /* ---- effects, in the order of their bits
  * -------------------------------------------------------------------- */
 
+/* An earlier start cut the log: is what lay there known not to be missed? A leader's log is the one
+ * that counts. A follower whose log has reached the present epoch has all of the former ones, and
+ * of this one all that its leader calls committed, if that ends below its own end. */
+static void forget_cut(struct node_partition *p)
+{
+    int64_t end = log_end_offset(p->log);
+    bool reached = log_last_epoch(p->log) == rep_leader_epoch(p->rep) &&
+                   log_durable_offset(p->log) == end && rep_hw(p->rep) < end;
+    if (rep_is_leader(p->rep) || (rep_state(p->rep) == REP_FOLLOWER && reached))
+        log_forget_cut(p->log);
+}
+
 static void run_role(struct node_partition *p)
 {
     bool leads = rep_is_leader(p->rep);
@@ -200,6 +212,7 @@ static void carry_out(struct node_partition *p, const struct rep_effects *fx)
         node_partition_start_moved(p);
     }
     if (flags & REP_FX_HW) {
+        forget_cut(p);
         log_dir_mark_set(p->node->dir, p->dir_log, LOG_DIR_HIGH_WATERMARK, fx->high_watermark);
         if (log_producers(p->log) != NULL)
             log_producers_settle(log_producers(p->log), fx->high_watermark);

@@ -139,6 +139,7 @@ static struct log_options log_options_for(struct node_partition *p, const struct
         .read_pool = n->read_pool,
         .producers = true,
         .clean = n->clean_start,
+        .remember_cut = true,
         .durable_mark = log_dir_mark_get(p->dir_log, LOG_DIR_DURABLE),
         .start_offset = log_dir_mark_get(p->dir_log, LOG_DIR_START),
         .topic_id = p->topic_id,

@@ -333,7 +333,7 @@ void log_truncate_to(struct log *log, int64_t offset, log_done_fn *fn, void *use
     cut_queue(log, offset, false, fn, user);
 }
 
-/* ---- the cut limit's end ---- */
+/* ---- the end of the cut limit, and of the note of a cut ---- */
 
 struct forget_job {
     struct log_job j;
@@ -359,11 +359,21 @@ static void forget_finish(struct log *log, struct log_job *j, int result)
     log_step_done(log, result);
 }
 
-static void forget_begin(struct log *log, struct log_step *step)
+static void forget_file(struct log *log, const char *name)
 {
     struct forget_job *f = kb_new(struct forget_job);
-    f->path = kb_asprintf("%s/%s", log->dir, LOG_FILE_CUT_LIMIT);
+    f->path = kb_asprintf("%s/%s", log->dir, name);
     log_job_lane(log, &f->j, forget_run, forget_finish, forget_release);
+}
+
+static void forget_begin(struct log *log, struct log_step *step)
+{
+    forget_file(log, LOG_FILE_CUT_LIMIT);
+}
+
+static void forget_cut_begin(struct log *log, struct log_step *step)
+{
+    forget_file(log, LOG_FILE_CUT_TAIL);
 }
 
 static void forget(struct log *log)
@@ -389,4 +399,12 @@ void log_durable_mark_saved(struct log *log, uint32_t generation)
 {
     if (may_forget(log) && generation == log->generation)
         forget(log);
+}
+
+void log_forget_cut(struct log *log)
+{
+    if (!log->cut_noted || log->failure != 0 || !log_is_open(log))
+        return;
+    log->cut_noted = false;
+    log_step_queue(log, log_step_new(forget_cut_begin, false, NULL, NULL));
 }

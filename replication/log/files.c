@@ -122,6 +122,15 @@ int log_cut_limit_save(struct kb_fs *fs, const char *dir, enum log_cut_kind kind
     return r;
 }
 
+int log_cut_tail_save(struct kb_fs *fs, const char *dir)
+{
+    struct kb_buf text = {0};
+    kb_buf_printf(&text, "0\n");
+    int r = replace_text(fs, dir, LOG_FILE_CUT_TAIL, &text);
+    kb_buf_release(&text);
+    return r == -KB_ENOSPC ? 0 : r;
+}
+
 int log_snapshot_save(struct kb_fs *fs, const char *dir, int64_t offset, const struct kb_buf *bytes)
 {
     char *path = log_segment_path(dir, offset, ".snapshot");

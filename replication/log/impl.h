@@ -90,6 +90,7 @@ struct log {
 
     int64_t start, end, written, durable;
     int64_t cut_limit;   /* of the cut-limit file; -1: none */
+    bool cut_noted;      /* there is a cut-tail file */
     int64_t cut_ceiling; /* no mark persisted before the cut is above it */
     uint32_t generation;
     uint32_t layout; /* changes whenever files are cut, replaced or removed */

@@ -256,6 +256,7 @@ static void open_adopt(struct log *log, struct open_job *o)
     log->producers = rc->producers;
     rc->producers = NULL;
     log->cut_limit = rc->cut_limit;
+    log->cut_noted = rc->cut_noted;
     log->cut_ceiling = rc->durable_mark;
     log->start = f->start_offset;
     log->end = log->written = log->durable = f->end_offset;
@@ -304,6 +305,7 @@ static struct log *open_common(struct kb_env *env, const struct log_options *opt
     o->topic_id = options->topic_id;
     o->rc.dir = log->dir;
     o->rc.clean = options->clean;
+    o->rc.remember_cut = options->remember_cut;
     o->rc.durable_mark = options->durable_mark;
     o->rc.start_offset = options->start_offset;
     o->rc.index_interval_bytes = options->config.index_interval_bytes;

@@ -80,6 +80,7 @@ struct log_options {
     bool producers;                /* keep idempotent producer state (not for the Raft log) */
     /* log_open only: what the data directory's checkpoints say. */
     bool clean;           /* the clean marker was there: indexes and ends are trusted */
+    bool remember_cut;    /* a cut that recovery makes is known to later starts, too */
     int64_t durable_mark; /* F of rule 8.2; 0 = unknown */
     int64_t start_offset; /* checkpoint; the log's is never below the first segment. 0 = none */
     /* log_create only. */
@@ -91,7 +92,8 @@ struct log_options {
 
 enum log_state {
     LOG_WHOLE,   /* everything is there, or only zeros lay behind the end */
-    LOG_CUT,     /* bytes behind the last good batch were dropped, at or above the durable mark */
+    LOG_CUT,     /* bytes behind the last good batch were dropped, at or above the durable mark, at
+                  * this start or (remember_cut) at one since the last log_forget_cut */
     LOG_DAMAGED, /* bad below the mark or in an older segment: nothing was cut, see damaged_from */
     LOG_MISSING, /* no directory or no segment in it: log_create makes one */
 };
@@ -154,6 +156,8 @@ int64_t log_durable_mark(const struct log *log);
 /* Optional: the data directory made a mark durable that it took by log_durable_mark at this
  * generation, so the file may go earlier. */
 void log_durable_mark_saved(struct log *log, uint32_t generation);
+/* Nothing that was committed is missing behind an earlier cut: the log is whole again. */
+void log_forget_cut(struct log *log);
 /* NULL unless options.producers. Follows the log by itself: append, truncation, recovery. */
 struct log_producers *log_producers(struct log *log);
 const struct log_config *log_get_config(const struct log *log);

@@ -262,6 +262,14 @@ static int recover_newest_trusted(struct recover_try *t, struct kb_fd *fd,
     return 0;
 }
 
+static int note_cut(struct recover_try *t)
+{
+    if (!t->rc->remember_cut || t->rc->cut_noted)
+        return 0;
+    t->rc->cut_noted = true;
+    return log_cut_tail_save(t->fs, t->rc->dir);
+}
+
 /* Everything from the segment's start, with CRCs; cuts a torn tail. */
 static int recover_newest_whole(struct recover_try *t, struct kb_fd *fd, struct log_rebuild *b)
 {
@@ -278,9 +286,12 @@ static int recover_newest_whole(struct recover_try *t, struct kb_fd *fd, struct 
         return 0;
     }
     if (s->position < s->file_size) {
-        if (!s->bad_is_zero)
+        if (!s->bad_is_zero) {
             t->rc->found.state = LOG_CUT;
-        r = kb_fs_truncate(t->fs, fd, s->position);
+            r = note_cut(t);
+        }
+        if (r == 0)
+            r = kb_fs_truncate(t->fs, fd, s->position);
         if (r == 0)
             r = kb_fs_sync(t->fs, fd);
     }
@@ -366,6 +377,8 @@ static void judge(struct log_recovery *rc, const struct recover_try *t)
     if (t->damaged_from >= 0) {
         f->state = LOG_DAMAGED;
         f->end_offset = t->damaged_from;
+    } else if (rc->cut_noted) {
+        f->state = LOG_CUT;
     }
     log_epochs_truncate_end(&rc->epochs, f->end_offset);
     if (rc->producers != NULL && log_producers_end_offset(rc->producers) < f->end_offset)
@@ -395,6 +408,16 @@ static int swap_damaged(struct kb_fs *fs, struct log_recovery *rc)
         log_producers_reset(rc->producers, base);
     rc->found.state = LOG_DAMAGED;
     rc->found.start_offset = rc->found.end_offset = rc->found.damaged_from = base;
+    return r;
+}
+
+static int look_for_note(struct kb_fs *fs, struct log_recovery *rc)
+{
+    struct kb_fs_stat st = {0};
+    char *path = kb_asprintf("%s/%s", rc->dir, LOG_FILE_CUT_TAIL);
+    int r = rc->remember_cut ? kb_fs_stat(fs, path, &st) : 0;
+    rc->cut_noted = r == 0 && rc->remember_cut && st.type == KB_FS_FILE;
+    free(path);
     return r;
 }
 
@@ -452,6 +475,8 @@ int log_recovery_run(struct kb_fs *fs, struct log_recovery *rc)
         r = read_metadata(fs, rc);
     if (r == 0)
         r = read_cut_limit(fs, rc->dir, &kind, &offset);
+    if (r == 0)
+        r = look_for_note(fs, rc);
     if (r == 0 && kind == LOG_CUT_RESET)
         r = log_reset_run(fs, rc->dir, offset);
     if (r < 0)

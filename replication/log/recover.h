@@ -10,11 +10,15 @@
  * Files beside the segments: partition.metadata (Kafka's), leader-epoch-checkpoint (Kafka's), and
  * cut-limit, ours: "0\n<kind> <offset>\n". It is made durable before a truncation or reset touches
  * anything. Kind "cut": durable marks above the offset are void, they were persisted before the
- * cut. Kind "reset": the log was being emptied to begin at the offset; recovery finishes that. */
+ * cut. Kind "reset": the log was being emptied to begin at the offset; recovery finishes that.
+ * cut-tail, ours: recovery found something else than zeros behind the last good batch and cut it
+ * off. What it was is not known any more, so that the log stays "cut" for every later start, until
+ * its owner has seen that nothing committed is missing (log_forget_cut). */
 
 #define LOG_FILE_METADATA "partition.metadata"
 #define LOG_FILE_EPOCHS "leader-epoch-checkpoint"
 #define LOG_FILE_CUT_LIMIT "cut-limit"
+#define LOG_FILE_CUT_TAIL "cut-tail"
 
 struct log_segment_facts {
     int64_t base_offset;
@@ -31,6 +35,7 @@ struct log_recovery {
     int64_t durable_mark;
     int64_t start_offset;
     uint64_t index_interval_bytes;
+    bool remember_cut;
     struct log_producers *producers; /* filled; may be NULL */
     /* out */
     struct log_found found;
@@ -39,6 +44,7 @@ struct log_recovery {
     struct log_index index; /* of the newest segment */
     struct log_epochs epochs;
     int64_t cut_limit; /* of the cut-limit file; -1: none */
+    bool cut_noted;    /* there is a cut-tail file */
 };
 /* 0 and found, or an error of the file calls. */
 int log_recovery_run(struct kb_fs *fs, struct log_recovery *rc);
@@ -65,6 +71,8 @@ int log_segment_create(struct kb_fs *fs, const char *dir, int64_t base_offset,
 int log_epochs_save(struct kb_fs *fs, const char *dir, const struct log_epochs *e);
 enum log_cut_kind { LOG_CUT_NONE, LOG_CUT_TO, LOG_CUT_RESET };
 int log_cut_limit_save(struct kb_fs *fs, const char *dir, enum log_cut_kind kind, int64_t offset);
+/* A full disk is none of its errors: then the next start will not know. */
+int log_cut_tail_save(struct kb_fs *fs, const char *dir);
 /* Empty the log: what a "reset" cut-limit asks for. */
 int log_reset_run(struct kb_fs *fs, const char *dir, int64_t start_offset);
 /* Load the newest good snapshot at or below offset_max into p, else reset p to floor. *ret_offset:

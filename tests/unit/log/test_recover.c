@@ -112,6 +112,41 @@ START_TEST(recover__hole_then_valid_batches_is_cut_at_the_hole)
 }
 END_TEST
 
+/* Whatever a start cuts off it is the last to have seen: one that dies before it could tell anybody
+ * leaves a sound end, and the next must not take that for the whole log. */
+START_TEST(recover__a_cut_is_known_until_it_is_forgotten)
+{
+    static const bool lives[] = {false, true}; /* by a kill, by a power cut */
+    for (size_t i = 0; i < 2; i++) {
+        struct lw l;
+        lw_init(&l, 1);
+        l.options.remember_cut = true;
+        lw_create(&l, 0);
+        fill(&l, 6);
+        lw_kill(&l);
+        sim_disk_flip_bit(sim_host_disk(l.host), FIRST, l.batches[4].position + 70, 2);
+        lw_open(&l, false, 0);
+        ck_assert_int_eq(l.found.state, LOG_CUT);
+        lw_model_cut(&l, l.batches[4].base_offset);
+        for (int again = 0; again < 2; again++) {
+            if (lives[i])
+                lw_power_cut(&l, SIM_CRASH_DROP);
+            else
+                lw_kill(&l);
+            lw_open(&l, false, 0);
+            ck_assert_int_eq(l.found.state, LOG_CUT);
+            lw_check_all(&l);
+        }
+        log_forget_cut(l.log);
+        lw_run(&l, 100);
+        lw_kill(&l);
+        lw_open(&l, false, 0);
+        ck_assert_int_eq(l.found.state, LOG_WHOLE);
+        lw_release(&l);
+    }
+}
+END_TEST
+
 START_TEST(recover__bad_below_the_mark_is_damage_and_nothing_is_cut)
 {
     for (int how = 0; how < 2; how++) {
@@ -430,6 +465,7 @@ END_TEST
 
 UNIT_MAIN("log_recover", recover__torn_at_every_byte, recover__zeros_and_garbage_behind_the_end,
           recover__hole_then_valid_batches_is_cut_at_the_hole,
+          recover__a_cut_is_known_until_it_is_forgotten,
           recover__bad_below_the_mark_is_damage_and_nothing_is_cut,
           recover__damage_in_a_closed_segment, recover__side_files_are_rebuilt,
           recover__after_a_crash_at_any_file_call)
