@@ -8,7 +8,7 @@
 #include "tests/sim/sim_faults_private.h"
 #include "tests/sim/sim_net.h"
 
-#define WIPE_EVERY 4 /* seeds */
+#define LATER_US 200000
 
 static const struct {
     const char *name;
@@ -24,8 +24,19 @@ static const struct {
     [SIM_FAULT_CLOG] = {"clog", 3},           [SIM_FAULT_RESET] = {"reset", 3},
     [SIM_FAULT_REPEAT] = {"repeat", 2},       [SIM_FAULT_HALF_OPEN] = {"half_open", 3},
     [SIM_FAULT_STALL] = {"stall", 2},         [SIM_FAULT_CLOCK] = {"clock", 1},
-    [SIM_FAULT_WIPE] = {"wipe", 0},
+    [SIM_FAULT_FULL] = {"full", 2},           [SIM_FAULT_FULL_HARD] = {"full_no_reserve", 2},
+    [SIM_FAULT_WRITE_EIO] = {"write_eio", 2}, [SIM_FAULT_SYNC_EIO] = {"sync_eio", 2},
+    [SIM_FAULT_DEATH] = {"disk_death", 2},    [SIM_FAULT_WIPE] = {"wipe", 0},
+    [SIM_FAULT_LOST] = {"disk_lost", 0},      [SIM_FAULT_ROT] = {"bit_flip", 0},
+    [SIM_FAULT_ROLLBACK] = {"rollback", 0},
 };
+
+/* Counted by those who do it: it may come to nothing. */
+static bool counts_itself(enum sim_fault fault)
+{
+    return fault >= SIM_FAULT_WIPE || fault == SIM_FAULT_WRITE_EIO || fault == SIM_FAULT_SYNC_EIO ||
+           fault == SIM_FAULT_DEATH;
+}
 
 const char *sim_fault_name(enum sim_fault fault)
 {
@@ -89,12 +100,11 @@ static void fault_begin(struct episode *e)
 {
     struct sim_cluster *c = e->faults->cluster;
     struct sim_env *env = sim_cluster_env(c, e->node);
-    if (sim_faults_net_begin(e))
+    if (sim_faults_net_begin(e) || sim_faults_disk_begin(e))
         return;
     switch (e->fault) {
     case SIM_FAULT_POWER:
     case SIM_FAULT_KILL:
-    case SIM_FAULT_WIPE:
         sim_cluster_kill(c, e->node, e->fault != SIM_FAULT_KILL);
         break;
     case SIM_FAULT_POWER_ALL:
@@ -119,9 +129,6 @@ static void fault_begin(struct episode *e)
         if (env != NULL)
             sim_env_freeze(env);
         break;
-    case SIM_FAULT_STALL:
-        sim_disk_stall(sim_host_disk(sim_episode_host(e, e->node)), e->duration_us / 1000);
-        break;
     case SIM_FAULT_CLOCK:
         sim_host_set_clock_skew(sim_episode_host(e, e->node),
                                 (int64_t)sim_faults_draw(e->faults, 0, 7200000) - 3600000);
@@ -136,16 +143,10 @@ static void fault_end(struct episode *e)
     struct sim_cluster *c = e->faults->cluster;
     struct sim_env *env = sim_cluster_env(c, e->node);
     sim_faults_net_end(e);
+    sim_faults_disk_end(e);
     switch (e->fault) {
     case SIM_FAULT_POWER:
     case SIM_FAULT_KILL:
-        sim_cluster_start(c, e->node);
-        break;
-    case SIM_FAULT_WIPE:
-        if (env == NULL) { /* no other fault's end has started it */
-            e->faults->begun[SIM_FAULT_WIPE]++;
-            sim_cluster_replace_disk(c, e->node, NULL);
-        }
         sim_cluster_start(c, e->node);
         break;
     case SIM_FAULT_FILE_CALL:
@@ -171,29 +172,42 @@ static void fault_end(struct episode *e)
     }
 }
 
-static void on_end(void *arg)
+static void end(struct episode *e)
 {
-    struct episode *e = arg;
     if (e->ended)
         return;
     e->ended = true;
+    e->faults->active -= e->fault != SIM_FAULT_ROLLBACK;
     sim_world_note(e->faults->world, "end of %s at node %u", faults[e->fault].name, e->node + 1);
     fault_end(e);
+}
+
+static void on_end(void *arg)
+{
+    end(arg);
 }
 
 static void on_begin(void *arg)
 {
     struct episode *e = arg;
-    if (e->faults->healed)
+    struct sim_faults *f = e->faults;
+    if (f->healed)
         return;
+    if (f->quiet) {
+        sim_world_after(f->world, LATER_US, on_begin, e);
+        return;
+    }
     e->begun = true;
-    if (e->fault != SIM_FAULT_WIPE)
-        e->faults->begun[e->fault]++;
-    sim_world_note(e->faults->world, "fault %s at node %u, other %u%s%s for %llu ms",
-                   faults[e->fault].name, e->node + 1, e->other + 1, e->one_way ? ", one way" : "",
+    if (!counts_itself(e->fault))
+        sim_faults_happened(e);
+    sim_world_note(f->world, "fault %s at node %u, other %u%s%s for %llu ms", faults[e->fault].name,
+                   e->node + 1, e->other + 1, e->one_way ? ", one way" : "",
                    e->power ? ", power" : "", (unsigned long long)e->duration_us / 1000);
     fault_begin(e);
-    sim_world_after(e->faults->world, e->duration_us, on_end, e);
+    if (e->fault == SIM_FAULT_ROLLBACK) /* it has a course of its own */
+        return;
+    f->active++;
+    sim_world_after(f->world, e->duration_us, on_end, e);
 }
 
 /* ---- planning ---- */
@@ -223,16 +237,26 @@ static enum sim_fault draw_fault(struct sim_faults *f)
     KB_UNREACHABLE();
 }
 
-/* Each record that counts lies on two disks, so one may be lost, and one only in a run. Chance of
- * its own: the other faults of a seed stay what they are. */
-static void plan_wipe(struct sim_faults *f, uint64_t start_us, uint64_t end_us)
+/* What one disk loses in this run, if any does: each record that counts lies on two. Chance of its
+ * own: the other faults of a seed stay what they are. */
+static void plan_victim(struct sim_faults *f, uint64_t start_us, uint64_t end_us)
 {
-    struct episode *e = &f->episodes[f->count++];
+    static const enum sim_fault kinds[] = {SIM_FAULT_WIPE,     SIM_FAULT_WIPE,    SIM_FAULT_LOST,
+                                           SIM_FAULT_ROT,      SIM_FAULT_ROT,     SIM_FAULT_ROT,
+                                           SIM_FAULT_ROLLBACK, SIM_FAULT_ROLLBACK};
     struct kb_prng prng;
     kb_prng_init(&prng, sim_world_seed(f->world));
-    *e = (struct episode){.faults = f, .fault = SIM_FAULT_WIPE};
+    uint64_t kind = kb_prng_range(&prng, 0, 12);
+    if (kind >= sizeof(kinds) / sizeof(kinds[0]) || f->count == EPISODES_MAX)
+        return;
+    struct episode *e = &f->episodes[f->count++];
+    *e = (struct episode){.faults = f, .fault = kinds[kind]};
     e->start_us = kb_prng_range(&prng, start_us, end_us - 2000000);
     e->duration_us = kb_prng_range(&prng, 100000, 1900000);
+    if (e->fault == SIM_FAULT_ROLLBACK) { /* it waits for a quiet moment */
+        e->start_us = kb_prng_range(&prng, start_us, (start_us + end_us) / 2);
+        e->duration_us = kb_prng_range(&prng, 100000, (end_us - start_us) / 4);
+    }
     e->node = (uint32_t)kb_prng_range(&prng, 0, sim_cluster_nodes(f->cluster) - 1);
     sim_world_after(f->world, e->start_us, on_begin, e);
 }
@@ -273,8 +297,7 @@ struct sim_faults *sim_faults_new(struct sim_world *w, struct sim_cluster *c, ui
         plan(f, draw_fault(f), at, end_us);
         at += sim_faults_draw(f, 200000, 3500000);
     }
-    if (sim_world_seed(w) % WIPE_EVERY == 0 && f->count < EPISODES_MAX)
-        plan_wipe(f, start_us, end_us);
+    plan_victim(f, start_us, end_us);
     return f;
 }
 
@@ -283,7 +306,7 @@ void sim_faults_heal(struct sim_faults *f)
     f->healed = true;
     for (size_t i = 0; i < f->count; i++) {
         if (f->episodes[i].begun)
-            on_end(&f->episodes[i]);
+            end(&f->episodes[i]);
     }
     sim_faults_good_links(f);
     sim_net_heal_all(f->world);

@@ -29,7 +29,16 @@ enum sim_fault {
     SIM_FAULT_HALF_OPEN,  /* connections are gone at one end, the other end does not hear of it */
     SIM_FAULT_STALL,      /* a disk stands still */
     SIM_FAULT_CLOCK,      /* a wall clock jumps */
-    SIM_FAULT_WIPE,       /* a node loses power and returns with an empty disk; one in a run */
+    SIM_FAULT_FULL,       /* a disk has hardly any space left, for a while */
+    SIM_FAULT_FULL_HARD,  /* ... and giving up the reserve does not help */
+    SIM_FAULT_WRITE_EIO,  /* writes fail, once or more often */
+    SIM_FAULT_SYNC_EIO,   /* syncs fail: what they were for may be lost behind the page cache */
+    SIM_FAULT_DEATH,      /* a disk answers no more, then all nodes lose power */
+    /* One of these in a run, at one node: */
+    SIM_FAULT_WIPE,     /* it loses power and returns with an empty disk */
+    SIM_FAULT_LOST,     /* as death, and it returns with an empty disk */
+    SIM_FAULT_ROT,      /* it loses power, and bits in files of partitions turn meanwhile */
+    SIM_FAULT_ROLLBACK, /* it loses power and returns with an older copy of its disk */
     SIM_FAULT_MAX_
 };
 const char *sim_fault_name(enum sim_fault fault);

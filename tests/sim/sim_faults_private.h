@@ -8,6 +8,7 @@
  */
 
 #define EPISODES_MAX 24
+#define EPISODE_ENDS_MAX 16
 
 struct episode {
     struct sim_faults *faults;
@@ -19,6 +20,8 @@ struct episode {
     uint32_t steps; /* left of a fault that repeats */
     uint64_t mark;  /* what a counter was when it began */
     struct sim_disk_copy *copy;
+    int64_t ends[EPISODE_ENDS_MAX]; /* of partitions */
+    uint32_t ends_count;
 };
 
 struct sim_faults {
@@ -53,6 +56,9 @@ static inline void sim_faults_happened(struct episode *e)
 /* Faults of the network; false: this one is none. */
 bool sim_faults_net_begin(struct episode *e);
 void sim_faults_net_end(struct episode *e);
+/* Faults of disks; false: this one is none. */
+bool sim_faults_disk_begin(struct episode *e);
+void sim_faults_disk_end(struct episode *e);
 /* Links as they are without faults. */
 void sim_faults_good_links(struct sim_faults *f);
 
