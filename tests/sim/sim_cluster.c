@@ -126,6 +126,7 @@ static void on_down(void *arg, struct sim_env *env)
         struct member *m = &c->members[i];
         if (m->env != env)
             continue;
+        c->counts.crashes += sim_env_exit_status(env) < 0;
         if (sim_env_exit_status(env) >= 0) {
             c->counts.exits++;
             sim_check(c->options.checks, SIM_CHECK_RUN, failed_us(m) != 0, "%s exits by itself: %s",
@@ -429,6 +430,7 @@ struct sim_cluster_counts sim_cluster_counts(const struct sim_cluster *c)
 {
     struct sim_cluster_counts counts = c->counts;
     counts.leader_terms = sim_raft_check_leaders(c->raft);
+    counts.elections = sim_raft_check_elections(c->raft);
     counts.committed = sim_raft_check_committed(c->raft);
     return counts;
 }

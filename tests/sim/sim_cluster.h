@@ -69,8 +69,9 @@ void sim_cluster_compare(struct sim_cluster *c);
 struct sim_replica_check *sim_cluster_replicas(struct sim_cluster *c);
 
 struct sim_cluster_counts {
-    uint64_t starts, kills, power_cuts, exits;
-    uint64_t leader_terms, committed;
+    uint64_t starts, kills, power_cuts;
+    uint64_t crashes, exits;                     /* how processes ended: not by themselves, or so */
+    uint64_t leader_terms, elections, committed; /* elections: of partition leaders */
 };
 struct sim_cluster_counts sim_cluster_counts(const struct sim_cluster *c);
 

@@ -25,7 +25,13 @@ struct sim_metadata_check {
     struct sim_checks *checks;
     struct partition *partitions;
     size_t count, capacity;
+    uint64_t elections;
 };
+
+uint64_t sim_metadata_check_elections(const struct sim_metadata_check *c)
+{
+    return c->elections;
+}
 
 struct sim_metadata_check *sim_metadata_check_new(struct sim_checks *checks)
 {
@@ -83,6 +89,7 @@ static void check_move(struct sim_metadata_check *c, const struct partition *fro
                          : to->leader_epoch >= from->leader_epoch,
               "partition %d: leader %d epoch %d becomes leader %d epoch %d", to->index,
               from->leader, from->leader_epoch, to->leader, to->leader_epoch);
+    c->elections += new_leader;
     if (to->leader < 0 || to->leader == from->leader)
         return;
     /* From the ISR; from the ELR only when no member of that ISR is left. */

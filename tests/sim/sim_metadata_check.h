@@ -13,4 +13,7 @@ struct sim_metadata_check *sim_metadata_check_free(struct sim_metadata_check *c)
 /* One committed batch of the metadata log, whole; batches come in order, each once. */
 void sim_metadata_check_batch(struct sim_metadata_check *c, struct kb_view batch);
 
+/* Changes of leader so far. */
+uint64_t sim_metadata_check_elections(const struct sim_metadata_check *c);
+
 #endif

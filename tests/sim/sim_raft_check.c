@@ -287,3 +287,8 @@ uint64_t sim_raft_check_leaders(const struct sim_raft_check *c)
 {
     return c->leader_terms;
 }
+
+uint64_t sim_raft_check_elections(const struct sim_raft_check *c)
+{
+    return sim_metadata_check_elections(c->metadata);
+}

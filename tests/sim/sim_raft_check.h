@@ -41,6 +41,7 @@ void sim_raft_check_votes(struct sim_raft_check *c, uint32_t voter);
  * counts as a copy of every entry, since a leader may count what the former one had reported. */
 void sim_raft_check_replaced(struct sim_raft_check *c, uint32_t voter);
 uint64_t sim_raft_check_committed(const struct sim_raft_check *c);
-uint64_t sim_raft_check_leaders(const struct sim_raft_check *c); /* terms that had a leader */
+uint64_t sim_raft_check_elections(const struct sim_raft_check *c); /* of partition leaders */
+uint64_t sim_raft_check_leaders(const struct sim_raft_check *c);   /* terms that had a leader */
 
 #endif

@@ -17,9 +17,11 @@
 #define RUN_SETTLE_MS 3000
 #define RUN_READ_LIMIT_MS 20000
 #define RUN_COMPARE_MS 1000
-#define RUN_ACKED_MIN 200
-#define RUN_FAULTS_MIN 3
+#define RUN_ACKED_MIN 300
+#define RUN_FAULTS_MIN 4
+#define RUN_VIRTUAL_MS_MIN 20000
 #define RUN_PRODUCERS 4
+#define RUN_REPLICAS 3
 
 struct run {
     const struct sim_run_options *options;
@@ -32,6 +34,7 @@ struct run {
     struct sim_faults *faults;
     struct sim_env *clients[2];
     struct sim_client *admin;
+    uint32_t nodes, voters;
     bool asking;
     uint64_t created; /* topics, as a mask */
     struct sim_producer *producers[RUN_PRODUCERS];
@@ -83,7 +86,7 @@ static void ask_to_create(struct run *run)
         struct kw_create_topics_request_topic *topic = &topics[rq.topics_count++];
         topic->name = kw_str_of(run->topics.topic[t].name);
         topic->num_partitions = run->topics.topic[t].partitions;
-        topic->replication_factor = (int16_t)sim_cluster_nodes(run->cluster);
+        topic->replication_factor = RUN_REPLICAS;
     }
     run->asking = true;
     sim_client_call(run->admin, SIM_ANY_BROKER, KW_API_CREATE_TOPICS, &rq, take_created, run);
@@ -93,7 +96,7 @@ static bool isrs_full(struct run *run)
 {
     for (uint32_t p = 0; p < run->partitions; p++) {
         const struct sim_partition_view *v = sim_client_partition(run->admin, p);
-        if (v->leader < 0 || v->isr_count != (int32_t)sim_cluster_nodes(run->cluster))
+        if (v->leader < 0 || v->isr_count != RUN_REPLICAS)
             return false;
     }
     return true;
@@ -102,7 +105,7 @@ static bool isrs_full(struct run *run)
 static bool nodes_running(struct run *run)
 {
     for (uint32_t i = 0; i < sim_cluster_nodes(run->cluster); i++) {
-        if (!sim_cluster_is_voter(run->cluster, i))
+        if (!sim_cluster_is_member(run->cluster, i))
             return false;
     }
     return true;
@@ -125,9 +128,19 @@ static void on_failure(void *arg, enum sim_check_id id, const char *text)
     sim_world_note(run->world, "VIOLATION %s: %s", sim_check_name(id), text);
 }
 
+/* Three nodes mostly; five voters, or three voters and two brokers, in every sixth seed each. */
+static void draw_shape(const struct run *run, struct sim_cluster_options *ret)
+{
+    struct kb_prng prng;
+    kb_prng_init(&prng, run->options->seed ^ UINT64_C(0x5a5a5a5a5a5a5a5a));
+    uint64_t shape = kb_prng_range(&prng, 0, 5);
+    ret->nodes = shape < 2 ? 5 : 3;
+    ret->voters = shape == 0 ? 5 : 3;
+}
+
 static void make_world(struct run *run)
 {
-    static const char *const hosts[] = {"node1", "node2", "node3"};
+    static const char *const hosts[] = {"node1", "node2", "node3", "node4", "node5"};
     struct kb_prng *prng;
     run->world = sim_world_new(run->options->seed);
     run->checks.on_failure = on_failure;
@@ -140,13 +153,15 @@ static void make_world(struct run *run)
     run->topics = (struct sim_topics){.topic = {{"orders", 1}, {"audit", 1}}, .count = 2};
     run->topics.topic[0].partitions = (int32_t)kb_prng_range(prng, 1, 3);
     run->partitions = sim_topics_partitions(&run->topics);
-    run->bootstrap_count = 3;
     memcpy(run->bootstrap, hosts, sizeof(hosts));
     struct sim_cluster_options co = {.checks = &run->checks,
                                      .topics = &run->topics,
-                                     .nodes = 3,
                                      .apis = run->options->apis,
                                      .apis_count = run->options->apis_count};
+    draw_shape(run, &co);
+    run->nodes = co.nodes;
+    run->voters = co.voters;
+    run->bootstrap_count = co.nodes;
     run->cluster = sim_cluster_new(run->world, &co);
     run->clients[0] = sim_world_add_env(run->world, "client1");
     run->clients[1] = sim_world_add_env(run->world, "client2");
@@ -155,12 +170,22 @@ static void make_world(struct run *run)
     run->admin = sim_client_new(sim_env_kb(run->clients[0]), &options);
 }
 
+/* Tell the checkers who holds what. */
+static void assign(struct run *run)
+{
+    for (uint32_t p = 0; p < run->partitions; p++)
+        sim_replica_check_assign(sim_cluster_replicas(run->cluster), p,
+                                 sim_client_partition(run->admin, p)->replicas);
+}
+
 static bool start(struct run *run)
 {
     uint64_t all = (UINT64_C(1) << run->topics.count) - 1;
     for (uint64_t ms = 0; ms < RUN_START_LIMIT_MS; ms += 100) {
-        if (run->created == all && nodes_running(run) && isrs_full(run))
+        if (run->created == all && nodes_running(run) && isrs_full(run)) {
+            assign(run);
             return true;
+        }
         if (run->created != all)
             ask_to_create(run);
         else
@@ -258,11 +283,9 @@ static bool all_caught_up(struct run *run)
 {
     struct sim_replica_check *replicas = sim_cluster_replicas(run->cluster);
     for (uint32_t p = 0; p < run->partitions; p++) {
-        int64_t end = sim_replica_check_end(replicas, 0, p);
-        for (uint32_t n = 1; n < sim_cluster_nodes(run->cluster); n++) {
-            if (sim_replica_check_end(replicas, n, p) != end)
-                return false;
-        }
+        int64_t end = sim_replica_check_first_end(replicas, p);
+        if (!sim_replica_check_ends_alike(replicas, p))
+            return false;
         for (uint32_t i = 0; i < 2; i++) {
             if (sim_consumer_position(run->consumers[i], p) != end)
                 return false;
@@ -312,7 +335,7 @@ static void final_ends(struct run *run, const struct sim_consumer *consumer)
     for (uint32_t p = 0; p < run->partitions; p++) {
         int64_t end = consumer != NULL
                           ? sim_consumer_position(consumer, p)
-                          : sim_replica_check_end(sim_cluster_replicas(run->cluster), 0, p);
+                          : sim_replica_check_first_end(sim_cluster_replicas(run->cluster), p);
         sim_history_final_end(run->history, run->reader, p, end);
     }
 }
@@ -335,7 +358,7 @@ static void read_all(struct run *run, const char *name)
         done = true;
         for (uint32_t p = 0; p < run->partitions; p++)
             done = done && sim_consumer_position(consumer, p) >=
-                               sim_replica_check_end(sim_cluster_replicas(run->cluster), 0, p);
+                               sim_replica_check_first_end(sim_cluster_replicas(run->cluster), p);
     }
     sim_check(&run->checks, SIM_CHECK_LIVE, done, "%s has not read everything in %d ms", name,
               RUN_READ_LIMIT_MS);
@@ -363,7 +386,7 @@ static void judge(struct run *run)
     read_all(run, "reader2");
     sim_cluster_compare(run->cluster);
     sim_cluster_check_events(run->cluster);
-    run->reader = "node 1's disk";
+    run->reader = "the first replica's disk";
     sim_replica_check_final(sim_cluster_replicas(run->cluster), on_final, run);
     final_ends(run, NULL);
     sim_history_judge(run->history);
@@ -371,6 +394,9 @@ static void judge(struct run *run)
     const struct sim_faults *f = run->faults;
     sim_check(&run->checks, SIM_CHECK_RUN, acked >= RUN_ACKED_MIN, "only %llu records acknowledged",
               (unsigned long long)acked);
+    uint64_t virtual_ms = sim_world_now_us(run->world) / 1000;
+    sim_check(&run->checks, SIM_CHECK_RUN, virtual_ms >= RUN_VIRTUAL_MS_MIN, "only %llu ms",
+              (unsigned long long)virtual_ms);
     sim_check(&run->checks, SIM_CHECK_RUN,
               sim_faults_total(f) >= RUN_FAULTS_MIN && sim_faults_count(f, SIM_FAULT_POWER) > 0,
               "only %llu faults", (unsigned long long)sim_faults_total(f));
@@ -403,6 +429,11 @@ static void fill_result(struct run *run, struct sim_result *ret)
     ret->leader_terms = counts.leader_terms;
     ret->committed = counts.committed;
     ret->starts = counts.starts;
+    ret->nodes = run->nodes;
+    ret->voters = run->voters;
+    ret->elections = counts.elections;
+    ret->crashes = counts.crashes;
+    ret->exits = counts.exits;
     for (int i = 0; i < SIM_FAULT_MAX_ && run->faults != NULL; i++)
         ret->faults[i] = sim_faults_count(run->faults, (enum sim_fault)i);
 }

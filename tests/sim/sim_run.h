@@ -7,8 +7,8 @@
 #include "tests/sim/sim_checks.h"
 #include "tests/sim/sim_faults.h"
 
-/* One seed, one run: three brokers are founded, clients write and read for twenty seconds of
- * virtual time while things go wrong, then the faults end, and within a bounded time everything
+/* One seed, one run: three or five brokers are founded, clients write and read for twenty seconds
+ * of virtual time while things go wrong, then the faults end, and within a bounded time everything
  * must be whole again: leaders, full ISRs, every acknowledged record at its place on every replica.
  */
 
@@ -28,7 +28,8 @@ struct sim_result {
     uint64_t virtual_ms, cpu_ms;
     uint64_t sent, acked, reads;
     uint64_t frames, retransmissions, resets, blocked;
-    uint64_t leader_terms, committed, starts;
+    uint64_t leader_terms, elections, committed, starts, crashes, exits;
+    uint32_t nodes, voters;
     uint64_t faults[SIM_FAULT_MAX_];
     uint64_t checks[SIM_CHECK_MAX_];
     uint64_t failures[SIM_CHECK_MAX_];

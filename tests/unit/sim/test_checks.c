@@ -442,8 +442,40 @@ START_TEST(replica_check__names_repeated_and_missing_sequences)
 }
 END_TEST
 
-UNIT_MAIN("sim_checks", raft_check__accepts_an_orderly_quorum,
-          raft_check__names_two_leaders_and_lost_votes, raft_check__names_what_a_leader_must_not_do,
+/* Only who is to hold a partition counts: copies elsewhere do not, and one that is missing there
+ * does. */
+START_TEST(replica_check__looks_at_those_who_hold_the_partition)
+{
+    struct fixture f;
+    int raw = 0;
+    setup(&f);
+    struct sim_replica_check *c = replicas_new(&f);
+    struct kb_block *a = data_batch(0, 1, "one", -1, -1);
+    put_data(&f, 1, a);
+    put_data(&f, 2, a);
+    ck_assert(!sim_replica_check_ends_alike(c, 0));
+    sim_replica_check_assign(c, 0, 1U << 1 | 1U << 2);
+    ck_assert(sim_replica_check_ends_alike(c, 0));
+    ck_assert_int_eq(sim_replica_check_first_end(c, 0), 1);
+    sim_replica_check_ack(c, 0, 0, 0, -1, kb_view_of(a->data, a->size));
+    sim_replica_check_final(c, raw_record, &raw);
+    ck_assert_int_eq(raw, 1);
+    ck_assert_uint_eq(sim_checks_failures(&f.checks), 0);
+    sim_replica_check_assign(c, 0, 1U << 0 | 1U << 1);
+    ck_assert(!sim_replica_check_ends_alike(c, 0));
+    sim_replica_check_ack(c, 0, 0, 0, -1, kb_view_of(a->data, a->size));
+    ck_assert_uint_eq(f.checks.check[SIM_CHECK_P9].failures, 1);
+    sim_replica_check_final(c, raw_record, &raw);
+    ck_assert_uint_eq(f.checks.check[SIM_CHECK_P3].failures, 1);
+    c = sim_replica_check_free(c);
+    (void)kb_block_unref(a);
+    end(&f);
+}
+END_TEST
+
+UNIT_MAIN("sim_checks", replica_check__looks_at_those_who_hold_the_partition,
+          raft_check__accepts_an_orderly_quorum, raft_check__names_two_leaders_and_lost_votes,
+          raft_check__names_what_a_leader_must_not_do,
           raft_check__names_a_leader_without_committed_entries,
           raft_check__names_images_that_differ, metadata_check__knows_legal_moves,
           metadata_check__names_illegal_moves,
