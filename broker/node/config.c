@@ -40,6 +40,7 @@ void node_config_init(struct node_config *c)
         .auto_leader_rebalance = true,
         .offsets_topic_partitions = 50,
         .offsets_retention_minutes = 7 * 24 * 60,
+        .offsets_retention_check_ms = 600000,
         .offset_metadata_bytes_max = 4096,
         .group_commit_timeout_ms = 5000,
         .group_initial_delay_ms = 100,
@@ -49,6 +50,7 @@ void node_config_init(struct node_config *c)
         .producer_id_expiration_ms = 86400000,
         .retention_check_ms = 300000,
         .cleaner_dedupe_bytes = 16U << 20,
+        .cleaner_backoff_ms = 15000,
         .cleaner_enable = true,
     };
     node_times_default(&c->times);

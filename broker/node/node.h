@@ -112,6 +112,7 @@ struct node_config {
     int32_t offsets_topic_partitions;
     int32_t offsets_topic_replication_factor; /* 0 = replication rule 11.5 */
     uint32_t offsets_retention_minutes;
+    uint32_t offsets_retention_check_ms; /* offsets.retention.check.interval.ms */
     uint32_t offset_metadata_bytes_max;
     uint32_t group_commit_timeout_ms; /* offsets.commit.timeout.ms */
     uint32_t group_initial_delay_ms;
@@ -121,6 +122,7 @@ struct node_config {
     uint64_t producer_id_expiration_ms;
     uint32_t retention_check_ms; /* log.retention.check.interval.ms */
     uint64_t cleaner_dedupe_bytes;
+    uint32_t cleaner_backoff_ms; /* log.cleaner.backoff.ms */
     bool cleaner_enable;
     struct node_topic_default *topic_defaults;
     size_t topic_defaults_count;

@@ -4,7 +4,6 @@
 #include "replication/log/compact.h"
 
 enum {
-    COMPACT_CHECK_MS = 15000, /* log.cleaner.backoff.ms */
     EXPIRE_CHECK_MS = 60000,
     WALL_JUMP_MS = 60000, /* a larger difference to the monotonic clock is a jump (fault row 48) */
 };
@@ -44,7 +43,7 @@ static struct node_retention *retention_of(struct node *n)
         n->retention->base_wall_ms = kb_env_wall_ms(n->env);
         n->retention->base_ms = now_ms;
         n->retention->retention_ms = now_ms + n->config.retention_check_ms;
-        n->retention->compact_ms = now_ms + COMPACT_CHECK_MS;
+        n->retention->compact_ms = now_ms + n->config.cleaner_backoff_ms;
         n->retention->expire_ms = now_ms + EXPIRE_CHECK_MS;
     }
     return n->retention;
@@ -289,7 +288,7 @@ void node_retention_tick(struct node *n, uint64_t now_ms)
         }
     }
     if (now_ms >= t->compact_ms) {
-        t->compact_ms = now_ms + COMPACT_CHECK_MS;
+        t->compact_ms = now_ms + n->config.cleaner_backoff_ms;
         compact_if_due(n, steady_wall_ms(n));
     }
     if (now_ms >= t->expire_ms) {

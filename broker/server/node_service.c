@@ -141,6 +141,7 @@ static void copy_numbers(const struct srv_config *c, struct node_config *n)
     n->offsets_topic_partitions = (int32_t)srv_config_int(c, "offsets.topic.num.partitions");
     n->offsets_topic_replication_factor = i32_if_set(c, "offsets.topic.replication.factor");
     n->offsets_retention_minutes = u32(c, "offsets.retention.minutes");
+    n->offsets_retention_check_ms = u32(c, "offsets.retention.check.interval.ms");
     n->group_commit_timeout_ms = u32(c, "offsets.commit.timeout.ms");
     n->offset_metadata_bytes_max = u32(c, "offset.metadata.max.bytes");
     n->group_initial_delay_ms = u32(c, "group.initial.rebalance.delay.ms");
@@ -150,6 +151,7 @@ static void copy_numbers(const struct srv_config *c, struct node_config *n)
     n->producer_id_expiration_ms = (uint64_t)srv_config_int(c, "producer.id.expiration.ms");
     n->retention_check_ms = u32(c, "log.retention.check.interval.ms");
     n->cleaner_dedupe_bytes = (uint64_t)srv_config_int(c, "log.cleaner.dedupe.buffer.size");
+    n->cleaner_backoff_ms = u32(c, "log.cleaner.backoff.ms");
     n->cleaner_enable = srv_config_bool(c, "log.cleaner.enable");
 }
 
