@@ -171,17 +171,22 @@ static int append_gate(struct log *log)
     return log->damaged ? -KB_ECORRUPT : 0;
 }
 
-/* Space for this batch behind `ahead` bytes already promised in this append. */
-static int append_room(struct log *log, const struct log_head *h, int64_t last_offset)
+/* Space for this batch. *ret_roll: it needs a new segment first, which append_roll begins once all
+ * that was noted is with the lane. */
+static int append_room(struct log *log, const struct log_head *h, int64_t last_offset,
+                       bool *ret_roll)
 {
-    if (must_roll(log, h, last_offset)) {
-        log->space_wanted = true;
-        if (log->space == LOG_SPACE_FULL)
-            return LOG_APPEND_NO_SPACE;
+    *ret_roll = must_roll(log, h, last_offset);
+    if (!*ret_roll)
+        return log_space_take(log, h->size);
+    log->space_wanted = true;
+    return log->space == LOG_SPACE_FULL ? LOG_APPEND_NO_SPACE : LOG_APPEND_BUSY;
+}
+
+static void append_roll(struct log *log, bool roll)
+{
+    if (roll && log->space != LOG_SPACE_FULL)
         log_roll_start(log, NULL, NULL);
-        return LOG_APPEND_BUSY;
-    }
-    return log_space_take(log, h->size);
 }
 
 /* Bookkeeping of one batch that has its final offsets and epoch. */
@@ -242,7 +247,9 @@ int log_append_leader(struct log *log, struct kb_block *block, size_t position, 
     if (size > log->config.segment_bytes)
         return LOG_APPEND_TOO_LARGE;
     int64_t delta = h.last_offset - h.base_offset;
-    r = append_room(log, &h, log->end + delta);
+    bool roll = false;
+    r = append_room(log, &h, log->end + delta, &roll);
+    append_roll(log, roll);
     if (r != 0)
         return r;
     kb_put_be64(p, (uint64_t)log->end);
@@ -283,6 +290,7 @@ int log_append_follower(struct log *log, struct kb_block *block, size_t position
         return r;
     struct log_appended done = {.first_offset = -1};
     int64_t end_before = log->end;
+    bool roll = false;
     while (done.size_taken < size) {
         size_t at = position + done.size_taken;
         struct log_head h;
@@ -290,7 +298,7 @@ int log_append_follower(struct log *log, struct kb_block *block, size_t position
             r = LOG_APPEND_REFUSED;
             break;
         }
-        r = append_room(log, &h, h.last_offset);
+        r = append_room(log, &h, h.last_offset, &roll);
         if (r != 0)
             break;
         if (h.epoch < log_epochs_last(&log->epochs)) /* led without a record, then overtaken */
@@ -301,9 +309,11 @@ int log_append_follower(struct log *log, struct kb_block *block, size_t position
         done.last_offset = h.last_offset;
         done.size_taken += h.size;
     }
+    if (done.size_taken > 0)
+        append_write(log, block, position, done.size_taken, log->end - end_before);
+    append_roll(log, roll);
     if (done.size_taken == 0)
         return r == 0 ? LOG_APPEND_REFUSED : r;
-    append_write(log, block, position, done.size_taken, log->end - end_before);
     *ret = done;
     return LOG_APPEND_OK;
 }

@@ -205,6 +205,39 @@ START_TEST(append__follower_takes_whole_batches_in_place)
 }
 END_TEST
 
+/* A leader's answer that reaches beyond the end of a segment: what fits is written before the
+ * segment is sealed. */
+START_TEST(append__follower_rolls_between_two_batches_of_one_answer)
+{
+    struct lw l, f;
+    struct log_appended a;
+    lw_init(&l, 5);
+    lw_create(&l, 0);
+    fill(&l, 30, 1000);
+    lw_init(&f, 6);
+    f.options.config.segment_bytes = 3 * l.batches[29].size;
+    lw_create(&f, 0);
+    struct kb_block *block = kb_block_copy(l.bytes.data, l.bytes.size);
+    for (size_t at = 0; at < block->size;) {
+        int r = log_append_follower(f.log, block, at, block->size - at, 9, LOG_APPEND_CHECK_CRC,
+                                    &a);
+        ck_assert(r == LOG_APPEND_BUSY || r == LOG_APPEND_OK);
+        at += r == LOG_APPEND_OK ? a.size_taken : 0;
+        lw_run(&f, 5);
+    }
+    lw_settle(&f);
+    ck_assert_uint_eq(f.failures, 0);
+    ck_assert_uint_gt(log_segment_count(f.log), 5);
+    kb_buf_append(&f.bytes, l.bytes.data, l.bytes.size);
+    f.batches = kb_memdup(l.batches, l.batch_count * sizeof(*l.batches));
+    f.batch_count = f.batch_capacity = l.batch_count;
+    lw_check_all(&f);
+    (void)kb_block_unref(block);
+    lw_release(&f);
+    lw_release(&l);
+}
+END_TEST
+
 START_TEST(append__epoch_led_without_a_record_does_not_bind_the_follower)
 {
     /* It led in epoch 5 and wrote nothing; the next leader's log goes on in epoch 3. */
@@ -433,6 +466,7 @@ UNIT_MAIN("log", create__is_durable_and_empty, create__refuses_a_log_with_bytes,
           read__cache_and_files_agree, read__large_ranges_come_as_file_ranges,
           read__a_batch_larger_than_the_limit_comes_whole, read__a_flipped_bit_is_not_served_cold,
           append__follower_takes_whole_batches_in_place,
+          append__follower_rolls_between_two_batches_of_one_answer,
           append__epoch_led_without_a_record_does_not_bind_the_follower,
           append__follower_refuses_bad_crc_old_and_future_epochs,
           close__reopens_with_the_same_answers, weak__flushes_by_count_and_time,
