@@ -38,7 +38,6 @@ struct node_group {
     struct node *node;
     struct node_partition *partition;
     struct group_shard *shard;
-    struct group_clock clock;
     bool loading;
     bool load_complete; /* replayed; waits for the high watermark to reach the epoch's start */
     bool failed;        /* an append failed: the shard is freed and loaded anew */
@@ -59,18 +58,30 @@ struct node_group_table {
     uint64_t next_token;
     LIST_HEAD(, node_group) orphans;
     struct group_memory memory; /* of all shards */
+    struct group_clock clock;   /* since the node began: a shard loaded after a jump knows of it */
 };
 
 static void load_more(struct node_group *g);
 
+static struct node_group_table *table_of(struct node *n)
+{
+    if (n->groups == NULL) {
+        n->groups = kb_new(struct node_group_table);
+        n->groups->memory.limit_bytes =
+            (size_t)(n->config.memory_max_bytes / 100 * GROUPS_SHARE_PERCENT);
+    }
+    return n->groups;
+}
+
+static int64_t wall_of(struct node *n, uint64_t mono_ms)
+{
+    return group_clock_read(&table_of(n)->clock, mono_ms, kb_env_wall_ms(n->env));
+}
+
 static struct group_now now_of(struct node_group *g)
 {
-    struct node *n = g->node;
-    uint64_t mono_ms = node_now(n);
-    return (struct group_now){
-        .mono_ms = mono_ms,
-        .wall_ms = group_clock_read(&g->clock, mono_ms, kb_env_wall_ms(n->env)),
-    };
+    uint64_t mono_ms = node_now(g->node);
+    return (struct group_now){.mono_ms = mono_ms, .wall_ms = wall_of(g->node, mono_ms)};
 }
 
 /* ---- answering
@@ -501,16 +512,6 @@ static bool find_topic(void *arg, struct kw_str *name, struct kb_uuid *id, int32
     return true;
 }
 
-static struct node_group_table *table_of(struct node *n)
-{
-    if (n->groups == NULL) {
-        n->groups = kb_new(struct node_group_table);
-        n->groups->memory.limit_bytes =
-            (size_t)(n->config.memory_max_bytes / 100 * GROUPS_SHARE_PERCENT);
-    }
-    return n->groups;
-}
-
 static void start_loading(struct node_group *g)
 {
     struct node *n = g->node;
@@ -592,8 +593,7 @@ void node_groups_committed(struct node_partition *p)
 
 void node_groups_tick(struct node *n, uint64_t now_ms)
 {
-    (void)n;
-    (void)now_ms; /* each shard has a timer of its own */
+    (void)wall_of(n, now_ms); /* each shard has a timer of its own, but they share the clock */
 }
 
 void node_groups_free(struct node *n)

@@ -396,5 +396,26 @@ START_TEST(topic_deleted__waits_until_it_can_be_appended)
 }
 END_TEST
 
-UNIT_MAIN("node_groups", commit__that_does_not_end_is_answered, readers__wait_for_what_they_saw,
+/* Clocks jump a month ahead; then another broker, which has run all the while, takes the groups
+ * over. Its first pass over the offsets must not believe the clock. */
+START_TEST(takeover__after_a_clock_jump_expires_nothing)
+{
+    struct scenario s;
+    scenario_start(&s, 9);
+    scenario_until(&s, commits, 20000, "a first commit");
+    ck_assert_int_eq(commit(&s, 7), KW_NONE);
+    int32_t old = coordinator(&s);
+    for (uint32_t i = 0; i < 3; i++)
+        sim_host_set_clock_skew(sim_cluster_host(s.cluster, i), INT64_C(30) * 86400000);
+    scenario_run_for(&s, 500);
+    sim_cluster_kill(s.cluster, (uint32_t)old - 1, false);
+    scenario_run_for(&s, 5000);
+    ck_assert_int_ne(coordinator(&s), old);
+    ck_assert_int_eq(committed(&s), 7);
+    scenario_end(&s);
+}
+END_TEST
+
+UNIT_MAIN("node_groups", takeover__after_a_clock_jump_expires_nothing,
+          commit__that_does_not_end_is_answered, readers__wait_for_what_they_saw,
           loading__is_waited_for_at_no_growing_cost, topic_deleted__waits_until_it_can_be_appended)
