@@ -11,6 +11,10 @@ static const char *const names[SIM_CHECK_MAX_] = {
     [SIM_CHECK_R3] = "R3",   [SIM_CHECK_R4] = "R4",     [SIM_CHECK_R5] = "R5",
     [SIM_CHECK_R6] = "R6",   [SIM_CHECK_R7] = "R7",     [SIM_CHECK_R8] = "R8",
     [SIM_CHECK_R16] = "R16", [SIM_CHECK_LIVE] = "live", [SIM_CHECK_RUN] = "run",
+    [SIM_CHECK_G1] = "G1",   [SIM_CHECK_G2] = "G2",     [SIM_CHECK_G3] = "G3",
+    [SIM_CHECK_G4] = "G4",   [SIM_CHECK_G5] = "G5",     [SIM_CHECK_G6] = "G6",
+    [SIM_CHECK_G7] = "G7",   [SIM_CHECK_G8] = "G8",     [SIM_CHECK_G10] = "G10",
+    [SIM_CHECK_G11] = "G11", [SIM_CHECK_G12] = "G12",
 };
 
 const char *sim_check_name(enum sim_check_id id)

@@ -25,6 +25,35 @@ enum sim_check_id {
     SIM_CHECK_R16,  /* partition epochs, ISR, ELR and leaders only move legally */
     SIM_CHECK_LIVE, /* after the faults: leaders everywhere, ISRs full, writes go through */
     SIM_CHECK_RUN,  /* the run did enough to count; no leaks, no unexpected exits */
+
+    /* After an acked OffsetCommit, every OffsetFetch returns it or one later in coordinator log
+     * order; never -1, never older, on any coordinator. */
+    SIM_CHECK_G1,
+    /* No answer before load completes (COORDINATOR_LOAD_IN_PROGRESS), none after resign
+     * (NOT_COORDINATOR). */
+    SIM_CHECK_G2,
+    /* Generation / member / assignment epoch never falls, also across failover. */
+    SIM_CHECK_G3,
+    /* At one generation a partition has <= 1 owner; accepted commits by two members with
+     * overlapping ownership = violation. */
+    SIM_CHECK_G4,
+    /* Stale generation, member epoch, instance id => refused. */
+    SIM_CHECK_G5,
+    /* All members of a generation get the assignment the leader sent. */
+    SIM_CHECK_G6,
+    /* Nobody is expelled before its session timeout on the monotonic clock; everybody dead is by
+     * 2x. */
+    SIM_CHECK_G7,
+    /* Offset expiry only after the group is empty for the retention time; wall-clock jumps don't
+     * trigger it. */
+    SIM_CHECK_G8,
+    /* After heal, group consumers deliver every acked record >= 1 (EOS: exactly 1). */
+    SIM_CHECK_G10,
+    /* Compaction/tombstones of the offsets topic change no answer. */
+    SIM_CHECK_G11,
+    /* Static member returns inside its timeout with no rebalance; a duplicate instance is fenced.
+     */
+    SIM_CHECK_G12,
     SIM_CHECK_MAX_
 };
 

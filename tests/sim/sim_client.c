@@ -248,6 +248,11 @@ void sim_client_call(struct sim_client *c, int32_t broker, int16_t api_key, cons
     TAILQ_INSERT_TAIL(&l->calls, call, link);
 }
 
+void sim_client_set_timeout(struct sim_client *c, uint64_t timeout_ms)
+{
+    c->options.request_timeout_ms = timeout_ms;
+}
+
 void sim_client_forget(struct sim_client *c, void *arg)
 {
     struct link *l;

@@ -51,6 +51,8 @@ typedef void sim_answer_fn(void *arg, const void *response);
  * fn NULL no answer is expected (acks=0). */
 void sim_client_call(struct sim_client *c, int32_t broker, int16_t api_key, const void *request,
                      sim_answer_fn *fn, void *arg);
+/* How long requests sent from now on wait for their answer. */
+void sim_client_set_timeout(struct sim_client *c, uint64_t timeout_ms);
 /* Answers for arg are not wanted any more. */
 void sim_client_forget(struct sim_client *c, void *arg);
 int16_t sim_client_version(const struct sim_client *c, int16_t api_key);

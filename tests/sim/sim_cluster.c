@@ -32,6 +32,8 @@ struct sim_cluster {
     struct sim_raft_check *raft;
     struct sim_replica_check *replicas;
     struct sim_cluster_counts counts;
+    sim_node_event_fn *event_fn;
+    void *event_arg;
 };
 
 /* ---- nodes ---- */
@@ -60,6 +62,10 @@ static void configure(const struct member *m, struct node_config *c)
     c->snapshot_bytes = 8 << 10; /* snapshots happen in every run */
     c->auto_create_topics = false;
     c->offsets_topic_partitions = 1;
+    c->offsets_retention_minutes = 180; /* longer than clocks of two nodes differ */
+    c->offsets_retention_check_ms = 1000;
+    c->cleaner_backoff_ms = 1000;
+    c->group_session_min_ms = 500;
     c->memory_max_bytes = 64 << 20;
     c->listeners = kb_new_array(struct node_listener_config, 2);
     c->listeners[0] = listener("PLAINTEXT", name, SIM_CLUSTER_PORT, false);
@@ -133,6 +139,8 @@ static void on_down(void *arg, struct sim_env *env)
                       sim_host_name(m->host), sim_env_exit_reason(env));
         }
         member_free(m);
+        if (c->event_fn != NULL)
+            c->event_fn(c->event_arg, i);
         return;
     }
 }
@@ -208,6 +216,8 @@ static void on_step(void *arg)
             view.life = sim_env_life(env);
             sim_raft_check_step(c->raft, i, &view);
         }
+        if (c->event_fn != NULL)
+            c->event_fn(c->event_arg, i);
         return;
     }
 }
@@ -399,6 +409,12 @@ struct sim_cluster *sim_cluster_free(struct sim_cluster *c)
     c->replicas = sim_replica_check_free(c->replicas);
     free(c);
     return NULL;
+}
+
+void sim_cluster_on_event(struct sim_cluster *c, sim_node_event_fn *fn, void *arg)
+{
+    c->event_fn = fn;
+    c->event_arg = arg;
 }
 
 uint32_t sim_cluster_nodes(const struct sim_cluster *c)

@@ -30,6 +30,10 @@ struct sim_cluster *sim_cluster_new(struct sim_world *w, const struct sim_cluste
 /* Ends and frees every node. NULL accepted; returns NULL. */
 struct sim_cluster *sim_cluster_free(struct sim_cluster *c);
 
+/* fn is called after each event of a node, and when it went down; NULL = nobody. */
+typedef void sim_node_event_fn(void *arg, uint32_t node);
+void sim_cluster_on_event(struct sim_cluster *c, sim_node_event_fn *fn, void *arg);
+
 uint32_t sim_cluster_nodes(const struct sim_cluster *c);
 struct sim_host *sim_cluster_host(const struct sim_cluster *c, uint32_t i);
 /* The running process; NULL while it is down. */

@@ -11,8 +11,9 @@
 #define SIM_IDLE_MS 10
 
 struct position {
-    int64_t offset;
-    int32_t last_epoch; /* of the batch before it; -1 */
+    int64_t offset;       /* -1: not assigned */
+    uint32_t assignments; /* answers to what was asked in an earlier one do not count */
+    int32_t last_epoch;   /* of the batch before it; -1 */
     int64_t high_watermark;
     bool asked; /* in a poll under way */
 };
@@ -22,6 +23,7 @@ struct poll {
     struct sim_consumer *consumer;
     int32_t leader; /* -1: free */
     uint32_t partitions[SIM_PARTITIONS_MAX];
+    uint32_t assignments[SIM_PARTITIONS_MAX];
     uint32_t count;
 };
 
@@ -131,6 +133,8 @@ static void take_fetched(void *arg, const void *response)
     for (uint32_t i = 0; i < poll->count; i++) {
         uint32_t partition = poll->partitions[i];
         c->positions[partition].asked = false;
+        if (c->positions[partition].assignments != poll->assignments[i])
+            continue;
         const struct kw_fetch_response_partition *p = rs != NULL && rs->error_code == KW_NONE
                                                           ? find_answer(c, rs, partition)
                                                           : NULL;
@@ -209,6 +213,11 @@ static struct poll *free_poll(struct sim_consumer *c, int32_t leader)
     return found;
 }
 
+static bool wants(const struct sim_consumer *c, uint32_t partition)
+{
+    return c->positions[partition].offset >= 0 && !c->positions[partition].asked;
+}
+
 static void poll_all(struct sim_consumer *c)
 {
     for (uint32_t first = 0; first < c->partition_count; first++) {
@@ -217,15 +226,17 @@ static void poll_all(struct sim_consumer *c)
             sim_client_refresh(c->client);
             continue;
         }
-        struct poll *poll = c->positions[first].asked ? NULL : free_poll(c, leader);
+        struct poll *poll = wants(c, first) ? free_poll(c, leader) : NULL;
         if (poll == NULL)
             continue;
         poll->consumer = c;
         poll->leader = leader;
         poll->count = 0;
         for (uint32_t p = first; p < c->partition_count && poll->count < SIM_PARTITIONS_MAX; p++) {
-            if (!c->positions[p].asked && sim_client_partition(c->client, p)->leader == leader)
-                poll->partitions[poll->count++] = p;
+            if (!wants(c, p) || sim_client_partition(c->client, p)->leader != leader)
+                continue;
+            poll->assignments[poll->count] = c->positions[p].assignments;
+            poll->partitions[poll->count++] = p;
         }
         ask(c, poll);
     }
@@ -248,7 +259,7 @@ struct sim_consumer *sim_consumer_new(struct kb_env *env,
     KB_ASSERT(c->partition_count <= SIM_PARTITIONS_MAX);
     c->positions = kb_new_array(struct position, c->partition_count);
     for (uint32_t p = 0; p < c->partition_count; p++)
-        c->positions[p].last_epoch = -1;
+        c->positions[p] = (struct position){.offset = options->assigned ? -1 : 0, .last_epoch = -1};
     for (size_t i = 0; i < sizeof(c->polls) / sizeof(c->polls[0]); i++)
         c->polls[i].leader = -1;
     c->client = sim_client_new(env, &options->client);
@@ -267,6 +278,14 @@ struct sim_consumer *sim_consumer_free(struct sim_consumer *c)
     free(c->positions);
     free(c);
     return NULL;
+}
+
+void sim_consumer_assign(struct sim_consumer *c, uint32_t partition, int64_t offset)
+{
+    struct position *pos = &c->positions[partition];
+    pos->offset = offset;
+    pos->last_epoch = -1;
+    pos->assignments++;
 }
 
 int64_t sim_consumer_position(const struct sim_consumer *c, uint32_t partition)

@@ -61,6 +61,22 @@ int32_t sim_probe_leader_epoch(const struct node *n, const char *topic, int32_t 
     return p != NULL ? rep_leader_epoch(p->rep) : -1;
 }
 
+bool sim_probe_coordinates(const struct node *n, int32_t partition)
+{
+    const struct node_partition *p = find_open(n, NODE_OFFSETS_TOPIC, partition);
+    return p != NULL && p->group != NULL && node_group_ready_shard(p->group) != NULL;
+}
+
+bool sim_probe_may_coordinate(const struct node *n, int32_t partition)
+{
+    const struct node_partition *p = find_open(n, NODE_OFFSETS_TOPIC, partition);
+    struct rep_inspect i;
+    if (p == NULL)
+        return false;
+    rep_inspect(p->rep, 0, &i);
+    return rep_is_leader(p->rep) && i.high_watermark >= i.epoch_start;
+}
+
 static const struct node_event *last_about(const struct node_events *e, int32_t id,
                                            enum node_event_kind a, enum node_event_kind b)
 {

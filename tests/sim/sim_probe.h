@@ -17,6 +17,10 @@ bool sim_probe_is_voter(const struct node *n);
 int64_t sim_probe_high_watermark(const struct node *n, const char *topic, int32_t partition);
 /* The leader epoch the node knows of this partition; -1 when it holds no replica. */
 int32_t sim_probe_leader_epoch(const struct node *n, const char *topic, int32_t partition);
+/* It answers for the groups of this partition of __consumer_offsets. */
+bool sim_probe_coordinates(const struct node *n, int32_t partition);
+/* ... and may: it leads the partition, whose high watermark has reached the start of its epoch. */
+bool sim_probe_may_coordinate(const struct node *n, int32_t partition);
 /* The ring of recent events is in order and agrees with what the node believes at its end: who is
  * the controller, which brokers are fenced, whose link is open. Otherwise false and the reason. */
 bool sim_probe_events(struct node *n, char reason[160]);

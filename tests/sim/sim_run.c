@@ -8,6 +8,7 @@
 #include "proto/base/mem.h"
 #include "proto/kafka/messages.h"
 #include "tests/sim/sim_consumer.h"
+#include "tests/sim/sim_group_run.h"
 #include "tests/sim/sim_net.h"
 #include "tests/sim/sim_producer.h"
 
@@ -39,7 +40,8 @@ struct run {
     uint64_t created; /* topics, as a mask */
     struct sim_producer *producers[RUN_PRODUCERS];
     struct sim_consumer *consumers[2];
-    const char *reader; /* the final reader whose records come in */
+    struct sim_groups *groups; /* NULL: a run without */
+    const char *reader;        /* the final reader whose records come in */
     const char *bootstrap[SIM_CLUSTER_NODES_MAX];
     size_t bootstrap_count;
 };
@@ -168,6 +170,10 @@ static void make_world(struct run *run)
     run->history = sim_history_new(&run->checks, run->partitions);
     struct sim_client_options options = client_options(run);
     run->admin = sim_client_new(sim_env_kb(run->clients[0]), &options);
+    struct sim_groups_options go = {
+        .client = options, .checks = &run->checks, .cluster = run->cluster};
+    if (sim_groups_wanted(run->options->seed))
+        run->groups = sim_groups_new(run->world, &go);
 }
 
 /* Tell the checkers who holds what. */
@@ -182,7 +188,8 @@ static bool start(struct run *run)
 {
     uint64_t all = (UINT64_C(1) << run->topics.count) - 1;
     for (uint64_t ms = 0; ms < RUN_START_LIMIT_MS; ms += 100) {
-        if (run->created == all && nodes_running(run) && isrs_full(run)) {
+        if (run->created == all && nodes_running(run) && isrs_full(run) &&
+            (run->groups == NULL || sim_groups_prepare(run->groups))) {
             assign(run);
             return true;
         }
@@ -260,6 +267,8 @@ static void start_clients(struct run *run, struct reader_arg *readers)
 
 static void work(struct run *run)
 {
+    if (run->groups != NULL)
+        sim_groups_start(run->groups);
     run->faults = sim_faults_new(run->world, run->cluster, 500, RUN_WORK_MS);
     for (uint64_t ms = 0; ms < RUN_WORK_MS; ms += RUN_COMPARE_MS) {
         sim_world_run_for(run->world, RUN_COMPARE_MS);
@@ -294,19 +303,26 @@ static bool all_caught_up(struct run *run)
     return true;
 }
 
+static bool groups_whole(struct run *run)
+{
+    return run->groups == NULL || sim_groups_whole(run->groups);
+}
+
 /* Faults off: within a bounded time everything is whole, and one more record per partition is
  * acknowledged (R14, P21). */
 static bool heal(struct run *run)
 {
     bool pushed = false;
     sim_faults_heal(run->faults);
+    if (run->groups != NULL)
+        sim_groups_heal(run->groups);
     for (uint32_t i = 0; i < RUN_PRODUCERS; i++)
         sim_producer_stop(run->producers[i]);
     for (uint64_t ms = 0; ms < RUN_HEAL_LIMIT_MS; ms += 200) {
         for (uint32_t i = 0; i < sim_cluster_nodes(run->cluster); i++)
             sim_cluster_start(run->cluster, i);
         if (nodes_running(run) && isrs_full(run) && producers_idle(run)) {
-            if (pushed && all_caught_up(run))
+            if (pushed && all_caught_up(run) && groups_whole(run))
                 return sim_check(&run->checks, SIM_CHECK_LIVE, true, "healed");
             for (uint32_t p = 0; p < run->partitions && !pushed; p++)
                 sim_producer_push(run->producers[0], p);
@@ -315,13 +331,16 @@ static bool heal(struct run *run)
         sim_client_refresh(run->admin);
         sim_world_run_for(run->world, 200);
     }
-    if (run->options->story != NULL)
+    if (run->options->story != NULL) {
         sim_cluster_describe(run->cluster, run->options->story);
+        if (run->groups != NULL)
+            sim_groups_describe(run->groups, run->options->story);
+    }
     return sim_check(&run->checks, SIM_CHECK_LIVE, false,
                      "not whole %d ms after healing: running %d, isrs full %d, producers idle %d, "
-                     "replicas and readers at the end %d",
+                     "replicas and readers at the end %d, groups %d",
                      RUN_HEAL_LIMIT_MS, nodes_running(run), isrs_full(run), producers_idle(run),
-                     all_caught_up(run));
+                     all_caught_up(run), groups_whole(run));
 }
 
 static void on_final(void *arg, uint32_t partition, int64_t offset, struct kb_view value)
@@ -381,7 +400,11 @@ static void settle(struct run *run)
 
 static void judge(struct run *run)
 {
+    if (run->groups != NULL)
+        sim_groups_probe(run->groups);
     settle(run);
+    if (run->groups != NULL)
+        sim_groups_judge(run->groups);
     read_all(run, "reader1");
     read_all(run, "reader2");
     sim_cluster_compare(run->cluster);
@@ -409,6 +432,7 @@ static void end_clients(struct run *run)
     for (uint32_t i = 0; i < 2; i++)
         run->consumers[i] = sim_consumer_free(run->consumers[i]);
     run->admin = sim_client_free(run->admin);
+    sim_groups_end(run->groups);
 }
 
 static void fill_result(struct run *run, struct sim_result *ret)
@@ -477,6 +501,7 @@ void sim_run(const struct sim_run_options *options, struct sim_result *ret)
     run.history = sim_history_free(run.history);
     run.world = sim_world_free(run.world);
     run.faults = sim_faults_free(run.faults);
+    run.groups = sim_groups_free(run.groups);
     fill_checks(&run, ret);
     if (options->story != NULL)
         kb_log_set_sink(NULL, NULL, KB_LOG_ERROR);
