@@ -261,7 +261,7 @@ static void take_joined(void *arg, const void *response)
     m->generation = rs->generation_id;
     m->joined = true;
     m->contact_us = m->asked.asked_us; /* its id may be new */
-    m->leads = kw_str_equal(rs->leader, rs->member_id) && !rs->skip_assignment;
+    m->leads = kw_str_is(rs->leader, m->id) && !rs->skip_assignment;
     (void)snprintf(m->protocol, sizeof(m->protocol), "%.*s", rs->protocol_name.size,
                    rs->protocol_name.data);
     sim_group_check_joined(m->options.check, &m->asked, m->id, m->generation, now_us(m));

@@ -362,7 +362,7 @@ static bool group_whole(struct sim_groups *g, uint32_t group, const int64_t *end
 
 bool sim_groups_whole(struct sim_groups *g)
 {
-    int64_t ends[64];
+    int64_t ends[64] = {0};
     take_ends(g, ends);
     for (uint32_t i = 0; i < GROUP_CONSUMING; i++) {
         if (!group_whole(g, i, ends))
@@ -491,7 +491,7 @@ void sim_groups_probe(struct sim_groups *g)
 
 void sim_groups_judge(struct sim_groups *g)
 {
-    int64_t ends[64];
+    int64_t ends[64] = {0};
     (void)wait_whole(g, "the last record");
     probe_offsets(g);
     sim_group_log_final(g->log);

@@ -382,7 +382,7 @@ static void read_all(struct run *run, const char *name)
     sim_check(&run->checks, SIM_CHECK_LIVE, done, "%s has not read everything in %d ms", name,
               RUN_READ_LIMIT_MS);
     final_ends(run, consumer);
-    consumer = sim_consumer_free(consumer);
+    (void)sim_consumer_free(consumer);
 }
 
 /* What was given up by its producer may still be on its way: let it arrive before anybody counts.
