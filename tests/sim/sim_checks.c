@@ -14,7 +14,8 @@ static const char *const names[SIM_CHECK_MAX_] = {
     [SIM_CHECK_G1] = "G1",   [SIM_CHECK_G2] = "G2",     [SIM_CHECK_G3] = "G3",
     [SIM_CHECK_G4] = "G4",   [SIM_CHECK_G5] = "G5",     [SIM_CHECK_G6] = "G6",
     [SIM_CHECK_G7] = "G7",   [SIM_CHECK_G8] = "G8",     [SIM_CHECK_G10] = "G10",
-    [SIM_CHECK_G11] = "G11", [SIM_CHECK_G12] = "G12",
+    [SIM_CHECK_G11] = "G11", [SIM_CHECK_P5] = "P5",     [SIM_CHECK_ADMIN] = "admin",
+    [SIM_CHECK_G12] = "G12",
 };
 
 const char *sim_check_name(enum sim_check_id id)

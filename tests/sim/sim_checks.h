@@ -54,6 +54,14 @@ enum sim_check_id {
     /* Static member returns inside its timeout with no rebalance; a duplicate instance is fenced.
      */
     SIM_CHECK_G12,
+
+    /* No reader ever sees HW or LSO fall; a new leader answers OFFSET_NOT_AVAILABLE, not a smaller
+     * offset, until HW reaches its epoch start (records and ListOffsets; a Fetch answer's HW field
+     * may trail). */
+    SIM_CHECK_P5,
+    /* Topics are what the answers to admin calls allow: what was answered happened, what was
+     * refused did not, nothing is half-created (fault row 17). */
+    SIM_CHECK_ADMIN,
     SIM_CHECK_MAX_
 };
 

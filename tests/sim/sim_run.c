@@ -7,6 +7,7 @@
 #include "proto/base/log.h"
 #include "proto/base/mem.h"
 #include "proto/kafka/messages.h"
+#include "tests/sim/sim_admin.h"
 #include "tests/sim/sim_consumer.h"
 #include "tests/sim/sim_group_run.h"
 #include "tests/sim/sim_net.h"
@@ -23,6 +24,8 @@
 #define RUN_VIRTUAL_MS_MIN 20000
 #define RUN_PRODUCERS 4
 #define RUN_REPLICAS 3
+#define RUN_ADMIN_EVERY 3 /* seeds */
+#define RUN_ADMIN_CALLS_MIN 5
 
 struct run {
     const struct sim_run_options *options;
@@ -40,8 +43,9 @@ struct run {
     uint64_t created; /* topics, as a mask */
     struct sim_producer *producers[RUN_PRODUCERS];
     struct sim_consumer *consumers[2];
-    struct sim_groups *groups; /* NULL: a run without */
-    const char *reader;        /* the final reader whose records come in */
+    struct sim_groups *groups;      /* NULL: a run without */
+    struct sim_admin *topics_admin; /* NULL: a run without */
+    const char *reader;             /* the final reader whose records come in */
     const char *bootstrap[SIM_CLUSTER_NODES_MAX];
     size_t bootstrap_count;
 };
@@ -265,10 +269,20 @@ static void start_clients(struct run *run, struct reader_arg *readers)
     }
 }
 
+static void start_admin(struct run *run)
+{
+    struct sim_admin_options ao = {.client = client_options(run),
+                                   .checks = &run->checks,
+                                   .brokers = (int32_t)sim_cluster_nodes(run->cluster)};
+    run->topics_admin = sim_admin_new(sim_env_kb(sim_world_add_env(run->world, "admin")), &ao);
+}
+
 static void work(struct run *run)
 {
     if (run->groups != NULL)
         sim_groups_start(run->groups);
+    if (run->options->seed % RUN_ADMIN_EVERY == 2)
+        start_admin(run);
     run->faults = sim_faults_new(run->world, run->cluster, 500, RUN_WORK_MS);
     for (uint64_t ms = 0; ms < RUN_WORK_MS; ms += RUN_COMPARE_MS) {
         sim_world_run_for(run->world, RUN_COMPARE_MS);
@@ -316,6 +330,8 @@ static bool heal(struct run *run)
     sim_faults_heal(run->faults);
     if (run->groups != NULL)
         sim_groups_heal(run->groups);
+    if (run->topics_admin != NULL)
+        sim_admin_stop(run->topics_admin);
     for (uint32_t i = 0; i < RUN_PRODUCERS; i++)
         sim_producer_stop(run->producers[i]);
     for (uint64_t ms = 0; ms < RUN_HEAL_LIMIT_MS; ms += 200) {
@@ -398,6 +414,23 @@ static void settle(struct run *run)
               "replicas or readers fall behind without producers");
 }
 
+static void judge_admin(struct run *run)
+{
+    bool done = false;
+    for (uint64_t ms = 0; ms < RUN_READ_LIMIT_MS && !done; ms += 50) {
+        done = sim_admin_judge(run->topics_admin);
+        sim_world_run_for(run->world, 50);
+    }
+    sim_check(&run->checks, SIM_CHECK_LIVE, done, "topics are not whole in %d ms",
+              RUN_READ_LIMIT_MS);
+    struct sim_admin_counts counts = sim_admin_counts(run->topics_admin);
+    sim_check(&run->checks, SIM_CHECK_RUN, counts.ok >= RUN_ADMIN_CALLS_MIN,
+              "only %llu admin calls succeeded", (unsigned long long)counts.ok);
+    sim_world_note(run->world, "admin calls: %llu ok, %llu refused, %llu lost",
+                   (unsigned long long)counts.ok, (unsigned long long)counts.failed,
+                   (unsigned long long)counts.info);
+}
+
 static void judge(struct run *run)
 {
     if (run->groups != NULL)
@@ -405,6 +438,8 @@ static void judge(struct run *run)
     settle(run);
     if (run->groups != NULL)
         sim_groups_judge(run->groups);
+    if (run->topics_admin != NULL)
+        judge_admin(run);
     read_all(run, "reader1");
     read_all(run, "reader2");
     sim_cluster_compare(run->cluster);
@@ -432,6 +467,7 @@ static void end_clients(struct run *run)
     for (uint32_t i = 0; i < 2; i++)
         run->consumers[i] = sim_consumer_free(run->consumers[i]);
     run->admin = sim_client_free(run->admin);
+    run->topics_admin = sim_admin_free(run->topics_admin);
     sim_groups_end(run->groups);
 }
 
