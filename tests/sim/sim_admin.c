@@ -6,6 +6,7 @@
 #include "proto/kafka/messages.h"
 
 #define TOPICS 4
+#define REPLICAS 3
 #define CALL_TIMEOUT_MS 1500
 #define REQUEST_MS 2500
 
@@ -63,7 +64,7 @@ static void create(struct sim_admin *a)
     struct kw_create_topics_request rq;
     struct kw_create_topics_request_topic topic = {.name = kw_str_of(names[a->topic]),
                                                    .num_partitions = a->partitions,
-                                                   .replication_factor = 3};
+                                                   .replication_factor = REPLICAS};
     kw_create_topics_request_init(&rq);
     rq.timeout_ms = CALL_TIMEOUT_MS;
     rq.topics = &topic;
@@ -198,8 +199,7 @@ static void take_final(void *arg, const void *response)
     if (t->error_code != KW_NONE && t->error_code != KW_UNKNOWN_TOPIC_OR_PARTITION)
         return;
     for (int32_t i = 0; i < t->partitions_count; i++) {
-        if (t->partitions[i].leader_id < 0 ||
-            t->partitions[i].isr_nodes_count != a->options.brokers)
+        if (t->partitions[i].leader_id < 0 || t->partitions[i].isr_nodes_count != REPLICAS)
             return; /* not yet at rest */
     }
     sim_admin_check_final(a->check, a->judged, t->error_code == KW_NONE ? t->partitions_count : 0);

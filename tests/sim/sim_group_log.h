@@ -9,6 +9,7 @@
 struct sim_group_log;
 
 #define SIM_GROUP_TOPIC "__consumer_offsets"
+#define SIM_GROUP_REPLICAS 3
 
 struct sim_group_log *sim_group_log_new(struct sim_cluster *cluster, struct sim_checks *checks,
                                         struct sim_group_offsets *offsets);
