@@ -329,8 +329,12 @@ void sim_groups_heal(struct sim_groups *g)
 
 static void take_ends(const struct sim_groups *g, int64_t *ret)
 {
-    for (uint32_t p = 0; p < sim_topics_partitions(g->options.client.topics); p++)
-        ret[p] = sim_replica_check_end(sim_cluster_replicas(g->options.cluster), 0, p);
+    for (uint32_t p = 0; p < sim_topics_partitions(g->options.client.topics); p++) {
+        for (uint32_t i = 0; i < sim_cluster_nodes(g->options.cluster); i++) {
+            int64_t end = sim_replica_check_end(sim_cluster_replicas(g->options.cluster), i, p);
+            ret[p] = end > ret[p] ? end : ret[p];
+        }
+    }
 }
 
 static bool group_whole(struct sim_groups *g, uint32_t group, const int64_t *ends)
