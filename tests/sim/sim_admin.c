@@ -7,6 +7,7 @@
 
 #define TOPICS 4
 #define REPLICAS 3
+#define REPEAT_MS 20 /* no answer comes sooner that a broker asked for twice */
 #define CALL_TIMEOUT_MS 1500
 #define REQUEST_MS 2500
 
@@ -19,6 +20,7 @@ struct sim_admin {
     struct sim_admin_check *check;
     struct kb_timer *tick;
     bool stopped, asking;
+    uint64_t called_ms;
     uint32_t topic; /* the call under way is about it */
     enum sim_admin_call call;
     int32_t partitions;    /* the call asks for */
@@ -36,6 +38,7 @@ static void call(struct sim_admin *a, int32_t broker, int16_t api_key, const voi
                  sim_answer_fn *fn)
 {
     a->asking = true;
+    a->called_ms = kb_env_now_ms(a->env);
     sim_client_call(a->client, broker, api_key, request, fn, a);
 }
 
@@ -44,7 +47,8 @@ static void call(struct sim_admin *a, int32_t broker, int16_t api_key, const voi
 static void called(struct sim_admin *a, int16_t error)
 {
     a->asking = false;
-    sim_admin_check_done(a->check, a->topic, a->call, a->partitions, error);
+    bool repeated = kb_env_now_ms(a->env) - a->called_ms >= REPEAT_MS;
+    sim_admin_check_done(a->check, a->topic, a->call, a->partitions, error, repeated);
     if (error == KW_NONE)
         a->guess[a->topic] = a->call == SIM_ADMIN_DELETE ? 0 : a->partitions;
     else if (error == KW_UNKNOWN_TOPIC_OR_PARTITION)

@@ -57,11 +57,13 @@ static void require(struct sim_admin_check *c, uint32_t topic, uint64_t states,
 }
 
 void sim_admin_check_done(struct sim_admin_check *c, uint32_t topic, enum sim_admin_call call,
-                          int32_t partitions, int16_t error)
+                          int32_t partitions, int16_t error, bool repeated)
 {
     struct topic *t = &c->topics[topic];
     uint64_t after = call == SIM_ADMIN_DELETE ? ABSENT : UINT64_C(1) << partitions;
     KB_ASSERT(partitions >= 0 && partitions <= 60);
+    if (repeated && error != KW_NONE)
+        t->open |= after;
     switch (error) {
     case KW_NONE:
         c->counts.ok++;

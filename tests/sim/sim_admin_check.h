@@ -18,9 +18,11 @@ struct sim_admin_check *sim_admin_check_free(struct sim_admin_check *c);
 
 enum sim_admin_call { SIM_ADMIN_CREATE, SIM_ADMIN_DELETE, SIM_ADMIN_GROW };
 #define SIM_ADMIN_LOST (-1000) /* no answer, or one that does not say */
-/* A call about this topic was answered. partitions: after a create or grow that happens. */
+/* A call about this topic was answered. partitions: after a create or grow that happens.
+ * repeated: it took so long that the broker may have sent it to a second controller, as Kafka's
+ * brokers do, which then found what the first had done. */
 void sim_admin_check_done(struct sim_admin_check *c, uint32_t topic, enum sim_admin_call call,
-                          int32_t partitions, int16_t error);
+                          int32_t partitions, int16_t error, bool repeated);
 /* Everything is at rest: the topic has so many partitions; 0 = it does not exist. */
 void sim_admin_check_final(struct sim_admin_check *c, uint32_t topic, int32_t partitions);
 /* Calls that were answered with success, refused, and lost. */

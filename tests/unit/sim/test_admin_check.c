@@ -29,17 +29,17 @@ static void expect(struct fixture *f, int only)
 
 static void create(struct fixture *f, int32_t partitions, int16_t error)
 {
-    sim_admin_check_done(f->c, 0, SIM_ADMIN_CREATE, partitions, error);
+    sim_admin_check_done(f->c, 0, SIM_ADMIN_CREATE, partitions, error, false);
 }
 
 static void grow(struct fixture *f, int32_t partitions, int16_t error)
 {
-    sim_admin_check_done(f->c, 0, SIM_ADMIN_GROW, partitions, error);
+    sim_admin_check_done(f->c, 0, SIM_ADMIN_GROW, partitions, error, false);
 }
 
 static void delete_topic(struct fixture *f, int16_t error)
 {
-    sim_admin_check_done(f->c, 0, SIM_ADMIN_DELETE, 0, error);
+    sim_admin_check_done(f->c, 0, SIM_ADMIN_DELETE, 0, error, false);
 }
 
 START_TEST(answers__that_agree_are_accepted)
@@ -66,6 +66,20 @@ START_TEST(answers__that_agree_are_accepted)
     for (int64_t end = 0; end < 3; end++)
         sim_admin_check_listed(f.c, 0, end);
     expect(&f, -1);
+}
+END_TEST
+
+/* What an earlier attempt of the same call did is found by the next one. */
+START_TEST(repeated_call__may_find_its_own_work)
+{
+    struct fixture f;
+    setup(&f);
+    sim_admin_check_done(f.c, 0, SIM_ADMIN_CREATE, 2, KW_TOPIC_ALREADY_EXISTS, true);
+    sim_admin_check_final(f.c, 0, 2);
+    expect(&f, -1);
+    setup(&f);
+    sim_admin_check_done(f.c, 0, SIM_ADMIN_CREATE, 2, KW_TOPIC_ALREADY_EXISTS, false);
+    expect(&f, SIM_CHECK_ADMIN);
 }
 END_TEST
 
@@ -121,6 +135,6 @@ START_TEST(end__that_falls_is_named)
 }
 END_TEST
 
-UNIT_MAIN("sim_admin_check", answers__that_agree_are_accepted,
+UNIT_MAIN("sim_admin_check", repeated_call__may_find_its_own_work, answers__that_agree_are_accepted,
           final__that_contradicts_the_answers_is_named, answer__that_contradicts_another_is_named,
           end__that_falls_is_named)
