@@ -597,6 +597,7 @@ void node_replicate_link_free(struct node_link *l)
 
 void node_replicate_link_closed(struct node *n, struct node_link *l)
 {
-    (void)n;
     node_replicate_link_free(l);
+    if (!n->links_stopped) /* the next one says so anew, or else it is over */
+        take_disk_state(n, l, false);
 }
