@@ -253,9 +253,10 @@ static void plan_victim(struct sim_faults *f, uint64_t start_us, uint64_t end_us
     *e = (struct episode){.faults = f, .fault = kinds[kind]};
     e->start_us = kb_prng_range(&prng, start_us, end_us - 2000000);
     e->duration_us = kb_prng_range(&prng, 100000, 1900000);
-    if (e->fault == SIM_FAULT_ROLLBACK) { /* it waits for a quiet moment */
-        e->start_us = kb_prng_range(&prng, start_us, (start_us + end_us) / 2);
-        e->duration_us = kb_prng_range(&prng, 100000, (end_us - start_us) / 4);
+    if (e->fault == SIM_FAULT_ROLLBACK) { /* behind what every run must have */
+        uint64_t middle_us = (start_us + end_us) / 2;
+        e->start_us = kb_prng_range(&prng, start_us, middle_us);
+        e->duration_us = middle_us - e->start_us + kb_prng_range(&prng, 0, middle_us / 4);
     }
     e->node = (uint32_t)kb_prng_range(&prng, 0, sim_cluster_nodes(f->cluster) - 1);
     sim_world_after(f->world, e->start_us, on_begin, e);

@@ -12,7 +12,8 @@
 
 #define NAMES_MAX 32
 #define POLL_US 100000
-#define CATCH_UP_US_MAX 10000000
+#define WAIT_US_MAX 6000000
+#define CATCH_UP_US_MAX 5000000
 
 static struct sim_disk *disk_of(const struct episode *e)
 {
@@ -180,7 +181,7 @@ static void turn_bits(struct episode *e)
 
 /* A directory that goes back is found only while another holder lives (8.4), so that nothing else
  * goes wrong from then on until it has what it had. */
-enum { STEP_COPIED, STEP_DOWN, STEP_CATCHING_UP, STEP_DONE };
+enum { STEP_COPIED, STEP_DOWN, STEP_CATCHING_UP };
 
 static void back_step(void *arg);
 
@@ -190,6 +191,7 @@ static bool all_well(struct episode *e)
     if (e->faults->active > 0)
         return false;
     for (uint32_t i = 0; i < sim_cluster_nodes(c); i++) {
+        sim_cluster_start(c, i); /* one whose disk had failed may be down */
         if (!sim_cluster_is_member(c, i))
             return false;
     }
@@ -243,6 +245,13 @@ static void back_return(struct episode *e)
     e->start_us = sim_world_now_us(e->faults->world);
 }
 
+static void end_back(struct episode *e)
+{
+    e->ended = true;
+    e->copy = sim_disk_copy_free(e->copy);
+    e->faults->quiet = false;
+}
+
 static void back_step(void *arg)
 {
     struct episode *e = arg;
@@ -250,20 +259,23 @@ static void back_step(void *arg)
     uint64_t now_us = sim_world_now_us(f->world);
     if (e->ended)
         return;
-    if (e->steps == STEP_COPIED) {
+    if (e->steps == STEP_COPIED && !f->quiet) {
         f->quiet = true;
-        if (all_well(e)) {
-            back_go_down(e);
-            return;
-        }
+        e->start_us = now_us;
+    }
+    if (e->steps == STEP_COPIED && all_well(e)) {
+        back_go_down(e);
+        return;
+    }
+    if (e->steps == STEP_COPIED && now_us - e->start_us > WAIT_US_MAX) {
+        end_back(e); /* it does not become well by itself: something else may be going on */
+        return;
     }
     if (e->steps == STEP_DOWN)
         back_return(e);
     if (e->steps == STEP_CATCHING_UP && (caught_up(e) || now_us - e->start_us > CATCH_UP_US_MAX)) {
-        e->steps = STEP_DONE;
-        e->ended = true;
-        f->quiet = false;
         sim_world_note(f->world, "node %u has caught up", e->node + 1);
+        end_back(e);
         return;
     }
     sim_world_after(f->world, POLL_US, back_step, e);
