@@ -191,7 +191,7 @@ static void check_leaves(struct member *m)
 {
     uint64_t failed = failed_us(m);
     uint64_t now = sim_world_now_us(m->cluster->world);
-    if (failed == 0 || now < failed + SIM_CLUSTER_LEAVE_MS * 1000)
+    if (failed == 0 || now < failed + SIM_CLUSTER_LEAVE_MS * UINT64_C(1000))
         return;
     if (m->late_us == 0)
         m->late_us = now;

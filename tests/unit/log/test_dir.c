@@ -343,7 +343,7 @@ START_TEST(due__checkpoints_what_changed_each_second)
     uint64_t syncs = sim_disk_sync_count(sim_host_disk(l.host));
     for (int i = 0; i < 500; i++) {
         log_dir_mark_set(l.dir, a, LOG_DIR_HIGH_WATERMARK, i);
-        log_dir_mark_set(l.dir, b, LOG_DIR_DURABLE, 2 * i);
+        log_dir_mark_set(l.dir, b, LOG_DIR_DURABLE, INT64_C(2) * i);
         (void)log_dir_due(l.dir, kb_env_now_ms(env));
         sim_world_run_for(l.world, 10);
     }

@@ -156,7 +156,7 @@ START_TEST(old_directory__has_no_standing)
     sim_cluster_kill(s.cluster, victim, true);
     scenario_run_for(&s, 3000);
     sim_cluster_replace_disk(s.cluster, victim, copy);
-    copy = sim_disk_copy_free(copy);
+    (void)sim_disk_copy_free(copy);
     sim_cluster_start(s.cluster, victim);
     scenario_until(&s, running_in_sync, 20000, "as a broker it is welcome");
     scenario_run_for(&s, 5000);
@@ -192,8 +192,8 @@ START_TEST(broker_only__joins_a_cluster_founded_after_it_was_linked)
         ck_assert(sim_cluster_is_running(c, i));
         ck_assert(sim_cluster_is_voter(c, i) == (i < 3));
     }
-    c = sim_cluster_free(c);
-    w = sim_world_free(w);
+    (void)sim_cluster_free(c);
+    (void)sim_world_free(w);
     ck_assert_uint_eq(sim_checks_failures(&checks), 0);
 }
 END_TEST

@@ -285,7 +285,7 @@ static uint64_t failures_after(const struct state *states, size_t count)
     struct sim_metadata_check *c = sim_metadata_check_new(&checks);
     for (size_t i = 0; i < count; i++)
         put_partition(c, (int64_t)i + 1, &states[i]);
-    c = sim_metadata_check_free(c);
+    (void)sim_metadata_check_free(c);
     ck_assert_uint_gt(checks.check[SIM_CHECK_R16].checks, 0);
     return checks.check[SIM_CHECK_R16].failures;
 }
@@ -393,7 +393,7 @@ START_TEST(replica_check__accepts_equal_replicas_and_names_the_rest)
     ck_assert_int_eq(raw, 2);
     ck_assert_uint_eq(f.checks.check[SIM_CHECK_P2].failures, 0);
     ck_assert_uint_eq(f.checks.check[SIM_CHECK_P12].failures, 0);
-    c = sim_replica_check_free(c);
+    (void)sim_replica_check_free(c);
     (void)kb_block_unref(a);
     (void)kb_block_unref(b);
     (void)kb_block_unref(other);
@@ -411,7 +411,7 @@ START_TEST(replica_check__names_one_epoch_and_offset_with_two_values)
     put_data(&f, 1, b);
     sim_replica_check_compare(c, 0, (int64_t[]){0, 0, 0});
     ck_assert_uint_eq(f.checks.check[SIM_CHECK_P2].failures, 1);
-    c = sim_replica_check_free(c);
+    (void)sim_replica_check_free(c);
     (void)kb_block_unref(a);
     (void)kb_block_unref(b);
     end(&f);
@@ -434,7 +434,7 @@ START_TEST(replica_check__names_repeated_and_missing_sequences)
         sim_replica_check_final(c, raw_record, &raw);
         ck_assert_uint_eq(f.checks.check[SIM_CHECK_P11].failures, missing ? 1 : 0);
         ck_assert_uint_eq(f.checks.check[SIM_CHECK_P12].failures, missing ? 0 : 1);
-        c = sim_replica_check_free(c);
+        (void)sim_replica_check_free(c);
         (void)kb_block_unref(a);
         (void)kb_block_unref(b);
         end(&f);
@@ -467,7 +467,7 @@ START_TEST(replica_check__looks_at_those_who_hold_the_partition)
     ck_assert_uint_eq(f.checks.check[SIM_CHECK_P9].failures, 1);
     sim_replica_check_final(c, raw_record, &raw);
     ck_assert_uint_eq(f.checks.check[SIM_CHECK_P3].failures, 1);
-    c = sim_replica_check_free(c);
+    (void)sim_replica_check_free(c);
     (void)kb_block_unref(a);
     end(&f);
 }
