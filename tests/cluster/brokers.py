@@ -25,8 +25,9 @@ def free_ports(count):
 
 
 class Broker:
-    def __init__(self, cluster, node_id, port, controller_port):
+    def __init__(self, cluster, node_id, place, port, controller_port):
         self.cluster = cluster
+        self.host, self.enter = place
         self.id = node_id
         self.port = port
         self.controller_port = controller_port
@@ -34,13 +35,14 @@ class Broker:
         self.log = os.path.join(cluster.dir, "node%d.log" % node_id)
         self.config = os.path.join(cluster.dir, "node%d.properties" % node_id)
         self.process = None
+        self.starts = 0
 
     def write_config(self, extra):
         settings = {
             "node.id": self.id,
             "process.roles": "broker,controller",
-            "listeners": "PLAINTEXT://127.0.0.1:%d,CONTROLLER://127.0.0.1:%d"
-            % (self.port, self.controller_port),
+            "listeners": "PLAINTEXT://%s:%d,CONTROLLER://%s:%d"
+            % (self.host, self.port, self.host, self.controller_port),
             "controller.quorum.voters": self.cluster.voters(),
             "log.dirs": self.dir,
         }
@@ -50,9 +52,10 @@ class Broker:
                 f.write("%s=%s\n" % (key, value))
 
     def start(self):
+        self.starts += 1
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                self.cluster.wrap(self) + [self.cluster.binary, "server", "--config", self.config],
+                self.enter + self.cluster.wrap(self) + [self.cluster.binary, "server", "--config", self.config],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def alive(self):
@@ -72,21 +75,24 @@ class Broker:
 
 
 class Cluster:
-    def __init__(self, binary, nodes=3, settings=None, keep=False, wrap=None):
+    """places gives for each node its address and a command that enters the network where it lives."""
+
+    def __init__(self, binary, nodes=3, settings=None, keep=False, wrap=None, places=None):
         self.binary = binary
         self.keep = keep
         self.dir = tempfile.mkdtemp(prefix="kvorum-")
         self.wrap = wrap or (lambda broker: [])
         ports = free_ports(nodes * 2)
-        self.brokers = [Broker(self, i + 1, ports[2 * i], ports[2 * i + 1]) for i in range(nodes)]
+        places = places or [("127.0.0.1", [])] * nodes
+        self.brokers = [Broker(self, i + 1, places[i], ports[2 * i], ports[2 * i + 1]) for i in range(nodes)]
         for b in self.brokers:
             b.write_config(settings or {})
 
     def voters(self):
-        return ",".join("%d@127.0.0.1:%d" % (b.id, b.controller_port) for b in self.brokers)
+        return ",".join("%d@%s:%d" % (b.id, b.host, b.controller_port) for b in self.brokers)
 
     def bootstrap(self):
-        return ",".join("127.0.0.1:%d" % b.port for b in self.brokers)
+        return ",".join("%s:%d" % (b.host, b.port) for b in self.brokers)
 
     def broker(self, node_id):
         return self.brokers[node_id - 1]

@@ -5,7 +5,6 @@ Each prints one line, and the last line counts: N passed, N failed."""
 import argparse
 import os
 import random
-import subprocess
 import sys
 import time
 import traceback
@@ -16,94 +15,14 @@ import faults_disk  # noqa: E402
 import faults_input  # noqa: E402
 import faults_memory  # noqa: E402
 import faults_start  # noqa: E402
-import volumes  # noqa: E402
-from brokers import Cluster  # noqa: E402
-from load import PARTITIONS, Failure, Load, wait_until  # noqa: E402
+from bench import Bench  # noqa: E402
+from load import Failure  # noqa: E402
 
 TESTS = faults_crash.TESTS + faults_disk.TESTS + faults_input.TESTS + faults_memory.TESTS + faults_start.TESTS
 
 
-class Bench:
-    """What one test uses; everything is stopped and removed when it ends."""
-
-    def __init__(self, args, name):
-        self.binary = args.binary
-        self.judge = args.judge
-        self.keep = args.keep
-        self.name = name
-        self.clusters = []
-        self.loads = []
-        self.volumes = []
-
-    def cluster(self, nodes=3, settings=None, wrap=None):
-        cluster = Cluster(self.binary, nodes, self.settings(settings), self.keep, wrap)
-        self.clusters.append(cluster)
-        return cluster
-
-    @staticmethod
-    def settings(more):
-        return {"num.partitions": PARTITIONS, **(more or {})}
-
-    def healthy(self, cluster):
-        done = subprocess.run([self.binary, "health", "--quiet", "-b", cluster.bootstrap()], timeout=30,
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        return done.returncode == 0
-
-    def start(self, cluster):
-        cluster.start()
-        wait_until("the cluster is healthy", lambda: self.healthy(cluster))
-
-    def tool(self, name):
-        """A program built beside the judge."""
-        return os.path.join(os.path.dirname(self.judge), name)
-
-    def volume(self, name, size_mb):
-        volume = volumes.Volume(name, size_mb, self.keep)
-        self.volumes.append(volume)
-        return volume
-
-    def cluster_on_volumes(self, nodes_on_volumes, size_mb, settings=None):
-        """A cluster some of whose nodes have a small disk of their own; {node: volume}."""
-        cluster = self.cluster(settings=settings)
-        disks = {}
-        for node in nodes_on_volumes:
-            disks[node] = self.volume("node%d" % node, size_mb)
-            broker = cluster.broker(node)
-            broker.dir = disks[node].path  # the root of the volume, lost+found beside the logs
-            broker.write_config(self.settings(settings))
-        return cluster, disks
-
-    def load(self, cluster, **options):
-        log = os.path.join(cluster.dir, "judge.log") if self.keep else None
-        load = Load(self.judge, cluster.bootstrap(), log=log, **options)
-        self.loads.append(load)
-        return load
-
-    def close(self, failed):
-        for load in self.loads:
-            load.end()
-            if failed and load.errors:
-                print("---- the client: " + "\n".join(load.errors[-10:]))
-        for cluster in self.clusters:
-            if failed:
-                show_logs(cluster)
-            cluster.remove()
-        for volume in self.volumes:
-            volume.remove()
-
-
-def show_logs(cluster):
-    for broker in cluster.brokers:
-        if os.path.exists(broker.log):
-            with open(broker.log, errors="replace") as f:
-                lines = f.readlines()
-            status = broker.process.poll() if broker.process is not None else None
-            print("---- node %d %s; the end of its log" % (broker.id, "runs" if status is None else "ended with %s" % status))
-            print("".join(lines[-15:]), end="")
-
-
 def run(args, name, test):
-    bench = Bench(args, name)
+    bench = Bench(args.binary, args.judge, args.keep)
     began = time.monotonic()
     failed = None
     detail = None

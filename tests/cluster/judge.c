@@ -23,6 +23,11 @@
  *   gap   -> {"event":"gap","ms":M}: since the last such question the longest time in which some
  *            partition got no acknowledgement
  *   halt  -> {"event":"halted","acked":N}: what was not acknowledged is given up
+ *   groups N M -> {"event":"groups_started"}: N consumer groups of M members that read and commit
+ *   rejoin     -> {"event":"rejoining"}: a rebalance in each group
+ *   history    -> after verify: {"event":"history","complete":B,"groups":[…]}, see judge_groups.h
+ *
+ * -X key=value sets a setting of librdkafka for the producer and all consumers.
  *
  * Every record carries its partition's running number; acknowledged numbers are kept in memory.
  * Times are CLOCK_MONOTONIC milliseconds. */
@@ -40,11 +45,14 @@
 
 #include <librdkafka/rdkafka.h>
 
+#include "tests/cluster/judge_groups.h"
+
 enum {
     PARTITIONS_MAX = 256,
     LINE_BYTES_MAX = 1024,
     LINES_MAX = 100000,
     IN_FLIGHT_MAX = 2000, /* per partition */
+    SETTINGS_MAX = 16,
     CALL_MS = 2000,
     STEADY_MS = 250,
     VERIFY_MS = 60000,
@@ -84,6 +92,10 @@ struct judge {
     int samples_missing;
     uint64_t acked;
     uint64_t failed;
+    char *settings[SETTINGS_MAX]; /* key=value */
+    size_t settings_count;
+    struct groups *groups; /* NULL without */
+    int groups_count;
 };
 
 static double now_ms(void)
@@ -335,8 +347,7 @@ struct verdict {
     uint64_t lost;
     uint64_t duplicated;
     uint64_t reordered;
-    int64_t *seen; /* by partition and number: where it was read first, plus one */
-    size_t stride;
+    uint64_t changed; /* another record than a group read at the same offset */
 };
 
 static void take(struct judge *j, const rd_kafka_message_t *m, struct verdict *v)
@@ -360,11 +371,26 @@ static void take(struct judge *j, const rd_kafka_message_t *m, struct verdict *v
         v->duplicated++;
     else if (late)
         v->reordered++;
-    *seen = m->offset + 1;
+    p->seen[number] = 1;
+    if (j->groups != NULL && !groups_note(j->groups, m->partition, m->offset, (uint32_t)number))
+        v->changed++;
     if ((int64_t)number > p->last_read)
         p->last_read = (int64_t)number;
     if (m->offset + 1 >= p->end_offset)
         p->done = true;
+}
+
+static void configure(const struct judge *j, rd_kafka_conf_t *conf)
+{
+    char error[256];
+    for (size_t i = 0; i < j->settings_count; i++) {
+        char setting[256];
+        (void)snprintf(setting, sizeof(setting), "%s", j->settings[i]);
+        char *equals = strchr(setting, '=');
+        *equals = '\0';
+        if (rd_kafka_conf_set(conf, setting, equals + 1, error, sizeof(error)) != 0)
+            die("setting", error);
+    }
 }
 
 static rd_kafka_t *consumer_new(const struct judge *j)
@@ -375,6 +401,7 @@ static rd_kafka_t *consumer_new(const struct judge *j)
         rd_kafka_conf_set(conf, "group.id", "judge", error, sizeof(error)) != 0 ||
         rd_kafka_conf_set(conf, "enable.auto.commit", "false", error, sizeof(error)) != 0)
         die("consumer", error);
+    configure(j, conf);
     rd_kafka_t *c = rd_kafka_new(RD_KAFKA_CONSUMER, conf, error, sizeof(error));
     if (c == NULL)
         die("consumer", error);
@@ -429,13 +456,73 @@ static void do_verify(struct judge *j)
     }
     free(v.seen);
     (void)printf("{\"event\":\"verified\",\"complete\":%s,\"read\":%llu,\"lost\":%llu,"
-                 "\"duplicated\":%llu,\"reordered\":%llu}\n",
+                 "\"duplicated\":%llu,\"reordered\":%llu,\"changed\":%llu}\n",
                  all_done(j) ? "true" : "false", (unsigned long long)v.read,
                  (unsigned long long)v.lost, (unsigned long long)v.duplicated,
-                 (unsigned long long)v.reordered);
+                 (unsigned long long)v.reordered, (unsigned long long)v.changed);
     (void)fflush(stdout);
     (void)rd_kafka_consumer_close(c);
     rd_kafka_destroy(c);
+}
+
+/* ---- groups
+ * ------------------------------------------------------------------------------------------------
+ */
+
+static void do_groups(struct judge *j, const char *arguments)
+{
+    char *rest = NULL;
+    long groups = strtol(arguments, &rest, 10);
+    long members = strtol(rest, NULL, 10);
+    if (j->groups != NULL || groups < 1 || members < 1)
+        die("groups", "needs GROUPS MEMBERS, once");
+    const struct groups_options options = {.bootstrap = j->bootstrap,
+                                           .topic = j->topic,
+                                           .partitions = j->partitions,
+                                           .groups = (int)groups,
+                                           .members = (int)members,
+                                           .settings = j->settings,
+                                           .settings_count = j->settings_count};
+    j->groups = groups_start(&options);
+    j->groups_count = (int)groups;
+    (void)printf("{\"event\":\"groups_started\"}\n");
+    (void)fflush(stdout);
+}
+
+/* Whether all groups come to the ends that verify saw. */
+static bool wait_groups(const struct judge *j)
+{
+    const struct timespec pause = {.tv_nsec = 20000000};
+    double until = now_ms() + VERIFY_MS;
+    for (int i = 0; i < j->partitions; i++) {
+        while (!groups_reached(j->groups, i, j->p[i].end_offset)) {
+            if (now_ms() > until)
+                return false;
+            (void)nanosleep(&pause, NULL);
+        }
+    }
+    return true;
+}
+
+static void do_history(struct judge *j)
+{
+    if (j->groups == NULL)
+        die("history", "there are no groups");
+    bool complete = wait_groups(j);
+    (void)printf("{\"event\":\"history\",\"complete\":%s,\"groups\":[",
+                 complete ? "true" : "false");
+    for (int g = 0; g < j->groups_count; g++) {
+        uint64_t missing = 0;
+        for (int i = 0; i < j->partitions; i++) {
+            const struct partition *p = &j->p[i];
+            uint32_t count = p->next < p->acked_capacity ? p->next : p->acked_capacity;
+            missing += groups_missing(j->groups, g, i, p->acked, count);
+        }
+        (void)printf(g > 0 ? "," : "");
+        groups_print(j->groups, g, missing);
+    }
+    (void)printf("]}\n");
+    (void)fflush(stdout);
 }
 
 /* ---- the loop
@@ -463,6 +550,15 @@ static void command(struct judge *j, char *line)
         do_stop(j);
     } else if (strncmp(line, "verify", 6) == 0) {
         do_verify(j);
+    } else if (strncmp(line, "groups ", 7) == 0) {
+        do_groups(j, line + 7);
+    } else if (strncmp(line, "rejoin", 6) == 0) {
+        if (j->groups != NULL)
+            groups_rejoin(j->groups);
+        (void)printf("{\"event\":\"rejoining\"}\n");
+        (void)fflush(stdout);
+    } else if (strncmp(line, "history", 7) == 0) {
+        do_history(j);
     } else {
         die("unknown command", line);
     }
@@ -515,7 +611,7 @@ int main(int argc, char **argv)
     const char *file = NULL;
     const char *debug = "";
     int replicas = 0;
-    while ((option = getopt(argc, argv, "b:t:p:i:f:c:d:")) != -1) {
+    while ((option = getopt(argc, argv, "b:t:p:i:f:c:X:")) != -1) {
         switch (option) {
         case 'b':
             j.bootstrap = optarg;
@@ -535,23 +631,26 @@ int main(int argc, char **argv)
         case 'c':
             replicas = atoi(optarg);
             break;
-        case 'd':
-            debug = optarg;
+        case 'X':
+            if (j.settings_count == SETTINGS_MAX || strchr(optarg, '=') == NULL)
+                die("setting", optarg);
+            j.settings[j.settings_count++] = optarg;
             break;
         default:
             die("usage", "judge -b BOOTSTRAP -f FILE [-t TOPIC] [-p PARTITIONS] [-i INTERVAL_MS] "
-                         "[-c REPLICAS] [-d DEBUG]");
+                         "[-c REPLICAS] [-X KEY=VALUE]…");
         }
     }
     if (j.bootstrap == NULL || file == NULL || j.partitions < 1 || j.partitions > PARTITIONS_MAX)
         die("usage", "judge -b BOOTSTRAP -f FILE [-t TOPIC] [-p PARTITIONS] [-i INTERVAL_MS] "
-                     "[-c REPLICAS] [-d DEBUG]");
+                     "[-c REPLICAS] [-X KEY=VALUE]…");
     read_lines(&j, file);
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     if (rd_kafka_conf_set(conf, "bootstrap.servers", j.bootstrap, error, sizeof(error)) != 0 ||
         rd_kafka_conf_set(conf, "enable.idempotence", "true", error, sizeof(error)) != 0 ||
         (debug[0] != '\0' && rd_kafka_conf_set(conf, "debug", debug, error, sizeof(error)) != 0))
         die("configuration", error);
+    configure(&j, conf);
     rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
     rd_kafka_conf_set_opaque(conf, &j);
     j.producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, error, sizeof(error));

@@ -33,13 +33,15 @@ def wait_until(what, probe, timeout=60, pause=0.05):
 class Load:
     """An idempotent producer with acks=all that writes every partition of a topic steadily, and its memory."""
 
-    def __init__(self, binary, bootstrap, topic="load", partitions=PARTITIONS, interval_ms=20, file=FILE, log=None):
-        """log: a file for the client's errors and its own account of sequences."""
+    def __init__(self, binary, bootstrap, topic="load", partitions=PARTITIONS, interval_ms=20, file=FILE,
+                 settings=None, replicas=0, groups=None):
         self.partitions = partitions
-        self.log = open(log, "w") if log else None
+        self.groups = 0
+        self.groups_wanted = groups  # (groups, members of each)
+        more = [part for k, v in (settings or {}).items() for part in ("-X", "%s=%s" % (k, v))]
+        more += ["-c", str(replicas)] if replicas else []
         self.process = subprocess.Popen(
-            [binary, "-b", bootstrap, "-t", topic, "-p", str(partitions), "-i", str(interval_ms), "-f", file] +
-            (["-d", "eos"] if log else []),
+            [binary, "-b", bootstrap, "-t", topic, "-p", str(partitions), "-i", str(interval_ms), "-f", file] + more,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1)
         self.events = queue.Queue()
         self.errors = []
@@ -84,6 +86,13 @@ class Load:
         self.say("start")
         self.hear("first_ack", 60)
         self.wait_full()
+        if self.groups_wanted:
+            self.start_groups(*self.groups_wanted)
+
+    def start_groups(self, groups, members):
+        """Consumer groups that read and commit all the time; verdict() looks at what happened to them."""
+        self.ask("groups %d %d" % (groups, members), "groups_started")
+        self.groups = groups
 
     def cluster(self):
         return self.ask("cluster", "cluster")
@@ -108,9 +117,23 @@ class Load:
                " / ".join(self.errors[-3:]))
         expect(stopped["acked"] >= at_least, "only %d records were acknowledged: the test was idle", stopped["acked"])
         expect(verified["complete"], "the end of the log was not reached within 60 s")
-        bad = {k: verified[k] for k in ("lost", "duplicated", "reordered") if verified[k] != 0}
+        bad = {k: verified[k] for k in ("lost", "duplicated", "reordered", "changed") if verified[k] != 0}
         expect(not bad, "of %d acknowledged records: %s", stopped["acked"], bad)
-        return "%d acknowledged, %d read, 0 lost, 0 duplicated, 0 reordered" % (stopped["acked"], verified["read"])
+        self.figures = {"acked": stopped["acked"], "read": verified["read"],
+                        **{k: verified[k] for k in ("lost", "duplicated", "reordered")}}
+        told = "%d acknowledged, %d read, 0 lost, 0 duplicated, 0 reordered" % (stopped["acked"], verified["read"])
+        return told + (self.group_verdict() if self.groups else "")
+
+    def group_verdict(self):
+        history = self.ask("history", "history")
+        for group in history["groups"]:
+            bad = {k: group[k] for k in ("back", "stale", "reordered", "changed", "missing") if group[k] != 0}
+            expect(not bad, "group %s: %s: %s", group["id"], bad, " / ".join(self.errors[-3:]))
+            expect(group["commits"] > 0, "group %s never committed anything", group["id"])
+        expect(history["complete"], "a group did not come to the end of the log within 60 s: %s", history["groups"])
+        self.figures["groups"] = history["groups"]
+        return "; %d groups, %d commits, %d assignments" % (
+            self.groups, sum(g["commits"] for g in history["groups"]), sum(g["rebalances"] for g in history["groups"]))
 
     def end(self):
         if self.process.poll() is None:

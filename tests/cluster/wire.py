@@ -100,8 +100,8 @@ class Reader:
 
 
 class Connection:
-    def __init__(self, port, timeout=15):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout)
+    def __init__(self, port, timeout=15, host="127.0.0.1"):
+        self.socket = socket.create_connection((host, port), timeout)
         self.number = 0
 
     def close(self):
