@@ -1,10 +1,15 @@
 """The bench of one test on real processes: its clusters, volumes and loads, all removed when it ends."""
 import os
+import re
+import shutil
 import subprocess
 
 import volumes
 from brokers import Cluster
 from load import PARTITIONS, Load, wait_until
+
+
+IDLE_ROLE = re.compile(r"tp=__consumer_offsets-\d+ .*(end=0|state=follower)")  # fifty at each change
 
 
 class Bench:
@@ -14,6 +19,7 @@ class Bench:
         self.binary = binary
         self.judge = judge
         self.keep = keep
+        self.logs_kept = None  # a directory
         self.groups = None  # (groups, members of each) that every load has
         self.others = []  # what else is to be removed at the end: remove()
         self.clusters = []
@@ -63,11 +69,25 @@ class Bench:
         self.loads.append(load)
         return load
 
+    def keep_logs(self, cluster):
+        """The whole logs of a test that failed, where they are wanted."""
+        if self.logs_kept:
+            os.makedirs(self.logs_kept, exist_ok=True)
+            for b in cluster.brokers:
+                if os.path.exists(b.log):
+                    shutil.copy(b.log, self.logs_kept)
+
+    def retire(self):
+        """Put away what was used so far, to go on with a new cluster."""
+        self.close(False)
+        self.loads, self.clusters, self.volumes, self.others = [], [], [], []
+
     def close(self, failed):
         for load in self.loads:
             load.end()
         for cluster in self.clusters:
             if failed:
+                self.keep_logs(cluster)
                 show_logs(cluster)
             cluster.remove()
         for volume in self.volumes:
@@ -80,7 +100,7 @@ def show_logs(cluster):
     for broker in cluster.brokers:
         if os.path.exists(broker.log):
             with open(broker.log, errors="replace") as f:
-                lines = f.readlines()
+                lines = [line for line in f if not IDLE_ROLE.search(line)]
             status = broker.process.poll() if broker.process is not None else None
             print("---- node %d %s; the end of its log" % (broker.id, "runs" if status is None else "ended with %s" % status))
             print("".join(lines[-15:]), end="")

@@ -24,6 +24,7 @@
  *            partition got no acknowledgement
  *   halt  -> {"event":"halted","acked":N}: what was not acknowledged is given up
  *   groups N M -> {"event":"groups_started"}: N consumer groups of M members that read and commit
+ *   active     -> {"event":"active","groups":N}: so many have committed something
  *   rejoin     -> {"event":"rejoining"}: a rebalance in each group
  *   history    -> after verify: {"event":"history","complete":B,"groups":[…]}, see judge_groups.h
  *
@@ -552,6 +553,10 @@ static void command(struct judge *j, char *line)
         do_verify(j);
     } else if (strncmp(line, "groups ", 7) == 0) {
         do_groups(j, line + 7);
+    } else if (strncmp(line, "active", 6) == 0) {
+        (void)printf("{\"event\":\"active\",\"groups\":%d}\n",
+                     j->groups != NULL ? groups_active(j->groups) : 0);
+        (void)fflush(stdout);
     } else if (strncmp(line, "rejoin", 6) == 0) {
         if (j->groups != NULL)
             groups_rejoin(j->groups);

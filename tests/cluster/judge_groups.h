@@ -34,7 +34,9 @@ struct groups *groups_start(const struct groups_options *options);
 void groups_rejoin(struct groups *g);
 /* A reader outside the groups saw this record there; whether it is the one others saw. */
 bool groups_note(struct groups *g, int partition, int64_t offset, uint32_t number);
-/* Whether every group has read the partition up to its end. */
+/* How many groups have committed something. */
+int groups_active(struct groups *g);
+/* Whether every group has read the partition up to its end, and committed it. */
 bool groups_reached(struct groups *g, int partition, int64_t end_offset);
 /* How many of the acknowledged numbers group never saw. */
 uint64_t groups_missing(struct groups *g, int group, int partition, const uint8_t *acked,

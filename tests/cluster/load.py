@@ -61,6 +61,10 @@ class Load:
             if not line.startswith("%7|"):  # librdkafka's debug lines
                 self.errors.append(line.strip())
 
+    def last_words(self):
+        """What the client itself said last, without its library's log."""
+        return " / ".join([e for e in self.errors if e.startswith("judge: ")][-3:] or self.errors[-2:])
+
     def hear(self, event, timeout=150):
         until = time.monotonic() + timeout
         while True:
@@ -70,7 +74,7 @@ class Load:
                 raise Failure("the client did not say '%s' within %d s" % (event, timeout)) from None
             if answer is None:
                 time.sleep(0.1)
-                raise Failure("the client ended while '%s' was awaited: %s" % (event, " / ".join(self.errors[-3:])))
+                raise Failure("the client ended while '%s' was awaited: %s" % (event, self.last_words()))
             if answer["event"] == event:
                 return answer
 
@@ -93,6 +97,7 @@ class Load:
         """Consumer groups that read and commit all the time; verdict() looks at what happened to them."""
         self.ask("groups %d %d" % (groups, members), "groups_started")
         self.groups = groups
+        wait_until("all groups read and commit", lambda: self.ask("active", "active")["groups"] == groups, 60, 0.1)
 
     def cluster(self):
         return self.ask("cluster", "cluster")
@@ -114,7 +119,7 @@ class Load:
         verified = self.ask("verify", "verified")
         expect(stopped["failed"] == 0 and stopped["outstanding"] == 0,
                "%d records failed and %d were never answered: %s", stopped["failed"], stopped["outstanding"],
-               " / ".join(self.errors[-3:]))
+               self.last_words())
         expect(stopped["acked"] >= at_least, "only %d records were acknowledged: the test was idle", stopped["acked"])
         expect(verified["complete"], "the end of the log was not reached within 60 s")
         bad = {k: verified[k] for k in ("lost", "duplicated", "reordered", "changed") if verified[k] != 0}
@@ -128,7 +133,7 @@ class Load:
         history = self.ask("history", "history")
         for group in history["groups"]:
             bad = {k: group[k] for k in ("back", "stale", "reordered", "changed", "missing") if group[k] != 0}
-            expect(not bad, "group %s: %s: %s", group["id"], bad, " / ".join(self.errors[-3:]))
+            expect(not bad, "group %s: %s: %s", group["id"], bad, self.last_words())
             expect(group["commits"] > 0, "group %s never committed anything", group["id"])
         expect(history["complete"], "a group did not come to the end of the log within 60 s: %s", history["groups"])
         self.figures["groups"] = history["groups"]

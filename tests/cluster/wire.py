@@ -3,7 +3,8 @@ import socket
 import struct
 import time
 
-PRODUCE, FETCH, LIST_OFFSETS, METADATA, API_VERSIONS, CREATE_TOPICS, INIT_PRODUCER_ID = 0, 1, 2, 3, 18, 19, 22
+PRODUCE, FETCH, LIST_OFFSETS, METADATA, OFFSET_COMMIT, FIND_COORDINATOR, API_VERSIONS = 0, 1, 2, 3, 8, 10, 18
+CREATE_TOPICS, DELETE_TOPICS, INIT_PRODUCER_ID = 19, 20, 22
 
 NONE = 0
 CORRUPT_MESSAGE = 2
@@ -15,6 +16,7 @@ MESSAGE_TOO_LARGE = 10
 NOT_ENOUGH_REPLICAS = 19
 NOT_ENOUGH_REPLICAS_AFTER_APPEND = 20
 UNSUPPORTED_VERSION = 35
+TOPIC_ALREADY_EXISTS = 36
 OUT_OF_ORDER_SEQUENCE_NUMBER = 45
 KAFKA_STORAGE_ERROR = 56
 INVALID_RECORD = 87
@@ -160,10 +162,22 @@ class Connection:
         error = r.take(">h")
         return error, r.array(lambda: (r.take(">h"), r.take(">h"), r.take(">h")))
 
-    def metadata(self, topic):
+    def find_coordinator(self, group):
+        """(error, node)"""
+        r = self.call(FIND_COORDINATOR, 0, string(group))
+        return r.take(">h"), r.take(">i")
+
+    def delete_topic(self, topic, timeout_ms=10000):
+        r = self.call(DELETE_TOPICS, 1, array([string(topic)]) + struct.pack(">i", timeout_ms))
+        r.take(">i")
+        return r.array(lambda: (r.string(), r.take(">h")))[0][1]
+
+    def metadata(self, topic, create=True):
         """{"controller", "partitions": {index: {"leader", "replicas", "isr", "error"}}}"""
-        r = self.call(METADATA, 1, array([string(topic)]))
+        r = self.call(METADATA, 4, array([string(topic)]) + struct.pack(">b", create))
+        r.take(">i")
         r.array(lambda: (r.take(">i"), r.string(), r.take(">i"), r.string()))
+        r.string()
         result = {"controller": r.take(">i"), "error": NONE, "partitions": {}}
 
         def partition():
@@ -182,13 +196,20 @@ class Connection:
 
     def create_topic(self, topic, partitions=-1, factor=-1, configs=None, assignments=None, timeout_ms=10000):
         """(error, message)"""
+        self.send_create_topic(topic, partitions, factor, configs, assignments, timeout_ms)
+        return self.receive_create_topic()
+
+    def send_create_topic(self, topic, partitions=-1, factor=-1, configs=None, assignments=None, timeout_ms=10000):
         replicas = [struct.pack(">i", i) + array([struct.pack(">i", n) for n in nodes])
                     for i, nodes in enumerate(assignments or [])]
         settings = [string(k) + string(v) for k, v in (configs or {}).items()]
         if assignments:
             partitions = factor = -1
         body = array([string(topic) + struct.pack(">ih", partitions, factor) + array(replicas) + array(settings)])
-        r = self.call(CREATE_TOPICS, 2, body + struct.pack(">ib", timeout_ms, 0))
+        self.send(CREATE_TOPICS, 2, body + struct.pack(">ib", timeout_ms, 0))
+
+    def receive_create_topic(self):
+        r = self.receive()
         r.take(">i")
         return r.array(lambda: (r.string(), r.take(">h"), r.string()))[0][1:]
 
