@@ -1,6 +1,6 @@
-"""A network of one's own for each broker: a namespace, a pair of virtual cables to a bridge, and packets dropped inside.
+"""A network of one's own for each broker: a namespace, a virtual cable to a bridge, and packets dropped inside.
 
-The client stays outside, on the bridge. Rules stand in the namespaces, so a direction can be cut alone; a connection from one
+The bridge has a namespace too, where no rules of this machine's own apply. The client stays outside and has a cable to the bridge. Rules stand in the namespaces, so a direction can be cut alone; a connection from one
 broker to another can be led through a proxy on the bridge, and neither of them notices."""
 import atexit
 import random
@@ -20,13 +20,18 @@ class Network:
     def __init__(self, nodes):
         self.nodes = range(1, nodes + 1)
         self.tag = "kv%05x" % random.SystemRandom().randrange(1 << 20)
+        self.hub = self.tag + "h"
         self.subnet = "10.%d.%d" % (random.SystemRandom().randrange(100, 250), random.SystemRandom().randrange(1, 250))
         self.gateway = self.subnet + ".254"
         networks.append(self)
         try:
-            run(["ip", "link", "add", self.tag + "b", "type", "bridge"])
-            run(["ip", "addr", "add", self.gateway + "/24", "dev", self.tag + "b"])
-            run(["ip", "link", "set", self.tag + "b", "up"])
+            run(["ip", "netns", "add", self.hub])
+            run(["ip", "-n", self.hub, "link", "add", "bridge", "type", "bridge"])
+            run(["ip", "-n", self.hub, "link", "set", "bridge", "up"])
+            run(["ip", "link", "add", self.tag + "c", "type", "veth", "peer", "name", "client", "netns", self.hub])
+            run(["ip", "-n", self.hub, "link", "set", "client", "master", "bridge", "up"])
+            run(["ip", "addr", "add", self.gateway + "/24", "dev", self.tag + "c"])
+            run(["ip", "link", "set", self.tag + "c", "up"])
             for n in self.nodes:
                 self.add(n)
         except (OSError, RuntimeError) as e:
@@ -34,10 +39,10 @@ class Network:
             raise RuntimeError("no network namespaces can be had here, and this test needs them (%s)" % e) from e
 
     def add(self, n):
-        name, cable = self.name(n), "%sv%d" % (self.tag, n)
+        name, cable = self.name(n), "node%d" % n
         run(["ip", "netns", "add", name])
-        run(["ip", "link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", name])
-        run(["ip", "link", "set", cable, "master", self.tag + "b", "up"])
+        run(["ip", "-n", self.hub, "link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", name])
+        run(["ip", "-n", self.hub, "link", "set", cable, "master", "bridge", "up"])
         inside = ["ip", "-n", name]
         run(inside + ["addr", "add", self.address(n) + "/24", "dev", "eth0"])
         run(inside + ["link", "set", "eth0", "up"])
@@ -50,12 +55,12 @@ class Network:
         return "%s.%d" % (self.subnet, n)
 
     def places(self):
-        return [(self.address(n), ["ip", "netns", "exec", self.name(n)]) for n in self.nodes]
+        return [(self.address(n), ["nsenter", "--net=/run/netns/" + self.name(n)]) for n in self.nodes]
 
     def rules(self, n, lines, table="filter"):
         """All of them at one moment."""
         text = "*%s\n%s\nCOMMIT\n" % (table, "\n".join(lines))
-        run(["ip", "netns", "exec", self.name(n), "iptables-restore", "--noflush"], text)
+        run(["nsenter", "--net=/run/netns/" + self.name(n), "iptables-restore", "--noflush"], text)
 
     def isolate(self, n):
         self.rules(n, ["-A INPUT -j DROP", "-A OUTPUT -j DROP"])
@@ -90,8 +95,8 @@ class Network:
     def remove(self):
         for n in self.nodes:
             run(["ip", "netns", "del", self.name(n)], must=False)
-            run(["ip", "link", "del", "%sv%d" % (self.tag, n)], must=False)
-        run(["ip", "link", "del", self.tag + "b"], must=False)
+        run(["ip", "link", "del", self.tag + "c"], must=False)
+        run(["ip", "netns", "del", self.hub], must=False)
         if self in networks:
             networks.remove(self)
 
