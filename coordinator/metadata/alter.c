@@ -25,6 +25,15 @@ static bool says_dead(const struct meta_controller *c, int32_t broker_id, int32_
     return s != NULL && meta_ids_contain(s->dead_links, s->dead_links_count, leader);
 }
 
+bool meta_isr_reaches(const struct meta_controller *c, const struct meta_partition *p, int32_t id)
+{
+    for (size_t i = 0; i < p->isr_count; i++) {
+        if (p->isr[i] != id && says_dead(c, p->isr[i], id))
+            return false;
+    }
+    return true;
+}
+
 /* Once per 30 s and partition. */
 static bool link_election_allowed(struct meta_controller *c, const struct meta_partition *p,
                                   uint64_t now_ms)

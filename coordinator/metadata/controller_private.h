@@ -174,6 +174,8 @@ void meta_note(struct meta_result *result, const char *format, ...)
 /* Rule 4.8: most members say the leader cannot be reached, so one of them leads instead. Once per
  * 30 s and partition. */
 bool meta_elect_for_links(struct meta_change *ch, struct meta_plan *plan);
+/* No ISR member reports its link to that broker down. */
+bool meta_isr_reaches(const struct meta_controller *c, const struct meta_partition *p, int32_t id);
 
 /* ---- elect.c ------------------------------------------------------------------------------------
  */

@@ -187,6 +187,11 @@ static void visit_preferred(struct meta_plan *plan, const struct meta_partition 
         plan->c->balance_ms = s->gave_up_ms + META_GAVE_UP_MS;
         return;
     }
+    /* Rule 4.8 would take it away again, half a minute later. */
+    if (!meta_isr_reaches(plan->c, p, preferred)) {
+        plan->c->balance_ms = plan->now_ms + META_GAVE_UP_MS;
+        return;
+    }
     struct meta_change ch;
     meta_change_begin(&ch, p);
     ch.leader = preferred;

@@ -183,6 +183,37 @@ START_TEST(tick__unreachable_leader_is_replaced)
 }
 END_TEST
 
+/* It does not get its partition back while they still cannot reach it, though it is the preferred
+ * one and in sync; and does once they can. */
+START_TEST(balance__unreachable_leader_does_not_return)
+{
+    struct toy *t = toy_up(3);
+    int32_t leader = 1;
+    (void)toy_topic(t, "a", "1,2,3", NULL);
+    for (int round = 0; round < 20; round++) {
+        for (int32_t id = 1; id <= 3; id++) {
+            struct meta_heartbeat_request r = toy_beat(t, id);
+            r.dead_links = &leader;
+            r.dead_links_count = id > 1;
+            (void)toy_heartbeat(t, &r);
+        }
+        toy_tick(t);
+        toy_assert_state(t, "a", 0, "leader 2 isr 1,2,3 elr - known -");
+        t->now_ms += 300;
+    }
+    for (int round = 0; round < 200; round++) {
+        for (int32_t id = 1; id <= 3; id++) {
+            struct meta_heartbeat_request r = toy_beat(t, id);
+            (void)toy_heartbeat(t, &r);
+        }
+        toy_tick(t);
+        t->now_ms += 300;
+    }
+    toy_assert_state(t, "a", 0, "leader 1 isr 1,2,3 elr - known -");
+    (void)toy_free(t);
+}
+END_TEST
+
 START_TEST(alter__one_complaint_of_three_changes_nothing)
 {
     struct toy *t = toy_up(3);
@@ -201,4 +232,5 @@ END_TEST
 
 UNIT_MAIN("alter", alter__shrinks_and_grows, alter__checks_every_epoch, alter__ineligible_replicas,
           alter__the_second_of_two_changes_waits, alter__unreachable_leader_is_replaced_once,
-          tick__unreachable_leader_is_replaced, alter__one_complaint_of_three_changes_nothing)
+          tick__unreachable_leader_is_replaced, balance__unreachable_leader_does_not_return,
+          alter__one_complaint_of_three_changes_nothing)
