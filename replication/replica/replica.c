@@ -110,7 +110,9 @@ static enum rep_state wanted_state(const struct rep *r, enum rep_report *ret_rep
     *ret_report = REP_REPORT_NONE;
     if (!r->has_image || !r->log_open)
         return REP_IDLE;
-    if (r->backwards || r->opened_epoch > r->image.leader_epoch) { /* 1.8 */
+    /* 1.8; what a damaged log says of its epochs proves nothing: a batch's CRC does not cover its.
+     */
+    if (r->backwards || (!damaged && r->opened_epoch > r->image.leader_epoch)) {
         *ret_report = REP_REPORT_METADATA_BACKWARDS;
         return REP_HALTED;
     }

@@ -198,6 +198,25 @@ START_TEST(damaged_log__is_out_before_it_drops_a_byte)
 }
 END_TEST
 
+/* The bit that was flipped may be one of a batch's leader epoch. */
+START_TEST(damaged_log__is_fetched_anew_whatever_epoch_it_names)
+{ /* 1.8, 2.8 */
+    start(2, 131072, 10, 7);
+    toy_node_free(&t);
+    toy_node_open(&t, 2, REP_LOG_DAMAGED, 7, 1);
+    rep_set_broker_epoch(t.rep, 102);
+    toy_node_image(&t, &m.image, 1000);
+    ck_assert_int_eq(rep_state(t.rep), REP_WAITING);
+    ck_assert_int_eq(standing(), REP_REPORT_DAMAGED);
+    toy_image_isr(&m, 5, 0);
+    toy_node_image(&t, &m.image, 1001);
+    ck_assert_int_eq(t.reset_to, 0);
+    ck_assert(t.set_aside);
+    ck_assert_int_eq(rep_state(t.rep), REP_FOLLOWER);
+    ck_assert_int_eq(standing(), REP_REPORT_NONE);
+}
+END_TEST
+
 START_TEST(damaged_log__found_in_service_waits_for_a_later_record)
 { /* 2.8, 10.4: the leader still trusts the position of before; see README "joining" */
     start(2, 3, 10, 7);
@@ -389,6 +408,7 @@ UNIT_MAIN("replica roles", image__leader_enters_its_epoch_at_once,
           image__older_image_stops_the_replica, image__contradictions_are_refused,
           failed_log__ends_the_epoch_and_asks_for_an_election,
           damaged_log__is_out_before_it_drops_a_byte,
+          damaged_log__is_fetched_anew_whatever_epoch_it_names,
           damaged_log__found_in_service_waits_for_a_later_record, damaged_log__leader_steps_down,
           damaged_log__elected_uncleanly_is_cut_at_the_damage,
           damaged_log__found_in_service_and_elected_uncleanly,
