@@ -12,14 +12,17 @@ import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import stage  # noqa: E402
+import rows_disk  # noqa: E402
+import rows_network  # noqa: E402
 import rows_process  # noqa: E402
+import rows_state  # noqa: E402
 
 SHARE = (2, 18, 25, 27)  # what continuous integration runs: under three minutes
 
 
 def all_rows():
     rows = {}
-    for module in (rows_process,):
+    for module in (rows_process, rows_network, rows_disk, rows_state):
         rows.update(module.rows.all)
     return dict(sorted(rows.items()))
 
@@ -63,7 +66,7 @@ def main():
     parser.add_argument("--row", type=int, action="append", help="this row; may be repeated")
     parser.add_argument("--times", type=int, help="rounds instead of the row's own number")
     parser.add_argument("--soak", type=float, metavar="HOURS", help="row 54 for so long")
-    parser.add_argument("--old", metavar="COMMIT", help="row 53: the other build is of this commit")
+    parser.add_argument("--old", metavar="COMMIT", default="HEAD~1", help="row 53: the other build is of this commit")
     parser.add_argument("--seed", type=int, help="for what is chosen by chance")
     parser.add_argument("--json", help="write figures to this file")
     parser.add_argument("--logs", metavar="DIR", help="copy the brokers' logs of rows that fail there")

@@ -44,6 +44,9 @@ def flip_bit(path, at):
         byte = f.read(1)[0]
         f.seek(at)
         f.write(bytes([byte ^ (1 << random.randrange(8))]))
+        f.flush()
+        os.fsync(f.fileno())
+        os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)  # read from the disk, not from memory
 
 
 def cut_tail(path, count):

@@ -4,6 +4,7 @@ Offsets follow each other, leader epochs never fall, the sequences of a producer
 all replicas hold the same batches."""
 import glob
 import os
+import re
 import struct
 import subprocess
 
@@ -30,6 +31,17 @@ def batches(directory):
             result.append((base, base + delta, epoch, crc, pid, pid_epoch, sequence, count, path, at))
             at += 12 + size
     return result
+
+
+def fetched(data):
+    """Whole batches of a fetch answer: (base offset, last offset, crc, what the crc covers)."""
+    at = 0
+    while at + HEADER.size <= len(data):
+        base, size, _, _, crc, _, delta = HEADER.unpack_from(data, at)[:7]
+        if at + 12 + size > len(data):
+            return
+        yield base, base + delta, crc, data[at + 21:at + 12 + size]
+        at += 12 + size
 
 
 def check_one(name, found):
@@ -80,7 +92,8 @@ def check(cluster, topic, partitions, equal=True):
 
 def verify(binary, cluster, topic):
     """The broker's own reader agrees that every byte is sound."""
-    files = [s for b in cluster.brokers for d in glob.glob(os.path.join(b.dir, topic + "-*")) for s in segments(d)]
+    name = re.compile(re.escape(topic) + r"-\d+$")  # what was set aside as damaged has a longer one
+    files = [s for b in cluster.brokers for d in os.listdir(b.dir) if name.match(d) for s in segments(os.path.join(b.dir, d))]
     for at in range(0, len(files), 50):
         done = subprocess.run([binary, "log", "dump", "--verify"] + files[at:at + 50], stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True)

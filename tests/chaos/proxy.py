@@ -14,6 +14,7 @@ import random
 import socket
 import struct
 import threading
+import time
 
 
 class Loop:
@@ -89,17 +90,36 @@ class Proxy:
             return b""
 
     async def pump(self, reader, writer, keys, upward):
+        """Pieces are read as they come and written when they are due, so that a delay does not add up."""
+        line = asyncio.Queue(1000)
+        sender = asyncio.ensure_future(self.send(line, writer))
+        due = 0
         try:
-            while True:
+            while not sender.done():
                 data = await self.piece(reader)
                 if not data:
+                    break
+                if self.frames and len(data) >= 8 and not self.judge_frame(data, keys, upward):
                     return
-                while self.silent:
-                    await asyncio.sleep(0.05)
                 if self.delay_ms:
                     mean, spread = self.delay_ms
-                    await asyncio.sleep(max(0, random.uniform(mean - spread, mean + spread)) / 1000)
-                if self.frames and len(data) >= 8 and not self.judge_frame(data, keys, upward):
+                    due = max(due, time.monotonic() + max(0, random.uniform(mean - spread, mean + spread)) / 1000)
+                await line.put((due, data))
+            await line.put((due, None))
+            await sender
+        except (OSError, asyncio.IncompleteReadError):
+            return
+        finally:
+            sender.cancel()
+
+    async def send(self, line, writer):
+        try:
+            while True:
+                due, data = await line.get()
+                await asyncio.sleep(max(0, due - time.monotonic()))
+                while self.silent:
+                    await asyncio.sleep(0.05)
+                if data is None:
                     return
                 if random.random() < self.spoil:
                     data = self.spoiled(data)
@@ -112,7 +132,7 @@ class Proxy:
                 await writer.drain()
                 if self.rate:
                     await asyncio.sleep(len(data) / self.rate)
-        except (OSError, asyncio.IncompleteReadError):
+        except OSError:
             return
 
     def judge_frame(self, data, keys, upward):

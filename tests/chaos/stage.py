@@ -22,7 +22,7 @@ INTERVAL_MS = 20
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
 # A frozen or cut off leader closes no connection: how soon a client looks elsewhere is the client's setting. With librdkafka's
 # defaults it would wait a minute for an answer. Said with the figures of each row that uses it.
-QUICK_CLIENT = {"socket.timeout.ms": 1000, "topic.metadata.refresh.interval.ms": 300, "reconnect.backoff.max.ms": 1000}
+QUICK_CLIENT = {"socket.timeout.ms": 1000, "fetch.wait.max.ms": 100, "topic.metadata.refresh.interval.ms": 300, "reconnect.backoff.max.ms": 1000}
 DISK_MB = 192
 
 
@@ -44,12 +44,12 @@ class Rows:
 class ChaosBench(Bench):
     """The bench of one row: figures for the report, and a last look at the disks."""
 
-    def __init__(self, args, old_binary=None):
+    def __init__(self, args):
         super().__init__(args.binary, args.judge, args.keep)
         self.groups = GROUPS
         self.shim_library = os.path.join(os.path.dirname(args.judge), "..", "chaos", "libshim.so")
         self.long = args.long
-        self.old_binary = old_binary
+        self.old_commit = args.old
         self.hours = args.soak
         self.figures = {}
         self.settings_used = {}
@@ -230,6 +230,11 @@ class Stage:
 
     def steady(self, what, timeout=60):
         wait_until(what, lambda: self.load.cluster()["steady"], timeout, 0.1)
+
+    def progress(self, what, timeout=30):
+        """Every partition is acknowledged, if not steadily: a broker that is cut off may still tell clients who led once."""
+        self.load.gap_ms()
+        wait_until(what, lambda: self.load.gap_ms() < 2500, timeout, 2)
 
     # ---- hurting
 

@@ -35,7 +35,7 @@ class Broker:
         self.log = os.path.join(cluster.dir, "node%d.log" % node_id)
         self.config = os.path.join(cluster.dir, "node%d.properties" % node_id)
         self.process = None
-        self.starts = 0
+        self.binary = cluster.binary
 
     def write_config(self, extra):
         settings = {
@@ -52,10 +52,9 @@ class Broker:
                 f.write("%s=%s\n" % (key, value))
 
     def start(self):
-        self.starts += 1
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                self.enter + self.cluster.wrap(self) + [self.cluster.binary, "server", "--config", self.config],
+                self.enter + self.cluster.wrap(self) + [self.binary, "server", "--config", self.config],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def alive(self):

@@ -122,6 +122,9 @@ static void begin_partitions(struct member *m, rd_kafka_topic_partition_list_t *
                 stderr, "judge: group %s: partition %d begins at %lld, %lld was confirmed\n",
                 m->group->id, t->partition, (long long)t->offset, (long long)confirmed[i]);
         }
+        if (t->err == RD_KAFKA_RESP_ERR_NO_ERROR && e == RD_KAFKA_RESP_ERR_NO_ERROR &&
+            t->offset < 0)
+            t->offset = RD_KAFKA_OFFSET_BEGINNING;
         m->group->p[t->partition].owner = m->index;
         m->last_offset[t->partition] = -1;
         m->committed[t->partition] = -1;
@@ -213,8 +216,12 @@ static void take(struct member *m, const rd_kafka_message_t *message)
     uint32_t number = (uint32_t)strtoul(text, NULL, 10);
     (void)pthread_mutex_lock(&m->groups->lock);
     m->group->delivered++;
-    if (message->offset <= m->last_offset[partition])
+    if (message->offset <= m->last_offset[partition]) {
         m->group->reordered++;
+        (void)fprintf(stderr, "judge: group %s: partition %d: offset %lld after %lld\n",
+                      m->group->id, partition, (long long)message->offset,
+                      (long long)m->last_offset[partition]);
+    }
     m->last_offset[partition] = message->offset;
     if (!note(m->groups, partition, message->offset, number))
         m->group->changed++;
@@ -222,6 +229,18 @@ static void take(struct member *m, const rd_kafka_message_t *message)
     if (message->offset + 1 > p->delivered_to)
         p->delivered_to = message->offset + 1;
     (void)pthread_mutex_unlock(&m->groups->lock);
+}
+
+/* A position that a broker says is out of range: it was read or committed, so it exists. */
+static void take_error(struct member *m, const rd_kafka_message_t *message)
+{
+    if (message->err != RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET)
+        return;
+    (void)pthread_mutex_lock(&m->groups->lock);
+    m->group->back++;
+    (void)pthread_mutex_unlock(&m->groups->lock);
+    (void)fprintf(stderr, "judge: group %s: partition %d: out of range at %lld: %s\n", m->group->id,
+                  message->partition, (long long)message->offset, rd_kafka_message_errstr(message));
 }
 
 static void subscribe(struct member *m)
@@ -262,6 +281,8 @@ static void *member_run(void *argument)
         if (message != NULL) {
             if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR)
                 take(m, message);
+            else
+                take_error(m, message);
             rd_kafka_message_destroy(message);
         }
         rejoin_if_asked(m);
@@ -300,7 +321,7 @@ static void member_start(struct groups *g, struct group *group, int index)
     set(conf, "bootstrap.servers", g->o.bootstrap);
     set(conf, "group.id", group->id);
     set(conf, "enable.auto.commit", "false");
-    set(conf, "auto.offset.reset", "earliest");
+    set(conf, "auto.offset.reset", "error");
     /* A member whose farewell is lost holds up its group for so long; the least a broker takes. */
     set(conf, "session.timeout.ms", "6000");
     set(conf, "heartbeat.interval.ms", "1000");

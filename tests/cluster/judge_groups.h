@@ -3,7 +3,8 @@
  *
  * Every member is a thread with a consumer of its own; all shared state is behind one lock. What is
  * counted as wrong, per group:
- *   back       a member was given an older offset than one whose commit was confirmed before
+ *   back       a member was given an older offset than one whose commit was confirmed before,
+ *              or a broker denied that the offset it reads on from exists
  *   stale      a commit was confirmed for a partition that had gone to another member before it was
  * sent reordered  a member read offsets of one assignment out of order changed    an offset held
  * another record than any reader saw there before missing    an acknowledged record that the group

@@ -1,0 +1,463 @@
+"""Rows 28 to 45: disks that are full, slow, broken or lie, and files that are not as they were left."""
+import glob
+import os
+import random
+import shutil
+import time
+
+import faults_disk
+import logs
+from rows_process import power_rounds
+from stage import Rows, disk, expect, wait_until, wire
+
+rows = Rows()
+row = rows.row
+
+
+def big_lines(bench):
+    lines = faults_disk.big_records()
+    bench.others.append(Closer(lines))
+    return lines.name
+
+
+class Closer:
+    def __init__(self, file):
+        self.file = file
+
+    def remove(self):
+        self.file.close()
+
+
+def rolling_stage(bench, **options):
+    """Segments of 1 MB that are soon full."""
+    settings = {"log.segment.bytes": 1 << 20, **options.pop("settings", {})}
+    return bench.stage(file=big_lines(bench), interval_ms=5, settings=settings, **options)
+
+
+def segments_of(broker, partition, topic="load"):
+    return logs.segments(os.path.join(broker.dir, "%s-%d" % (topic, partition)))
+
+
+@row(28, "ENOSPC on the data directories, twice")
+def full_all(bench, times):
+    return faults_disk.disk_full_all(bench)
+
+
+@row(29, "ENOSPC on a follower's data directory", times=2, long=10)
+def full_follower(bench, times):
+    cluster_settings = {**faults_disk.SETTINGS}
+    stage = bench.stage(disks=True, disk_mb=faults_disk.VOLUME_MB, settings=cluster_settings, file=big_lines(bench), interval_ms=10,
+                        assignments=[[1, 2, 3], [2, 1, 3]] * 3)
+    for _ in range(times):
+        stage.disks[3].fill()
+        wait_until("node 3 with a full disk leaves the ISRs", lambda: all(
+            3 not in p["isr"] for p in stage.metadata("load", stage.cluster.broker(1))["partitions"].values()), 60)
+        stage.steady("writing goes on while a follower's disk is full")
+        stage.all_alive()
+        stage.disks[3].relieve()
+        stage.load.wait_full(90)
+    return "%d times; %s" % (times, stage.verdict())
+
+
+@row(30, "ENOSPC on a voter's metadata, without a reserve")
+def full_voter(bench, times):
+    return faults_disk.disk_full_one(bench)
+
+
+@row(31, "ENOSPC in new files of compaction, snapshots and checkpoints", times=2, long=10)
+def full_cleaner(bench, times):
+    stage = rolling_stage(bench, shim=True, settings={"log.retention.check.interval.ms": 2000,
+                                                      "metadata.log.max.record.bytes.between.snapshots": 4096})
+    hits = 0
+    for number in range(times):
+        for shim in stage.shims.values():
+            for slot, words in enumerate((".cleaned", ".snapshot", "checkpoint", ".swap", ".tmp", ".checkpoint")):
+                shim.arm(disk.WRITE, disk.NOSPC, words, times=disk.ALWAYS, slot=slot)
+        with stage.connect(stage.cluster.brokers[0], 30) as c:
+            for n in range(3):  # records for a metadata snapshot
+                c.create_topic("more-%d-%d" % (number, n), 20, 3)
+        time.sleep(5)
+        stage.all_alive()
+        hits += sum(shim.hits(slot) for shim in stage.shims.values() for slot in range(6))
+        for shim in stage.shims.values():
+            shim.disarm()
+        stage.load.wait_full()
+    for b in stage.cluster.brokers:
+        stage.restart(b)
+        stage.load.wait_full()
+    expect(hits > 0, "no write found the disk full: the test was idle")
+    bench.figures["hits"] = hits
+    return "%d writes refused; %s" % (hits, stage.verdict())
+
+
+def ends_or_goes_on(stage, victim, seconds):
+    """Whether the process ended; a status of 0 would be a lie."""
+    until = time.monotonic() + seconds
+    while victim.alive() and time.monotonic() < until:
+        time.sleep(0.02)
+    if victim.alive():
+        return False
+    expect(victim.process.returncode != 0, "node %d ended with status 0 after an error of its disk", victim.id)
+    return True
+
+
+def hit_by_work(stage, victim, what):
+    """Until the rule of a broker has acted; topics are made meanwhile, so that metadata is written too."""
+    def hit():
+        if stage.shims[victim.id].hits() or not victim.alive():
+            return True
+        try:
+            with stage.connect(random.choice(stage.others(victim)), 5) as c:
+                c.create_topic("work-%d" % random.randrange(1 << 40), 1, 3, timeout_ms=1000)
+        except (OSError, wire.Closed):
+            pass
+        return False
+    wait_until(what, hit, 30, 0.1)
+
+
+@row(32, "EIO on write, and writes cut short", times=8, long=40)
+def write_errors(bench, times):
+    stage = bench.stage(shim=True, interval_ms=10)
+    ended = short = 0
+    for number in range(times):
+        victim = stage.pick()
+        words = random.choice(("/load-", "/load-", "/__cluster_metadata", "/__consumer_offsets"))
+        if number % 2:
+            stage.shims[victim.id].arm(disk.WRITE, disk.SHORT, words, random.randint(0, 20), times=5)
+            time.sleep(1.5)
+            short += stage.shims[victim.id].hits()
+            stage.all_alive()
+        else:
+            stage.shims[victim.id].arm(disk.WRITE, disk.EIO, words, random.randint(0, 20))
+            hit_by_work(stage, victim, "a write fails on %s" % words)
+            ended += ends_or_goes_on(stage, victim, 15)
+        stage.shims[victim.id].disarm()
+        if not victim.alive():
+            victim.start()
+        stage.load.wait_full(90)
+    expect(short > 0, "no write was cut short: the test was idle")
+    bench.figures.update({"ended": ended, "short_writes": short})
+    return "%d errors: %d times the process ended, %d writes cut short; %s" % (times - times // 2, ended, short, stage.verdict())
+
+
+@row(33, "EIO on one fsync, then success", times=6, long=30)
+def sync_errors(bench, times):
+    stage = bench.stage(shim=True, interval_ms=10)
+    for number in range(times):
+        victim = stage.pick()
+        words = ("/load-", "/__cluster_metadata", "")[number % 3]
+        stage.shims[victim.id].arm(disk.SYNC, disk.EIO, words, random.randint(0, 10))
+        hit_by_work(stage, victim, "a sync fails on '%s'" % words)
+        expect(ends_or_goes_on(stage, victim, 40), "node %d goes on after a sync of '%s' failed", victim.id, words)
+        stage.shims[victim.id].disarm()
+        victim.start()
+        stage.load.wait_full(90)
+    return "%d syncs failed once, each ended its process; %s" % (times, stage.verdict())
+
+
+@row(34, "EIO and short reads in fetches and recovery", times=4, long=20)
+def read_errors(bench, times):
+    stage = bench.stage(shim=True, interval_ms=10)
+    hits = 0
+    for number in range(times):
+        victim = stage.pick()
+        shim = stage.shims[victim.id]
+        action = disk.SHORT if number % 2 == 0 else disk.EIO
+        victim.kill()
+        shim.arm(disk.READ, action, "/load-", random.randint(0, 5), times=20 if action == disk.SHORT else 1)
+        victim.start()
+        time.sleep(2)
+        hits += shim.hits()
+        shim.disarm()
+        if not victim.alive():
+            expect(victim.process.returncode != 0, "node %d ended with 0", victim.id)
+            victim.start()
+        stage.load.wait_full(90)
+    expect(hits > 0, "no read was hurt: the test was idle")
+    bench.figures["hits"] = hits
+    return "%d reads hurt in recovery; %s" % (hits, stage.verdict())
+
+
+@row(35, "syncs stall for 2, 5 and 12 s", times=3, long=12)
+def stalls(bench, times):
+    stage = bench.stage(shim=True)
+    told = []
+    for number in range(times):
+        seconds = (2, 5, 12)[number % 3]
+        leaders = stage.load.wait_full(90)["leaders"]
+        victim = stage.cluster.broker((stage.controller(), max(set(leaders), key=leaders.count))[number % 2])
+        before = stage.term()
+        stage.load.gap_ms()
+        # Every sync of the data hangs, until it is over; heartbeats go on.
+        stage.shims[victim.id].arm(disk.SYNC, disk.STALL, "", times=2, stall_ms=seconds * 1000)
+        time.sleep(seconds + 1)
+        expect(victim.alive(), "node %d ended because a sync took %d s", victim.id, seconds)
+        stage.shims[victim.id].disarm()
+        stage.load.wait_full(90)
+        gap = stage.load.gap_ms()
+        told.append("%d s: writing paused %.1f s, %d terms" % (seconds, gap / 1000, stage.term() - before))
+        expect(gap < seconds * 1000 + 6000, "a stall of %d s held up writing for %.1f s", seconds, gap / 1000)
+    bench.figures["stalls"] = told
+    return "%s; %s" % ("; ".join(told), stage.verdict())
+
+
+# ---- files that changed while the broker was down
+
+def changed(bench, stage, victim, change, timeout=90):
+    """Kill a broker, change its files, start it: whole again, or it does not start and says why."""
+    victim.kill()
+    change()
+    victim.start()
+    stage.load.wait_full(timeout)
+    expect(victim.alive(), "node %d ended with %s", victim.id, victim.process.poll())
+
+
+def last_segment(broker):
+    """The newest segment of a partition with data."""
+    for partition in random.sample(range(6), 6):
+        found = [s for s in segments_of(broker, partition) if os.path.getsize(s) > 400]
+        if found:
+            return found[-1]
+    expect(False, "node %d has no data", broker.id)
+
+
+def last_batch_size(path):
+    found = logs.batches(os.path.dirname(path))
+    return os.path.getsize(path) - found[-1][9]
+
+
+@row(36, "the last batch cut, at bytes all over it (every byte with --long)", times=12, long=0)
+def torn(bench, times):
+    stage = bench.stage()
+    victim = stage.pick()
+    size = last_batch_size(last_segment(victim))
+    cuts = range(1, size) if bench.long else sorted(random.sample(range(1, size), min(times, size - 1)))
+    for count in cuts:
+        changed(bench, stage, victim, lambda n=count: disk.cut_tail(last_segment(victim), n))
+    return "node %d, cut by %s of %d bytes; %s" % (victim.id, "all" if bench.long else list(cuts), size, stage.verdict())
+
+
+@row(37, "files longer than their data: zeros, garbage, old blocks", times=6, long=30)
+def longer(bench, times):
+    stage = bench.stage()
+    for number in range(times):
+        victim = stage.pick()
+
+        def change(kind=number % 3, victim=victim):
+            path = last_segment(victim)
+            size = random.choice((1, 60, 512, 4096, 70000))
+            with open(path, "rb") as f:
+                old = f.read(size)
+            disk.append(path, (b"\0" * size, random.randbytes(size), old)[kind])
+        changed(bench, stage, victim, change)
+    return "%d tails; %s" % (times, stage.verdict())
+
+
+@row(38, "a hole of zeros before sound batches at the end", times=4, long=20)
+def holes(bench, times):
+    stage = bench.stage()
+    for _ in range(times):
+        victim = stage.pick()
+
+        def change(victim=victim):
+            path = last_segment(victim)
+            at = max(0, os.path.getsize(path) - random.randrange(300, 1500)) // 512 * 512
+            with open(path, "r+b") as f:
+                f.seek(at)
+                f.write(b"\0" * min(512, os.path.getsize(path) - at))
+        changed(bench, stage, victim, change)
+    return "%d holes; %s" % (times, stage.verdict())
+
+
+def flipped(bench, stage, victim, partition, closed=False):
+    def change():
+        found = segments_of(victim, partition)
+        expect(not closed or len(found) > 1, "load-%d has no closed segment", partition)
+        path = found[0] if closed else found[-1]
+        disk.flip_bit(path, random.randrange(61, os.path.getsize(path) // 2))
+    changed(bench, stage, victim, change)
+
+
+@row(39, "a flipped bit below the high watermark of a follower", times=4, long=20)
+def flip_follower(bench, times):
+    stage = bench.stage(assignments=[[1, 2, 3], [2, 1, 3]] * 3)
+    for number in range(times):
+        time.sleep(1)
+        flipped(bench, stage, stage.cluster.broker(3), number % 6)
+    return "%d bits; %s" % (times, stage.verdict())
+
+
+@row(40, "a flipped bit below the high watermark of a leader", times=4, long=20)
+def flip_leader(bench, times):
+    stage = bench.stage()
+    for _ in range(times):
+        time.sleep(1)
+        leaders = stage.ready()["leaders"]
+        partition = random.randrange(6)
+        flipped(bench, stage, stage.cluster.broker(leaders[partition]), partition)
+    return "%d bits; %s" % (times, stage.verdict())
+
+
+@row(41, "a flipped bit in a closed segment, found when it is read (there is no scrub)", times=3, long=12)
+def flip_closed(bench, times):
+    stage = rolling_stage(bench)
+    wait_until("segments are closed", lambda: all(len(segments_of(b, p)) > 2 for b in stage.cluster.brokers for p in range(6)), 90)
+    found = 0
+    for _ in range(times):
+        # The preferred leader, so that it is read from.
+        partition = random.randrange(6)
+        victim = stage.cluster.broker(stage.preferred[partition])
+        flipped(bench, stage, victim, partition, closed=True)
+        wait_until("node %d leads load-%d again" % (victim.id, partition),
+                   lambda p=partition, v=victim: stage.leader_of("load", p) == v.id, 40, 0.2)
+        found += read_to_damage(stage, victim, partition)
+        stage.load.wait_full(90)
+    return "%d bits, all found by the first reader and the replica fetched anew; %s" % (found, stage.verdict())
+
+
+def read_to_damage(stage, victim, partition):
+    """A consumer reads the partition from its start until the replica's owner has said that it is damaged."""
+    def said():
+        with open(victim.log, errors="replace") as f:
+            return "tp=load-%d what=damaged" % partition in f.read()
+    until = time.monotonic() + 30
+    offset = 0
+    with stage.connect(victim) as c:
+        while time.monotonic() < until and not said():
+            error, _, records = c.fetch("load", partition, offset)
+            if error != wire.NONE or not records:
+                time.sleep(0.2)
+                continue
+            for base, last, crc, covered in logs.fetched(records):
+                expect(wire.crc32c(covered) == crc, "node %d served a damaged batch at offset %d", victim.id, base)
+                offset = last + 1
+    expect(said(), "node %d read load-%d up to offset %d and did not find the damage", victim.id, partition, offset)
+    return True
+
+
+@row(42, "a flipped bit in the metadata log, the vote, meta.properties", times=4, long=16)
+def flip_voter(bench, times):
+    stage = bench.stage()
+    told = []
+    for number in range(times):
+        victim = stage.pick()
+        name = ("metadata log", "vote", "metadata log", "meta.properties")[number % 4]
+        victim.kill()
+        if name == "metadata log":
+            path = sorted(glob.glob(os.path.join(victim.dir, "__cluster_metadata-0", "*.log")))[-1]
+        elif name == "vote":
+            path = os.path.join(victim.dir, "__cluster_metadata-0", "quorum-state")
+        else:
+            path = os.path.join(victim.dir, "meta.properties")
+            shutil.copy(path, path + ".sound")
+        disk.flip_bit(path, os.path.getsize(path) // 2)
+        victim.start()
+        time.sleep(3)
+        stage.steady("writing goes on with a damaged %s on node %d" % (name, victim.id), 30)
+        if not victim.alive():
+            told.append("%s: refuses to start" % name)
+            expect(victim.process.returncode in (1, 2), "exit status %s", victim.process.returncode)
+            if name == "meta.properties":
+                os.rename(path + ".sound", path)
+                victim.start()
+            else:  # as the operator would do it: a new disk
+                shutil.rmtree(victim.dir)
+                victim.start()
+        else:
+            told.append("%s: starts" % name)
+            if name == "meta.properties":
+                os.unlink(path + ".sound")
+        stage.load.wait_full(90)
+        wait_until("node %d votes again" % victim.id, lambda v=victim: any(
+            n["node_id"] == v.id and n["voter"] and n.get("role") in ("follower", "controller", "leader")
+            for n in stage.status().get("node_list", [])), 60, 0.3)
+    bench.figures["stories"] = told
+    return "%s; %s" % ("; ".join(told), stage.verdict())
+
+
+@row(43, "the same flipped bit on all replicas", exempt="all copies of a record are damaged: the expected ending is offline and loud")
+def flip_all(bench, times):
+    stage = bench.stage(start=False)
+    stage.cluster.start()
+    stage.wait_healthy()
+    with stage.connect(stage.cluster.brokers[0]) as c:
+        error, message = c.create_topic("doomed", assignments=[[1, 2, 3]])
+        expect(error == wire.NONE, "CreateTopics: %d %s", error, message)
+        wait_until("doomed is led", lambda: c.produce("doomed", 0, wire.batch([b"first"]))[0] == wire.NONE, 20)
+        for n in range(50):
+            error, _ = c.produce("doomed", 0, wire.batch([b"record %d" % n * 20]))
+            expect(error == wire.NONE, "a write: error %d", error)
+    time.sleep(1.5)  # the durable mark is written
+    for b in stage.cluster.brokers:
+        b.kill()
+    at = os.path.getsize(segments_of(stage.cluster.brokers[0], 0, "doomed")[-1]) // 2
+    for b in stage.cluster.brokers:
+        path = segments_of(b, 0, "doomed")[-1]
+        with open(path, "r+b") as f:
+            f.seek(at)
+            byte = f.read(1)[0]
+            f.seek(at)
+            f.write(bytes([byte ^ 4]))
+    stage.cluster.start()
+    time.sleep(8)
+    served = stage.leader_of("doomed", 0)
+    loud = 0
+    for b in stage.cluster.brokers:
+        with open(b.log, errors="replace") as f:
+            loud += sum("doomed-0" in line and ("damaged" in line or "ERROR" in line or "WARN" in line) for line in f)
+    expect(loud > 0, "no log says that doomed-0 is damaged")
+    if served > 0:
+        with stage.connect(stage.cluster.broker(served)) as c:
+            offset = 0
+            error = wire.NONE
+            while offset < 51 and error == wire.NONE:
+                error, high, records = c.fetch("doomed", 0, offset, 4096)
+                if not records:
+                    break
+                offset += 1
+            expect(error != wire.NONE or high >= 51, "doomed-0 is led by node %d with a high watermark of %d of 51: a silent loss",
+                   served, high)
+            return "led by node %d, reading ends with error %d at %d; %d log lines" % (served, error, offset, loud)
+    health = stage.bench.healthy(stage.cluster)
+    expect(not health, "kvorum health says all is well")
+    return "no leader, kvorum health says so, %d log lines" % loud
+
+
+GARBLED = ("*.index", "*.timeindex", "leader-epoch-checkpoint", "*.snapshot")
+TOP = ("replication-offset-checkpoint", "recovery-point-offset-checkpoint")
+
+
+@row(44, "indexes, epoch files, producer snapshots and checkpoints deleted or garbled", times=6, long=30)
+def caches(bench, times):
+    stage = bench.stage()
+    hurt = 0
+    for number in range(times):
+        victim = stage.pick()
+        if number % 2 == 0:  # they are all written at a controlled stop
+            victim.process.terminate()
+            expect(victim.process.wait(40) == 0, "node %d: exit status %s", victim.id, victim.process.returncode)
+        victim.kill()
+        found = [f for pattern in GARBLED for f in glob.glob(os.path.join(victim.dir, "*-*", pattern))]
+        found += [os.path.join(victim.dir, n) for n in TOP if os.path.exists(os.path.join(victim.dir, n))]
+        found = [f for f in found if "__cluster_metadata" not in f]
+        for path in found:
+            hurt += 1
+            if random.random() < 0.5:
+                os.unlink(path)
+            else:
+                with open(path, "wb") as f:
+                    f.write(random.randbytes(random.randrange(1, 200)))
+        victim.start()
+        stage.load.wait_full(90)
+    expect(hurt > 20, "only %d files were there to be hurt", hurt)
+    bench.figures["files"] = hurt
+    return "%d files on %d starts; %s" % (hurt, times, stage.verdict())
+
+
+@row(45, "power cuts while segments roll: directory entries that were not synced are gone", times=4, long=20)
+def rolled_entries(bench, times):
+    stage = rolling_stage(bench, disks=True, disk_mb=512)
+    power_rounds(stage, times)
+    rolled = min(len(segments_of(b, p)) for b in stage.cluster.brokers for p in range(6))
+    expect(rolled > 2, "segments did not roll: %d", rolled)
+    return "%d cuts, at least %d segments each; %s" % (times, rolled, stage.verdict(1000))
