@@ -1,4 +1,4 @@
-"""Disks that misbehave: rules for shim.c in a broker, and bytes changed in files of a stopped one."""
+"""Disks and clocks that misbehave: rules for shim.c in a broker, and bytes changed in files of a stopped one."""
 import mmap
 import os
 import random
@@ -10,6 +10,7 @@ ALWAYS = 1 << 30
 
 RULE = struct.Struct("=IIIiiIII96s")
 RULES = 8
+SIZE = RULES * RULE.size + 8
 
 
 class Shim:
@@ -19,9 +20,9 @@ class Shim:
         self.library = library
         self.path = path
         with open(path, "wb") as f:
-            f.truncate(RULES * RULE.size)
+            f.truncate(SIZE)
         with open(path, "r+b") as f:
-            self.map = mmap.mmap(f.fileno(), RULES * RULE.size)
+            self.map = mmap.mmap(f.fileno(), SIZE)
 
     def wrap(self):
         return ["env", "LD_PRELOAD=" + self.library, "CHAOS_RULES=" + self.path]
@@ -33,6 +34,10 @@ class Shim:
 
     def disarm(self):
         self.map[:] = b"\0" * len(self.map)
+
+    def set_clock(self, seconds):
+        """The wall clock, so far from the true one. A preloaded libfaketime would bend timerfds of CLOCK_BOOTTIME too."""
+        struct.pack_into("=q", self.map, RULES * RULE.size, seconds)
 
     def hits(self, slot=0):
         return RULE.unpack_from(self.map, slot * RULE.size)[6]

@@ -46,15 +46,16 @@ def rolled_back(bench, times):
 
 @row(48, "wall clocks jump by an hour, there and back, on one and on all", times=4, long=16)
 def clocks(bench, times):
-    stage = bench.stage(fake=True)
+    stage = bench.stage(shim=True)
     before = stage.term()
     seen = set()
     for number in range(times):
         victims = stage.cluster.brokers if number % 2 else [stage.pick()]
         for seconds in (3600, -3600, 0):
             for b in victims:
-                stage.set_clock(b, seconds)
-            time.sleep(2.5)
+                stage.shims[b.id].set_clock(seconds)
+            time.sleep(2)
+            provoke(stage, victims[0])
             seen.add(clock_of(victims[0]))
             stage.steady("writing goes on with clocks %+d s" % seconds, 10)
     stage.all_alive()
@@ -64,6 +65,14 @@ def clocks(bench, times):
     load = stage.load.cluster()
     expect(load["isr_full"], "replicas left ISRs because clocks jumped")
     return "%d jumps, %d terms, clocks off by %s h as their logs tell; %s" % (times * 3, terms, sorted(seen), stage.verdict())
+
+
+def provoke(stage, broker):
+    """A line in the broker's log."""
+    with stage.connect(broker, 30) as c:
+        error, message = c.create_topic("now-%d" % random.randrange(1 << 40), 1, 3)
+        expect(error == wire.NONE, "CreateTopics: %d %s", error, message)
+    time.sleep(0.5)
 
 
 def clock_of(broker):

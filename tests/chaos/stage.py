@@ -19,7 +19,6 @@ from wire import Connection  # noqa: E402
 
 GROUPS = (3, 2)  # consumer groups and members of each; the third is cooperative
 INTERVAL_MS = 20
-FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
 # A frozen or cut off leader closes no connection: how soon a client looks elsewhere is the client's setting. With librdkafka's
 # defaults it would wait a minute for an answer. Said with the figures of each row that uses it.
 QUICK_CLIENT = {"socket.timeout.ms": 1000, "fetch.wait.max.ms": 100, "topic.metadata.refresh.interval.ms": 300, "reconnect.backoff.max.ms": 1000}
@@ -85,13 +84,12 @@ class ChaosBench(Bench):
 
 
 class Stage:
-    def __init__(self, bench, nodes=3, network_cuts=False, disks=False, disk_mb=DISK_MB, shim=False, fake=False, proxies=False,
+    def __init__(self, bench, nodes=3, network_cuts=False, disks=False, disk_mb=DISK_MB, shim=False, proxies=False,
                  partitions=6, settings=None, client=None, interval_ms=INTERVAL_MS, assignments=None, configs=None, wrap=None,
                  file=None, start=True):
         self.bench = bench
         self.network = self.proxies = None
         self.shims, self.disks = {}, {}
-        self.fake_file = None
         self.more_wrap = wrap
         self.settings = settings or {}
         places = None
@@ -109,10 +107,6 @@ class Stage:
         if shim:
             for b in self.cluster.brokers:
                 self.shims[b.id] = disk.Shim(bench.shim_library, os.path.join(self.cluster.dir, "rules%d" % b.id))
-        if fake:
-            self.fake_file = os.path.join(self.cluster.dir, "clock%d")
-            for b in self.cluster.brokers:
-                self.set_clock(b, 0)
         if proxies:
             self.put_proxies(settings)
         self.options = {"partitions": partitions, "interval_ms": interval_ms}
@@ -145,17 +139,7 @@ class Stage:
         command = list(self.more_wrap(broker)) if self.more_wrap else []
         if broker.id in self.shims:
             command += self.shims[broker.id].wrap()
-        if self.fake_file:
-            command += ["env", "LD_PRELOAD=" + FAKETIME, "FAKETIME_TIMESTAMP_FILE=" + self.fake_file % broker.id,
-                        "FAKETIME_DONT_FAKE_MONOTONIC=1", "FAKETIME_CACHE_DURATION=1", "FAKETIME_DISABLE_SHM=1"]
         return command
-
-    def set_clock(self, broker, seconds):
-        """The wall clock of one broker, so many seconds from the true one."""
-        path = self.fake_file % broker.id
-        with open(path + ".new", "w") as f:
-            f.write("%+d\n" % seconds)
-        os.rename(path + ".new", path)
 
     def put_proxies(self, settings):
         """Clients reach each broker through a proxy that knows requests and responses."""

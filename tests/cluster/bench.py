@@ -76,6 +76,9 @@ class Bench:
             for b in cluster.brokers:
                 if os.path.exists(b.log):
                     shutil.copy(b.log, self.logs_kept)
+            for number, load in enumerate(self.loads):
+                with open(os.path.join(self.logs_kept, "client%d.log" % number), "w") as f:
+                    f.write("\n".join(load.errors) + "\n")
 
     def retire(self):
         """Put away what was used so far, to go on with a new cluster."""

@@ -360,18 +360,13 @@ static void take(struct judge *j, const rd_kafka_message_t *m, struct verdict *v
     v->read++;
     if (number >= p->next)
         die("verify", "a record nobody sent");
-    int64_t *seen = &v->seen[(size_t)m->partition * v->stride + number];
-    bool again = *seen != 0;
-    bool late = (int64_t)number < p->last_read;
-    if (again || late)
-        (void)fprintf(stderr, "judge: partition %d record %lu at offset %lld: %s (%lld)\n",
-                      m->partition, number, (long long)m->offset,
-                      again ? "a second time; first at" : "behind record",
-                      again ? (long long)*seen - 1 : (long long)p->last_read);
-    if (again)
-        v->duplicated++;
-    else if (late)
+    if (p->seen[number]) {
+        if (v->duplicated++ < 3)
+            (void)fprintf(stderr, "judge: partition %d: record %lu again at offset %lld\n",
+                          m->partition, number, (long long)m->offset);
+    } else if ((int64_t)number < p->last_read) {
         v->reordered++;
+    }
     p->seen[number] = 1;
     if (j->groups != NULL && !groups_note(j->groups, m->partition, m->offset, (uint32_t)number))
         v->changed++;

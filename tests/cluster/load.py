@@ -131,11 +131,11 @@ class Load:
 
     def group_verdict(self):
         history = self.ask("history", "history")
+        expect(history["complete"], "a group did not come to the end of the log within 60 s: %s", history["groups"])
         for group in history["groups"]:
             bad = {k: group[k] for k in ("back", "stale", "reordered", "changed", "missing") if group[k] != 0}
             expect(not bad, "group %s: %s: %s", group["id"], bad, self.last_words())
             expect(group["commits"] > 0, "group %s never committed anything", group["id"])
-        expect(history["complete"], "a group did not come to the end of the log within 60 s: %s", history["groups"])
         self.figures["groups"] = history["groups"]
         return "; %d groups, %d commits, %d assignments" % (
             self.groups, sum(g["commits"] for g in history["groups"]), sum(g["rebalances"] for g in history["groups"]))
