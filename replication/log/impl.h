@@ -19,6 +19,10 @@ struct log_segment {
     int64_t max_timestamp_offset;
     int64_t first_timestamp; /* of the first batch; -1: none */
     int64_t made_wall_ms;    /* when this life first saw it */
+    /* Bytes below sound_to and from sound_from on were written or checked in this life. All others
+     * are checked before they are given out, resident or not (rule 10.4): a read that found damage
+     * further on, and readahead, make pages resident that nobody has looked at. */
+    uint64_t sound_to, sound_from;
 };
 
 /* Something of ours that the world holds: a write, a job, a read. Linked while it does, so that

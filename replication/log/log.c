@@ -246,8 +246,11 @@ static void open_adopt(struct log *log, struct open_job *o)
 {
     struct log_recovery *rc = &o->rc;
     const struct log_found *f = &rc->found;
-    for (size_t i = 0; i < rc->segment_count; i++)
-        log_segments_push(log, log_segment_new(log, &rc->segments[i]));
+    for (size_t i = 0; i < rc->segment_count; i++) {
+        struct log_segment *s = log_segment_new(log, &rc->segments[i]);
+        s->sound_from = s->size_bytes;
+        log_segments_push(log, s);
+    }
     log->index = rc->index;
     log_index_init(&rc->index, 0);
     log->index_valid = true;

@@ -133,6 +133,21 @@ static bool range_is_resident(struct log *log, struct kb_file *file, const struc
     return kb_env_read_now(log->env, file, g->position + g->size - 1, &byte, 1) == 1;
 }
 
+static bool range_is_sound(const struct log_segment *s, const struct range *g)
+{
+    return g->position + g->size <= s->sound_to || g->position >= s->sound_from;
+}
+
+void log_segment_is_sound(struct log_segment *s, uint64_t position, uint64_t size)
+{
+    if (position <= s->sound_to && position + size > s->sound_to)
+        s->sound_to = position + size;
+    if (position < s->sound_from && position + size >= s->sound_from)
+        s->sound_from = position;
+    if (s->sound_to >= s->sound_from)
+        s->sound_from = 0;
+}
+
 /* LOG_READ_OK, -KB_EAGAIN (a job must do it), -KB_ELIMIT, or another error for the job to find. */
 static int read_resident(struct log *log, struct log_read *r, size_t segment, const struct want *w,
                          uint64_t position)
@@ -146,6 +161,8 @@ static int read_resident(struct log *log, struct log_read *r, size_t segment, co
         return e;
     if (g.size == 0)
         return LOG_READ_OK;
+    if (!range_is_sound(s, &g))
+        return -KB_EAGAIN;
     if (g.size >= READ_SENDFILE_MIN) {
         if (!range_is_resident(log, s->file, &g))
             return -KB_EAGAIN;

@@ -62,8 +62,12 @@ static void answer(struct log *log, struct log_read_op *op, struct log_read *r, 
     kb_chain_add_block(&r->records, op->block, at, (size_t)g->size);
     r->first_offset = g->first_offset;
     r->next_offset = g->next_offset;
-    if (op->layout == log->layout)
-        log_hint_add(log, op->segment_base, g->next_offset, g->position + g->size);
+    if (op->layout != log->layout)
+        return;
+    log_hint_add(log, op->segment_base, g->next_offset, g->position + g->size);
+    struct log_segment *s = log->segments[log_segment_find(log, g->first_offset)];
+    if (s->base_offset == op->segment_base)
+        log_segment_is_sound(s, g->position, g->size);
 }
 
 /* The sound whole batches at p that are wanted, up to the first that is not. Sets the range's size

@@ -43,6 +43,9 @@ struct kb_block *log_read_block(struct log *log, const struct log_read *r, size_
  * log_read. */
 int log_read_try(struct log *log, struct log_read *r, unsigned tries, size_t block_bytes);
 
+/* These whole batches, next to others that are, were checked. */
+void log_segment_is_sound(struct log_segment *s, uint64_t position, uint64_t size);
+
 /* Fetch from the disk, checking CRCs (rule 10.4). known: position is a batch's start at or shortly
  * before the offset; else the index file is asked. LOG_READ_PENDING or -KB_ELIMIT. */
 struct cold_read {
