@@ -145,7 +145,7 @@ def sync_errors(bench, times):
     stage = bench.stage(shim=True, interval_ms=10)
     for number in range(times):
         victim = stage.pick()
-        words = ("/load-", "/__cluster_metadata", "")[number % 3]
+        words = ("/load-", "/__cluster_metadata", "/__consumer_offsets")[number % 3]
         stage.shims[victim.id].arm(disk.SYNC, disk.EIO, words, random.randint(0, 10))
         hit_by_work(stage, victim, "a sync fails on '%s'" % words)
         expect(ends_or_goes_on(stage, victim, 40), "node %d goes on after a sync of '%s' failed", victim.id, words)
@@ -303,13 +303,14 @@ def flip_closed(bench, times):
     stage = rolling_stage(bench)
     wait_until("segments are closed", lambda: all(len(segments_of(b, p)) > 2 for b in stage.cluster.brokers for p in range(6)), 90)
     found = 0
-    for _ in range(times):
-        # The preferred leader, so that it is read from.
-        partition = random.randrange(6)
-        victim = stage.cluster.broker(stage.preferred[partition])
+    for number in range(times):
+        # The preferred leader, so that it is read from; another one each time, for who has given up leads nothing for a minute.
+        node = number % 3 + 1
+        partition = stage.preferred.index(node)
+        victim = stage.cluster.broker(node)
         flipped(bench, stage, victim, partition, closed=True)
         wait_until("node %d leads load-%d again" % (victim.id, partition),
-                   lambda p=partition, v=victim: stage.leader_of("load", p) == v.id, 40, 0.2)
+                   lambda p=partition, v=victim: stage.leader_of("load", p) == v.id, 90, 0.2)
         found += read_to_damage(stage, victim, partition)
         stage.load.wait_full(90)
     return "%d bits, all found by the first reader and the replica fetched anew; %s" % (found, stage.verdict())

@@ -71,6 +71,7 @@ struct partition {
     /* verification */
     int64_t *seen;     /* by number: where it was read first, plus one */
     int64_t last_read; /* number */
+    int64_t next_offset;
     int64_t end_offset;
     bool done;
 };
@@ -348,6 +349,7 @@ struct verdict {
     uint64_t lost;
     uint64_t duplicated;
     uint64_t reordered;
+    uint64_t reread;  /* the same offset once more: the client's doing, not the log's */
     uint64_t changed; /* another record than a group read at the same offset */
 };
 
@@ -357,6 +359,11 @@ static void take(struct judge *j, const rd_kafka_message_t *m, struct verdict *v
     char text[16] = {0};
     memcpy(text, m->payload, m->len < sizeof(text) - 1 ? m->len : sizeof(text) - 1);
     unsigned long number = strtoul(text, NULL, 10);
+    if (m->offset < p->next_offset) {
+        v->reread++;
+        return;
+    }
+    p->next_offset = m->offset + 1;
     v->read++;
     if (number >= p->next)
         die("verify", "a record nobody sent");
@@ -432,6 +439,7 @@ static void do_verify(struct judge *j)
         if (e != RD_KAFKA_RESP_ERR_NO_ERROR)
             die("watermarks", rd_kafka_err2str(e));
         p->last_read = -1;
+        p->next_offset = 0;
         p->done = p->end_offset == 0;
         rd_kafka_topic_partition_list_add(list, j->topic, i)->offset = 0;
     }
@@ -452,10 +460,11 @@ static void do_verify(struct judge *j)
     }
     free(v.seen);
     (void)printf("{\"event\":\"verified\",\"complete\":%s,\"read\":%llu,\"lost\":%llu,"
-                 "\"duplicated\":%llu,\"reordered\":%llu,\"changed\":%llu}\n",
+                 "\"duplicated\":%llu,\"reordered\":%llu,\"changed\":%llu,\"reread\":%llu}\n",
                  all_done(j) ? "true" : "false", (unsigned long long)v.read,
                  (unsigned long long)v.lost, (unsigned long long)v.duplicated,
-                 (unsigned long long)v.reordered, (unsigned long long)v.changed);
+                 (unsigned long long)v.reordered, (unsigned long long)v.changed,
+                 (unsigned long long)v.reread);
     (void)fflush(stdout);
     (void)rd_kafka_consumer_close(c);
     rd_kafka_destroy(c);
