@@ -304,7 +304,9 @@ def reset_replies(bench, times):
     for _ in range(times):
         for p in stage.proxies.values():
             p.reset_after = {wire.PRODUCE: 0.05, wire.OFFSET_COMMIT: 0.1}
-        time.sleep(12)
+        before = counts(stage, "reset")
+        time.sleep(8)
+        wait_until("connections are reset", lambda b=before: counts(stage, "reset") >= b + 20, 60)
         for p in stage.proxies.values():
             p.reset_after = {}
         stage.load.wait_full()
