@@ -1,6 +1,7 @@
 /* Metadata: from the committed image. Unknown topics may be created; a leader whose link closed is
  * not named until the controller has decided (rule 10.5). */
 #include "broker/api/internal.h"
+#include "proto/base/assert.h"
 
 enum {
     IMAGE_WAIT_MS = 5000, /* a node that has not joined yet */
@@ -110,6 +111,7 @@ static int fill_topic(struct metadata_op *op, const struct meta_query *q,
 static void fill_unknown(struct metadata_op *op, const struct kw_metadata_request_topic *q,
                          struct kw_metadata_response_topic *ret)
 {
+    KB_ASSERT(q != NULL); /* all that are known are known */
     kw_metadata_response_topic_init(ret);
     ret->name = q->name;
     ret->topic_id = q->topic_id;

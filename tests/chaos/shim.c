@@ -166,7 +166,10 @@ static bool meddle(enum call call, int fd, const char *path, ssize_t skipped, ss
     }
 }
 
-#define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+#define REAL(name) ((__typeof__(&(name)))dlsym(RTLD_NEXT, #name))
+
+/* libc's parameters have libc's names.
+ * NOLINTBEGIN(readability-inconsistent-declaration-parameter-name) */
 
 int clock_gettime(clockid_t id, struct timespec *ret)
 {
@@ -313,3 +316,5 @@ int open64(const char *path, int flags, ...)
         die_now();
     return (int)result;
 }
+
+/* NOLINTEND(readability-inconsistent-declaration-parameter-name) */

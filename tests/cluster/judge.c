@@ -466,6 +466,10 @@ static void do_verify(struct judge *j)
                  (unsigned long long)v.reordered, (unsigned long long)v.changed,
                  (unsigned long long)v.reread);
     (void)fflush(stdout);
+    for (int i = 0; i < j->partitions; i++) {
+        free(j->p[i].seen);
+        j->p[i].seen = NULL;
+    }
     (void)rd_kafka_consumer_close(c);
     rd_kafka_destroy(c);
 }

@@ -105,7 +105,7 @@ bool groups_note(struct groups *g, int partition, int64_t offset, uint32_t numbe
  */
 static void begin_partitions(struct member *m, rd_kafka_topic_partition_list_t *list)
 {
-    int64_t confirmed[PARTITIONS_MAX];
+    int64_t confirmed[PARTITIONS_MAX] = {0};
     (void)pthread_mutex_lock(&m->groups->lock);
     for (int i = 0; i < list->cnt; i++)
         confirmed[i] = m->group->p[list->elems[i].partition].commit_acked;
