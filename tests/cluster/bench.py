@@ -49,7 +49,7 @@ class Bench:
         return os.path.join(os.path.dirname(self.judge), name)
 
     def volume(self, name, size_mb):
-        volume = volumes.Volume(name, size_mb)
+        volume = volumes.Volume(name, size_mb, self.keep)
         self.volumes.append(volume)
         return volume
 
@@ -88,6 +88,8 @@ class Bench:
     def close(self, failed):
         for load in self.loads:
             load.end()
+            if failed and load.errors:
+                print("---- the client: " + "\n".join(load.errors[-10:]))
         for cluster in self.clusters:
             if failed:
                 self.keep_logs(cluster)

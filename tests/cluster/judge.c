@@ -69,7 +69,7 @@ struct partition {
     bool sample_wanted;
     double sample_ms;
     /* verification */
-    int64_t *seen;     /* by number: where it was read first, plus one */
+    uint8_t *seen;
     int64_t last_read; /* number */
     int64_t next_offset;
     int64_t end_offset;
@@ -426,11 +426,6 @@ static void do_verify(struct judge *j)
     struct verdict v = {0};
     rd_kafka_t *c = consumer_new(j);
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(j->partitions);
-    for (int i = 0; i < j->partitions; i++)
-        v.stride = j->p[i].next > v.stride ? j->p[i].next : v.stride;
-    v.seen = calloc((size_t)j->partitions * v.stride + 1, sizeof(*v.seen));
-    if (v.seen == NULL)
-        die("memory", "exhausted");
     for (int i = 0; i < j->partitions; i++) {
         int64_t low = 0;
         struct partition *p = &j->p[i];
@@ -438,6 +433,7 @@ static void do_verify(struct judge *j)
                                                                  &p->end_offset, 10000);
         if (e != RD_KAFKA_RESP_ERR_NO_ERROR)
             die("watermarks", rd_kafka_err2str(e));
+        p->seen = calloc(p->next + 1, 1);
         p->last_read = -1;
         p->next_offset = 0;
         p->done = p->end_offset == 0;
@@ -456,9 +452,8 @@ static void do_verify(struct judge *j)
     }
     for (int i = 0; i < j->partitions; i++) {
         for (uint32_t k = 0; k < j->p[i].acked_capacity && k < j->p[i].next; k++)
-            v.lost += j->p[i].acked[k] && !v.seen[(size_t)i * v.stride + k];
+            v.lost += j->p[i].acked[k] && !j->p[i].seen[k];
     }
-    free(v.seen);
     (void)printf("{\"event\":\"verified\",\"complete\":%s,\"read\":%llu,\"lost\":%llu,"
                  "\"duplicated\":%llu,\"reordered\":%llu,\"changed\":%llu,\"reread\":%llu}\n",
                  all_done(j) ? "true" : "false", (unsigned long long)v.read,
@@ -622,7 +617,6 @@ int main(int argc, char **argv)
     char error[256];
     int option = 0;
     const char *file = NULL;
-    const char *debug = "";
     int replicas = 0;
     while ((option = getopt(argc, argv, "b:t:p:i:f:c:X:")) != -1) {
         switch (option) {
@@ -660,8 +654,7 @@ int main(int argc, char **argv)
     read_lines(&j, file);
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     if (rd_kafka_conf_set(conf, "bootstrap.servers", j.bootstrap, error, sizeof(error)) != 0 ||
-        rd_kafka_conf_set(conf, "enable.idempotence", "true", error, sizeof(error)) != 0 ||
-        (debug[0] != '\0' && rd_kafka_conf_set(conf, "debug", debug, error, sizeof(error)) != 0))
+        rd_kafka_conf_set(conf, "enable.idempotence", "true", error, sizeof(error)) != 0)
         die("configuration", error);
     configure(&j, conf);
     rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);

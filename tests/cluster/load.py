@@ -56,10 +56,7 @@ class Load:
 
     def listen_errors(self):
         for line in self.process.stderr:
-            if self.log:
-                self.log.write(line)
-            if not line.startswith("%7|"):  # librdkafka's debug lines
-                self.errors.append(line.strip())
+            self.errors.append(line.strip())
 
     def last_words(self):
         """What the client itself said last, without its library's log."""
