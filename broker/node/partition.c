@@ -362,11 +362,19 @@ static void partition_create(struct node_partition *p, int64_t first_offset)
 /* ---- removing logs
  * ------------------------------------------------------------------------------------------ */
 
+/* 9.3 holds also where nobody needs the bytes any more: a disk that fails once is not trusted. */
+static void disk_result(struct node *n, int result)
+{
+    if (result == -KB_EIO)
+        node_lifecycle_disk_failed(n, result);
+}
+
 static void on_gone(void *arg, int result)
 {
     struct node *n = arg;
     if (result < 0)
         kb_log_warn("partition", "event=delete_failed error=%s", kb_err_name(result));
+    disk_result(n, result);
     n->partitions_leaving--;
     node_partitions_refresh_all(n); /* a new topic of the same name may have waited for the path */
 }
@@ -375,7 +383,7 @@ static void on_closed_to_leave(struct log *log, void *user, int result)
 {
     struct node_partition *p = user;
     struct node *n = p->node;
-    (void)result;
+    disk_result(n, result);
     p->log = log_free(log);
     if (p->set_aside)
         log_dir_set_aside(n->dir, p->dir_log, on_gone, n);

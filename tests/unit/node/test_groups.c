@@ -410,8 +410,8 @@ START_TEST(takeover__after_a_clock_jump_expires_nothing)
     scenario_run_for(&s, 500);
     sim_cluster_kill(s.cluster, (uint32_t)old - 1, false);
     scenario_run_for(&s, 5000);
+    scenario_until(&s, fetches_seven, 10000, "another coordinator tells the offset");
     ck_assert_int_ne(coordinator(&s), old);
-    ck_assert_int_eq(committed(&s), 7);
     scenario_end(&s);
 }
 END_TEST
