@@ -53,6 +53,7 @@ struct sim_member {
     int64_t worked[PARTITIONS_MAX];    /* behind the last record it has worked on */
     int64_t committed[PARTITIONS_MAX]; /* as acknowledged */
     struct committing committing;
+    struct committing late; /* one of an earlier generation, sent in the next */
 };
 
 static uint64_t now_us(const struct sim_member *m)
@@ -443,11 +444,51 @@ static void take_committed(void *arg, const void *response)
     take_error(m, &c.asker, first);
 }
 
+static void take_late(void *arg, const void *response)
+{
+    struct committing *c = arg;
+    struct sim_member *m = (struct sim_member *)((char *)arg - offsetof(struct sim_member, late));
+    c->count = 0;
+    if (response == NULL)
+        return;
+    int16_t error = sim_group_commit_error(m->client, m->options.client.topics,
+                                           c->commits[0].partition, response);
+    sim_group_offsets_done(m->options.offsets, c->commits[0].id, outcome_of(error), now_us(m));
+    if (error != KW_UNKNOWN_TOPIC_OR_PARTITION && error != KW_UNKNOWN_TOPIC_ID)
+        sim_group_check_answer(m->options.check, &c->asker, SIM_GROUP_COMMIT, error, now_us(m));
+}
+
+/* As if the network had held it back: a commit of the generation before (fault row 26). */
+static void commit_late(struct sim_member *m)
+{
+    struct sim_group_commit_request rq;
+    struct committing *c = &m->late;
+    uint32_t partitions = sim_topics_partitions(m->options.client.topics);
+    if (c->count > 0 || m->generation < 1 || !knows_topics(m))
+        return;
+    c->asker = sim_member_asker(m);
+    c->asker.generation = m->generation - 1;
+    c->commits[0].partition = (uint32_t)(kb_env_random_u64(m->env) % partitions);
+    c->commits[0].offset = 0;
+    c->commits[0].id = sim_group_offsets_commit(m->options.offsets, m->options.group,
+                                                c->commits[0].partition, c->asker.generation, 0,
+                                                now_us(m));
+    c->count = 1;
+    sim_group_fill_commit(m->client, m->options.client.topics, c->commits, 1, &rq);
+    rq.rq.group_id = kw_str_of(m->options.group_id);
+    rq.rq.member_id = kw_str_of(m->id);
+    rq.rq.group_instance_id = instance_of(m);
+    rq.rq.generation_id_or_member_epoch = c->asker.generation;
+    sim_client_call(m->client, m->coordinator, KW_API_OFFSET_COMMIT, &rq.rq, take_late, c);
+}
+
 static void commit_worked(struct sim_member *m)
 {
     struct sim_group_commit_request rq;
     struct committing *c = &m->committing;
     c->asker = sim_member_asker(m);
+    if (kb_env_random_u64(m->env) % 8 == 0)
+        commit_late(m);
     for (uint32_t p = 0; p < PARTITIONS_MAX; p++) {
         if ((m->owned >> p & 1) == 0 || m->worked[p] <= m->committed[p])
             continue;
