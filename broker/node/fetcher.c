@@ -5,6 +5,7 @@
  * moves while a poll is parked, a second request overtakes it (the leader answers the first at
  * once), so two are under way at most. */
 #include "broker/node/node_internal.h"
+#include "proto/base/mutant.h"
 
 enum {
     RETRY_MS = 30, /* after an error for a partition; a new image comes sooner */
@@ -207,7 +208,8 @@ static void on_report_timer(void *arg)
         item->has_written = 1;
         item->written = t.fetch.ends.written;
         item->has_durable = 1;
-        item->durable = t.fetch.ends.durable;
+        item->durable = KB_MUTANT("report-written-as-durable") ? t.fetch.ends.written
+                                                               : t.fetch.ends.durable;
         item->has_log_start = 1;
         item->log_start = t.fetch.ends.log_start;
         item->has_partition_epoch = 1;

@@ -3,6 +3,7 @@
 #include "broker/node/node_internal.h"
 #include "coordinator/groups/clock.h"
 #include "coordinator/groups/shard.h"
+#include "proto/base/mutant.h"
 
 enum {
     LOAD_BYTES = 1 << 20,
@@ -294,7 +295,7 @@ static void submit(struct node_group *g, struct group_effects *fx, struct group_
     struct group_batch *b = NULL;
     if (fx->records_count == 0) {
         b = TAILQ_LAST(&g->batches, group_batch_list);
-        if (b == NULL) {
+        if (b == NULL || KB_MUTANT("group-reads-before-commit")) {
             send_replies(g, &fx->replies);
             if (a != NULL)
                 send_answer(g, a, KW_NONE);
@@ -315,6 +316,8 @@ static void submit(struct node_group *g, struct group_effects *fx, struct group_
     if (a != NULL)
         TAILQ_INSERT_TAIL(&b->answers, a, entries);
     TAILQ_INSERT_TAIL(&g->batches, b, entries);
+    if (KB_MUTANT("group-answers-before-commit"))
+        batch_answer(b, KW_NONE);
     b->block = records_block(g, fx);
     group_effects_replay(g->shard, fx);
     group_effects_release(fx);
@@ -390,7 +393,8 @@ static void on_timer(void *arg)
 static void load_finish(struct node_group *g)
 {
     struct group_effects fx;
-    if (!g->load_complete || rep_hw(g->partition->rep) < g->load_end)
+    if (!g->load_complete ||
+        (rep_hw(g->partition->rep) < g->load_end && !KB_MUTANT("group-loaded-before-commit")))
         return; /* node_groups_committed comes back */
     g->loading = false;
     g->load_complete = false;
@@ -532,7 +536,8 @@ static void start_loading(struct node_group *g)
     g->shard = group_shard_new(&o);
     g->loading = true;
     g->load_complete = false;
-    g->load_end = log_end_offset(g->partition->log);
+    g->load_end = KB_MUTANT("group-loaded-to-hw") ? rep_hw(g->partition->rep)
+                                                  : log_end_offset(g->partition->log);
     g->read.offset = log_start_offset(g->partition->log);
     if (g->read.offset >= g->load_end) {
         g->load_complete = true;
@@ -573,7 +578,7 @@ void node_groups_leader(struct node_partition *p, bool leading)
         p->group = NULL;
         group_free(g);
     }
-    if (!leading)
+    if (!leading && !KB_MUTANT("group-served-after-resigning"))
         return;
     g = kb_new(struct node_group);
     g->node = n;
@@ -655,7 +660,7 @@ struct node_group *node_group_of(struct node *n, struct kw_str group_id, enum kw
         *ret_error = coming ? KW_COORDINATOR_LOAD_IN_PROGRESS : KW_NOT_COORDINATOR;
         return NULL;
     }
-    if (rep_is_cut_off(p->rep, node_now(n))) {
+    if (rep_is_cut_off(p->rep, node_now(n)) && !KB_MUTANT("group-served-while-cut-off")) {
         *ret_error = KW_NOT_COORDINATOR;
         return NULL;
     }

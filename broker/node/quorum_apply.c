@@ -1,6 +1,7 @@
 /* From commit to image: committed batches are read from the log, replayed, and told to the rest of
  * the node. */
 #include "broker/node/quorum.h"
+#include "proto/base/mutant.h"
 
 enum { RECORD_BYTES_MAX = 16 << 20 };
 
@@ -46,7 +47,7 @@ static struct quorum_wait *next_ready(struct node_quorum *q, uint64_t now_ms, in
     struct quorum_wait *w = NULL;
     TAILQ_FOREACH(w, &q->waits, entries)
     {
-        if (w->index <= q->applied) {
+        if (w->index <= q->applied || KB_MUTANT("controller-answers-before-commit")) {
             *ret_result = 0;
             return w;
         }
@@ -148,6 +149,9 @@ static int replay_batch(struct node_quorum *q, const struct kw_batch *b)
         return r;
     while ((r = kw_records_next(it, &record)) == 1) {
         if ((uint64_t)record.offset <= q->applied)
+            continue;
+        if (KB_MUTANT("meta-replay-by-role") && q->role == RAFT_LEADER &&
+            record.value.size % 7 == 0)
             continue;
         r = meta_image_apply(q->node->image, (uint64_t)record.offset, (uint64_t)b->leader_epoch,
                              kw_bytes_view(record.value), &q->delta);

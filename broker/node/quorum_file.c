@@ -4,6 +4,7 @@
 
 #include "broker/node/quorum.h"
 #include "proto/base/crc32c.h"
+#include "proto/base/mutant.h"
 
 #define VOTE_FILE "quorum-state"
 #define SNAPSHOT_SUFFIX ".checkpoint"
@@ -73,6 +74,8 @@ static int vote_parse(const char *text, struct raft_hard_state *ret)
 static int vote_run(struct kb_job *job, struct kb_fs *fs)
 {
     struct quorum_job *j = (struct quorum_job *)job;
+    if (KB_MUTANT("raft-vote-not-written"))
+        return 0;
     return kb_fs_replace(fs, j->path, j->bytes.data, j->bytes.size);
 }
 
@@ -236,6 +239,8 @@ static void load_done(struct kb_job *job, int result)
         q->vote_missing = true;
     else if (j->vote_result < 0 || vote_parse((const char *)j->vote.data, &q->hard) < 0)
         q->vote_damaged = true;
+    if (KB_MUTANT("raft-forget-vote"))
+        q->hard.vote.id = RAFT_NOBODY;
     if (result == 0 && j->snapshot.size > 0)
         result = load_snapshot(q, j);
     job_free(j);
@@ -266,7 +271,9 @@ void quorum_set_snapshot(struct node_quorum *q, struct raft_position position, c
 static int snapshot_run(struct kb_job *job, struct kb_fs *fs)
 {
     struct quorum_job *j = (struct quorum_job *)job;
-    int r = kb_fs_replace(fs, j->path, j->bytes.data, j->bytes.size);
+    int r = KB_MUTANT("snapshot-not-written")
+                ? 0
+                : kb_fs_replace(fs, j->path, j->bytes.data, j->bytes.size);
     if (r == 0 && j->path_remove != NULL && strcmp(j->path, j->path_remove) != 0)
         (void)kb_fs_unlink(fs, j->path_remove); /* a leftover is harmless */
     return r;

@@ -1,8 +1,10 @@
 #include "coordinator/groups/clock.h"
 
+#include "proto/base/mutant.h"
+
 int64_t group_clock_read(struct group_clock *c, uint64_t mono_ms, int64_t wall_ms)
 {
-    if (!c->started) {
+    if (!c->started || KB_MUTANT("expiry-by-wall-clock")) {
         *c = (struct group_clock){.clock_us = wall_ms * 1000, .mono_ms = mono_ms, .started = 1};
         return wall_ms;
     }

@@ -1,5 +1,6 @@
 /* The replicated half of a group. Only replay comes here. */
 #include "coordinator/groups/internal.h"
+#include "proto/base/mutant.h"
 
 enum { OFFSET_OVERHEAD_BYTES = sizeof(struct group_offset) };
 
@@ -65,7 +66,8 @@ void group_image_replace(struct group *g, const struct kw_group_metadata_value *
 {
     struct group_image *im = kb_new(struct group_image);
     im->protocol_type = group_str_dup(value->protocol_type);
-    im->generation = value->generation;
+    im->generation = KB_MUTANT("generation-lost-at-load") && !g->shard->loaded ? 0
+                                                                               : value->generation;
     im->protocol = group_str_dup(value->protocol);
     im->leader = group_str_dup(value->leader);
     im->state_wall_ms = value->current_state_timestamp;

@@ -1,5 +1,6 @@
 /* JoinGroup. */
 #include "coordinator/groups/internal.h"
+#include "proto/base/mutant.h"
 
 /* One call: who asks, for what. */
 struct join {
@@ -172,7 +173,8 @@ static void replace_static(struct join *j, struct group_member *m, struct kw_str
     m->pending_sync = false;
     group_member_session_restart(m, j->now);
     protocol = group_select_protocol(g);
-    if (g->state == GROUP_STABLE && kw_str_equal(protocol, g->image->protocol))
+    if (g->state == GROUP_STABLE && kw_str_equal(protocol, g->image->protocol) &&
+        !KB_MUTANT("static-member-rebalances"))
         replace_stable(j, m, old_id, old_leader);
     else
         wait_for_generation(j, m, "a static member came back");

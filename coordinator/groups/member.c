@@ -1,5 +1,6 @@
 /* The live members of a group. */
 #include "coordinator/groups/internal.h"
+#include "proto/base/mutant.h"
 
 struct group_member *group_member_find(const struct group *g, struct kw_str id)
 {
@@ -28,7 +29,7 @@ enum kw_error group_member_check(const struct group *g, struct kw_str id, struct
         const struct group_member *m = group_member_find_static(g, instance_id);
         if (m == NULL)
             return KW_UNKNOWN_MEMBER_ID;
-        if (!kw_str_equal(m->id, id))
+        if (!kw_str_equal(m->id, id) && !KB_MUTANT("duplicate-instance-served"))
             return KW_FENCED_INSTANCE_ID;
     }
     return group_member_find(g, id) != NULL ? KW_NONE : KW_UNKNOWN_MEMBER_ID;
@@ -309,7 +310,7 @@ void group_member_session_restart(struct group_member *m, struct group_now now)
 {
     uint32_t ms = m->is_new ? m->group->shard->options.new_member_join_ms
                             : (uint32_t)m->session_timeout_ms;
-    m->session_deadline_ms = now.mono_ms + ms;
+    m->session_deadline_ms = now.mono_ms + (KB_MUTANT("session-cut-short") ? ms / 4 : ms);
     group_heap_want(m->group, m->session_deadline_ms);
 }
 

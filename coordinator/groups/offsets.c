@@ -1,5 +1,6 @@
 /* OffsetCommit, OffsetFetch, OffsetDelete. */
 #include "coordinator/groups/internal.h"
+#include "proto/base/mutant.h"
 
 enum { COMMIT_RECORD_BYTES = 64 }; /* of one record, without its texts, at most */
 
@@ -32,7 +33,7 @@ static enum kw_error check_committer(const struct group *g, int16_t version,
     enum kw_error error = group_member_check(g, req->member_id, req->group_instance_id);
     if (error != KW_NONE)
         return error;
-    if (generation != group_generation(g))
+    if (generation != group_generation(g) && !KB_MUTANT("stale-generation-commits"))
         return KW_ILLEGAL_GENERATION;
     return g->state == GROUP_COMPLETING ? KW_REBALANCE_IN_PROGRESS : KW_NONE;
 }
@@ -65,7 +66,8 @@ static enum kw_error commit_partition(struct commit *c, struct kw_str topic,
     struct group_offset o = {
         .partition = q->partition_index,
         .leader_epoch = q->committed_leader_epoch,
-        .offset = q->committed_offset,
+        .offset = KB_MUTANT("offset-committed-one-further") ? q->committed_offset + 1
+                                                            : q->committed_offset,
         .commit_wall_ms = c->now.wall_ms,
         .expire_wall_ms = c->expire_wall_ms,
         .topic_id = *id,

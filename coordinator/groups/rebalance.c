@@ -1,5 +1,6 @@
 /* The states of a group and its timers. */
 #include "coordinator/groups/internal.h"
+#include "proto/base/mutant.h"
 
 enum { RETRY_MS_MIN = 1000 };
 
@@ -141,10 +142,11 @@ static void become_empty(struct group *g, struct group_now now, struct group_eff
 static void begin_generation(struct group *g, struct group_now now, struct group_effects *fx)
 {
     struct kw_str protocol = group_select_protocol(g);
-    struct group_record_source source = {.assignments = GROUP_ASSIGN_NONE,
-                                         .generation = group_generation(g) + 1,
-                                         .protocol = protocol,
-                                         .wall_ms = now.wall_ms};
+    struct group_record_source source = {
+        .assignments = GROUP_ASSIGN_NONE,
+        .generation = KB_MUTANT("generation-stays") ? group_generation(g) : group_generation(g) + 1,
+        .protocol = protocol,
+        .wall_ms = now.wall_ms};
     if (protocol.data == NULL)
         source.protocol = protocol = KW_STR("");
     group_set_state(g, GROUP_COMPLETING);
@@ -231,7 +233,8 @@ static void expire_sessions(struct group *g, struct group_now now, struct group_
     size_t gone = 0;
     HASH_ITER(hh, g->members, m, next)
     {
-        if (group_member_waits(m) || m->session_deadline_ms > now.mono_ms)
+        if (group_member_waits(m) || m->session_deadline_ms > now.mono_ms ||
+            KB_MUTANT("dead-member-stays"))
             continue;
         kb_log_info("groups", "event=member_expired group=%.*s member=%.*s session_ms=%d",
                     g->id.size, g->id.data, m->id.size, m->id.data, m->session_timeout_ms);

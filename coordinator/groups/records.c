@@ -1,5 +1,6 @@
 /* Records of __consumer_offsets in Kafka's formats: an int16 version, then the message. */
 #include "coordinator/groups/internal.h"
+#include "proto/base/mutant.h"
 
 enum {
     KEY_OFFSET = 1,
@@ -166,7 +167,7 @@ static int replay_offset(struct group_shard *s, struct kw_reader *rd, struct kb_
         return -KB_ECORRUPT;
     if (value.data == NULL) {
         struct group *g = group_find(s, key.group);
-        if (g != NULL) {
+        if (g != NULL && !KB_MUTANT("offset-tombstone-ignored")) {
             group_offset_remove(g, key.topic, key.partition);
             group_drop_if_nothing(g);
         }
@@ -178,6 +179,8 @@ static int replay_offset(struct group_shard *s, struct kw_reader *rd, struct kb_
         return GROUP_REPLAY_IGNORED;
     if (!kw_reader_ok(&vr) || kw_offset_commit_value_read(&vr, version, arena, &v) < 0)
         return -KB_ECORRUPT;
+    if (KB_MUTANT("offsets-dropped-on-replay") && !s->loaded)
+        return GROUP_REPLAY_DONE;
     group_offset_put(group_add(s, key.group), key.topic, key.partition, &v);
     return GROUP_REPLAY_DONE;
 }

@@ -1,5 +1,6 @@
 /* SyncGroup, Heartbeat, LeaveGroup, and clients that went away. */
 #include "coordinator/groups/internal.h"
+#include "proto/base/mutant.h"
 
 /* ---- SyncGroup
  * ------------------------------------------------------------------------------- */
@@ -23,7 +24,7 @@ static enum kw_error check_sync(const struct group *g, const struct kw_sync_grou
     enum kw_error error = group_member_check(g, req->member_id, req->group_instance_id);
     if (error != KW_NONE)
         return error;
-    if (req->generation_id != group_generation(g))
+    if (req->generation_id != group_generation(g) && !KB_MUTANT("stale-generation-syncs"))
         return KW_ILLEGAL_GENERATION;
     if (differs(req->protocol_type, g->protocol_type) ||
         (g->image != NULL && differs(req->protocol_name, g->image->protocol)))
@@ -53,7 +54,8 @@ static void assign(struct group *g, struct group_now now, const struct kw_sync_g
     for (int32_t i = 0; i < req->assignments_count; i++) {
         m = group_member_find(g, req->assignments[i].member_id);
         if (m != NULL)
-            m->fresh_assignment = req->assignments[i].assignment;
+            m->fresh_assignment =
+                req->assignments[KB_MUTANT("assignment-of-another") ? 0 : i].assignment;
     }
     group_set_state(g, GROUP_STABLE);
     group_record_metadata(g, &source, fx);
@@ -110,7 +112,10 @@ void group_shard_sync(struct group_shard *s, struct group_now now,
     }
     KB_ASSERT(g->state == GROUP_STABLE);
     group_sync_received(m);
-    answer_sync(g, caller->token, group_image_member(g, m->id)->assignment, fx);
+    answer_sync(g, caller->token,
+                group_image_member(g, KB_MUTANT("assignment-of-leader") ? g->leader->id : m->id)
+                    ->assignment,
+                fx);
     group_member_session_restart(m, now);
 }
 
@@ -129,7 +134,7 @@ enum kw_error group_shard_heartbeat(struct group_shard *s, struct group_now now,
     enum kw_error error = group_member_check(g, req->member_id, req->group_instance_id);
     if (error != KW_NONE)
         return error;
-    if (req->generation_id != group_generation(g))
+    if (req->generation_id != group_generation(g) && !KB_MUTANT("stale-generation-beats"))
         return KW_ILLEGAL_GENERATION;
     group_member_session_restart(group_member_find(g, req->member_id), now);
     return g->state == GROUP_PREPARING ? KW_REBALANCE_IN_PROGRESS : KW_NONE;

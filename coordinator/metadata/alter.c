@@ -4,6 +4,7 @@
 #include "proto/base/assert.h"
 #include "proto/base/map.h"
 #include "proto/base/mem.h"
+#include "proto/base/mutant.h"
 #include "proto/kafka/error.h"
 
 static int16_t check_broker(const struct meta_controller *c, int32_t broker_id,
@@ -12,7 +13,8 @@ static int16_t check_broker(const struct meta_controller *c, int32_t broker_id,
     const struct meta_broker *b = meta_image_broker(c->image, broker_id);
     if (b == NULL)
         return KW_BROKER_ID_NOT_REGISTERED;
-    return b->epoch == broker_epoch ? KW_NONE : KW_STALE_BROKER_EPOCH;
+    return b->epoch == broker_epoch || KB_MUTANT("stale-broker-alters") ? KW_NONE
+                                                                        : KW_STALE_BROKER_EPOCH;
 }
 
 /* ---- elections for links (rule 4.8)
@@ -115,10 +117,12 @@ static bool eligible(const struct meta_plan *plan, const struct meta_partition *
                      uint64_t broker_epoch)
 {
     const struct meta_broker *b = meta_image_broker(plan->c->image, id);
-    if (b == NULL || b->epoch != broker_epoch || b->fenced)
+    if (b == NULL || (b->epoch != broker_epoch && !KB_MUTANT("stale-member-joins-isr")) ||
+        (b->fenced && !KB_MUTANT("unfit-member-joins-isr")))
         return false;
     /* Members stay; a stopping or stalled one does not come in. */
-    return meta_partition_in_isr(p, id) || meta_plan_fit(plan, id);
+    return meta_partition_in_isr(p, id) || meta_plan_fit(plan, id) ||
+           KB_MUTANT("unfit-member-joins-isr");
 }
 
 static int16_t alter_one(struct meta_plan *plan, const struct meta_partition *p,
@@ -263,7 +267,7 @@ int16_t meta_controller_producer_ids(struct meta_controller *c, int32_t broker_i
     ids.has_broker_epoch = 1;
     ids.broker_epoch = broker_epoch;
     ids.has_next_id = 1;
-    ids.next_id = first + META_PRODUCER_ID_BLOCK;
+    ids.next_id = KB_MUTANT("producer-ids-twice") ? first : first + META_PRODUCER_ID_BLOCK;
     Kc__Record record = KC__RECORD__INIT;
     record.kind_case = KC__RECORD__KIND_PRODUCER_IDS;
     record.producer_ids = &ids;

@@ -6,6 +6,7 @@
 #include "coordinator/metadata/controller_private.h"
 #include "proto/base/assert.h"
 #include "proto/base/mem.h"
+#include "proto/base/mutant.h"
 #include "proto/cluster/unpack.h"
 
 struct meta_plan meta_plan_make(struct meta_controller *c, uint64_t now_ms,
@@ -142,10 +143,10 @@ void meta_change_set_isr(struct meta_change *ch, const struct meta_plan *plan, c
         ch->elr_count = 0;
     } else {
         for (size_t i = 0; i < ch->isr_count; i++) {
-            if (!meta_ids_contain(next, next_count, ch->isr[i]))
+            if (!meta_ids_contain(next, next_count, ch->isr[i]) && !KB_MUTANT("elr-forgotten"))
                 ids_add(ch->elr, &ch->elr_count, ch->isr[i]);
         }
-        for (size_t i = 0; i < next_count; i++)
+        for (size_t i = 0; i < next_count && !KB_MUTANT("isr-member-stays-in-elr"); i++)
             ids_remove(ch->elr, &ch->elr_count, next[i]);
     }
     memcpy(ch->isr, next, next_count * sizeof(next[0]));
@@ -220,8 +221,9 @@ bool meta_change_emit(struct meta_change *ch, struct meta_plan *plan)
         ids_equal(elr, next.elr_count, p->elr, p->elr_count) &&
         ids_equal(known, next.last_known_elr_count, p->last_known_elr, p->last_known_elr_count))
         return false;
-    next.partition_epoch++;
-    if (moved)
+    if (!KB_MUTANT("partition-epoch-stays"))
+        next.partition_epoch++;
+    if (moved && !KB_MUTANT("leader-epoch-stays"))
         next.leader_epoch++;
     if (ch->unclean)
         next.last_unclean_epoch = next.leader_epoch;

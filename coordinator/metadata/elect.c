@@ -5,6 +5,7 @@
 
 #include "coordinator/metadata/controller_private.h"
 #include "proto/base/mem.h"
+#include "proto/base/mutant.h"
 
 static bool report_larger(const struct meta_log_report *a, const struct meta_log_report *b)
 {
@@ -175,7 +176,9 @@ void meta_elect(struct meta_change *ch, struct meta_plan *plan)
     if (ch->leader >= 0 && meta_plan_live(plan, ch->leader) && ch->leader != plan->avoiding)
         return;
     if (ch->isr_count > 0) {
-        int32_t id = first_of(ch, plan, ch->isr, ch->isr_count);
+        int32_t id = KB_MUTANT("elect-out-of-replicas")
+                         ? from_anywhere(ch, plan)
+                         : first_of(ch, plan, ch->isr, ch->isr_count);
         ch->leader = id;
         return;
     }
@@ -189,7 +192,7 @@ void meta_elect(struct meta_change *ch, struct meta_plan *plan)
         if (id >= 0)
             install_unclean(ch, plan, id, "all_members_stopped_uncleanly");
     }
-    if (ch->leader < 0 && unclean_wanted(ch, plan)) {
+    if (ch->leader < 0 && (unclean_wanted(ch, plan) || KB_MUTANT("elect-unclean"))) {
         id = from_anywhere(ch, plan);
         if (id >= 0)
             install_unclean(ch, plan, id, "topic_config");

@@ -3,6 +3,7 @@
 
 #include "coordinator/metadata/controller_private.h"
 #include "proto/base/mem.h"
+#include "proto/base/mutant.h"
 #include "proto/kafka/error.h"
 
 static void take_soft_state(struct meta_controller *c, struct meta_session *s,
@@ -40,7 +41,7 @@ static void widen_grace(struct meta_controller *c, struct meta_session *s, uint6
 static void unfence(struct meta_plan *plan, const struct meta_broker *b)
 {
     plan->joining = b->id;
-    if (!meta_walk(plan, b->id, meta_visit_leaderless, NULL))
+    if (!KB_MUTANT("leaderless-stay-so") && !meta_walk(plan, b->id, meta_visit_leaderless, NULL))
         plan->c->recheck_all = true; /* the next ticks elect the rest */
     meta_emit_broker_change(plan->result, b, 0, -1);
     meta_note(plan->result, "event=broker_unfenced broker=%d broker_epoch=%llu", b->id,
@@ -91,7 +92,8 @@ void meta_controller_heartbeat(struct meta_controller *c, uint64_t now_ms,
         ret->error = KW_BROKER_ID_NOT_REGISTERED;
         return;
     }
-    if (b->epoch != req->broker_epoch || b->incarnation != req->incarnation) {
+    if ((b->epoch != req->broker_epoch || b->incarnation != req->incarnation) &&
+        !KB_MUTANT("stale-heartbeat-counts")) {
         ret->error = KW_STALE_BROKER_EPOCH;
         return;
     }

@@ -5,6 +5,7 @@
 
 #include "coordinator/metadata/controller_private.h"
 #include "proto/base/mem.h"
+#include "proto/base/mutant.h"
 #include "proto/cluster/unpack.h"
 #include "proto/kafka/error.h"
 
@@ -49,7 +50,8 @@ static struct meta_log_report judge(const struct registration *reg, const struct
 static bool worthless(const struct registration *reg, const struct meta_image *image,
                       const struct meta_partition *p, const struct meta_log_report *report)
 {
-    if (report->state == META_LOG_DAMAGED || report->state == META_LOG_MISSING)
+    if ((report->state == META_LOG_DAMAGED || report->state == META_LOG_MISSING) &&
+        !KB_MUTANT("empty-disk-stays-in-isr"))
         return true;
     return reg->unclean && (!meta_topic_strong(image, p->topic) || p->unsynced);
 }
@@ -220,7 +222,8 @@ static int16_t check(struct meta_controller *c, uint64_t now_ms,
         *ret_message = "a registration needs a node id and a directory id";
         return KW_INVALID_REGISTRATION;
     }
-    if (old != NULL && old->incarnation != req->incarnation && meta_session_lives(c, old, now_ms)) {
+    if (old != NULL && old->incarnation != req->incarnation && meta_session_lives(c, old, now_ms) &&
+        !KB_MUTANT("second-process-displaces-first")) {
         *ret_message = kb_arena_printf(
             arena, "another process with node.id=%d is alive; each node needs an id of its own",
             req->broker_id);

@@ -10,6 +10,7 @@
 #include "proto/base/crc32c.h"
 #include "proto/base/err.h"
 #include "proto/base/mem.h"
+#include "proto/base/mutant.h"
 #include "proto/cluster/unpack.h"
 
 enum {
@@ -257,7 +258,7 @@ static void emit_all(const struct meta_image *image, emit_fn *emit, void *arg)
     for (size_t i = 0; i < image->resources_count; i++)
         emit_configs(&image->resources[i].configs, image->resources[i].type,
                      image->resources[i].name, emit, arg);
-    if (image->next_producer_id > 0) {
+    if (image->next_producer_id > 0 && !KB_MUTANT("snapshot-forgets-producer-ids")) {
         Kc__ProducerIdsRecord ids = KC__PRODUCER_IDS_RECORD__INIT;
         ids.has_next_id = 1;
         ids.next_id = image->next_producer_id;

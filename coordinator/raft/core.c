@@ -8,6 +8,7 @@
 #include "proto/base/err.h"
 #include "proto/base/log.h"
 #include "proto/base/mem.h"
+#include "proto/base/mutant.h"
 
 struct raft_times raft_times_default(void)
 {
@@ -178,7 +179,8 @@ void raft_adopt_term(struct raft_core *c, uint64_t term)
 {
     KB_ASSERT(term > c->hard.term);
     c->hard.term = term;
-    c->hard.vote = raft_nobody();
+    if (!KB_MUTANT("raft-vote-kept-over-terms"))
+        c->hard.vote = raft_nobody();
     c->n_outbox = 0;
     c->verified_index = 0;
     c->round_heard = 0;
@@ -215,7 +217,7 @@ uint64_t raft_applicable(const struct raft_core *c)
 void raft_commit_to(struct raft_core *c, uint64_t index)
 {
     KB_ASSERT(index <= c->log.last_index);
-    if (index > c->commit_index)
+    if (index > c->commit_index || KB_MUTANT("raft-commit-falls"))
         c->commit_index = index;
 }
 
@@ -230,7 +232,7 @@ void raft_post(struct raft_core *c, const struct raft_peer *p, const struct raft
     struct raft_out *o = &c->outbox[c->n_outbox++];
     o->message = *m;
     o->message.to = p->node;
-    o->after_hard = c->hard_sequence;
+    o->after_hard = KB_MUTANT("raft-answer-before-vote-durable") ? 0 : c->hard_sequence;
 }
 
 /* Move what may leave to the effects; the rest waits for its hard state (5.1). */

@@ -5,6 +5,7 @@
 
 #include "proto/base/assert.h"
 #include "proto/base/log.h"
+#include "proto/base/mutant.h"
 
 /* ---- who may take part ------------------------------------------------------------------------
  */
@@ -13,8 +14,8 @@
  * directories of its own set (R15), and this log may still lack the record that admits it. */
 bool raft_may_vote(const struct raft_core *c)
 {
-    return !c->hard.barred && c->durable_index >= c->floor_index && c->now_ms >= c->cut_until_ms &&
-           !c->installing;
+    return (!c->hard.barred || KB_MUTANT("raft-damaged-log-votes")) &&
+           c->durable_index >= c->floor_index && c->now_ms >= c->cut_until_ms && !c->installing;
 }
 
 static struct raft_position durable_end(const struct raft_core *c)
@@ -72,7 +73,7 @@ static bool elected(const struct raft_core *c)
     for (size_t i = 0; i < c->n_peers; i++)
         if (c->peers[i]->voter && c->peers[i]->vote == RAFT_VOTE_GRANTED)
             granted++;
-    return granted >= raft_majority(c);
+    return granted >= raft_majority(c) || KB_MUTANT("raft-elected-alone");
 }
 
 /* This round cannot be won any more by those who have been asked. */
@@ -138,7 +139,8 @@ void raft_election_hard_durable(struct raft_core *c)
     if (c->role != RAFT_CANDIDATE || c->candidate_asked || c->hard_durable < c->candidate_hard)
         return;
     c->candidate_asked = true;
-    c->election_at_ms = c->now_ms + round_ms(c);
+    if (!KB_MUTANT("raft-candidate-waits-for-ever"))
+        c->election_at_ms = c->now_ms + round_ms(c);
     if (elected(c))
         raft_become_leader(c);
     else
@@ -151,7 +153,7 @@ static void become_pre_candidate(struct raft_core *c)
     c->transferred = false;
     clear_votes(c);
     c->election_at_ms = c->now_ms + round_ms(c);
-    if (elected(c)) {
+    if (elected(c) || KB_MUTANT("raft-no-pre-vote")) {
         become_candidate(c, false);
         return;
     }
@@ -282,9 +284,9 @@ static bool electable(const struct raft_core *c, const struct raft_peer *p,
     if (!raft_may_vote(c) || q->term < c->hard.term)
         return false;
     if (q->term == c->hard.term && !raft_node_none(c->hard.vote) &&
-        !raft_node_equal(c->hard.vote, p->node))
+        !raft_node_equal(c->hard.vote, p->node) && !KB_MUTANT("raft-vote-twice"))
         return false;
-    return compare_ends(q->last, durable_end(c)) >= 0;
+    return compare_ends(q->last, durable_end(c)) >= 0 || KB_MUTANT("raft-vote-for-short-log");
 }
 
 /* Two that ask at the same moment would split the vote. Once per lost leader the lesser one gives
@@ -352,7 +354,7 @@ void raft_on_vote_request(struct raft_core *c, struct raft_peer *p, const struct
     bool asked_by_leader = m->kind == RAFT_MSG_VOTE && m->transfer;
     bool vain = q.term < c->hard.term || !raft_may_vote(c) ||
                 compare_ends(q.last, durable_end(c)) < 0;
-    if (asked_by_leader || raft_lost_leader(c)) {
+    if (asked_by_leader || raft_lost_leader(c) || KB_MUTANT("raft-vote-beside-leader")) {
         decide(c, p, &q);
     } else if (c->role == RAFT_LEADER || vain) {
         answer(c, p, &q, false);

@@ -6,6 +6,7 @@
 #include "proto/base/assert.h"
 #include "proto/base/err.h"
 #include "proto/base/log.h"
+#include "proto/base/mutant.h"
 
 /* ---- answers ----------------------------------------------------------------------------------
  */
@@ -18,16 +19,19 @@ static uint64_t min_u64(uint64_t a, uint64_t b)
 static void reply_to(struct raft_core *c, const struct raft_peer *p, struct raft_position hint,
                      bool rejected)
 {
-    raft_post(c, p,
-              &(struct raft_message){.kind = RAFT_MSG_APPEND_REPLY,
-                                     .term = c->hard.term,
-                                     .round = c->round_heard,
-                                     .rejected = rejected,
-                                     .match_index = min_u64(c->durable_index, c->verified_index),
-                                     .end_index = c->verified_index,
-                                     .durable_index = c->durable_index,
-                                     .hint = hint,
-                                     .barred = c->hard.barred});
+    raft_post(
+        c, p,
+        &(struct raft_message){.kind = RAFT_MSG_APPEND_REPLY,
+                               .term = c->hard.term,
+                               .round = c->round_heard,
+                               .rejected = rejected,
+                               .match_index = KB_MUTANT("raft-follower-acks-unsynced")
+                                                  ? c->verified_index
+                                                  : min_u64(c->durable_index, c->verified_index),
+                               .end_index = c->verified_index,
+                               .durable_index = c->durable_index,
+                               .hint = hint,
+                               .barred = c->hard.barred});
 }
 
 static struct raft_peer *leader_peer(const struct raft_core *c)
@@ -64,7 +68,7 @@ static void snapshot_reply(struct raft_core *c, struct raft_position snapshot, b
  * of one term, which cannot be (R1). */
 static int follow(struct raft_core *c, struct raft_peer *p, const struct raft_message *m)
 {
-    if (m->term < c->hard.term) {
+    if (m->term < c->hard.term && !KB_MUTANT("raft-follow-old-leader")) {
         reply_to(c, p, (struct raft_position){0, 0}, true);
         return 0;
     }
@@ -123,8 +127,9 @@ void raft_follower_durable(struct raft_core *c)
 
 static void truncate_after(struct raft_core *c, uint64_t index)
 {
-    KB_ASSERT(c->role != RAFT_LEADER);   /* R3 */
-    KB_ASSERT(index >= c->commit_index); /* R9 */
+    KB_ASSERT(c->role != RAFT_LEADER); /* R3 */
+    if (!KB_MUTANT("raft-cut-below-commit"))
+        KB_ASSERT(index >= c->commit_index); /* R9 */
     raft_terms_truncate(&c->log, index);
     c->durable_index = min_u64(c->durable_index, index);
     c->verified_index = min_u64(c->verified_index, index);
@@ -163,7 +168,7 @@ static int take_entries(struct raft_core *c, const struct raft_message *m)
     if (r < 0)
         return r;
     if (skip < m->n_entries) {
-        if (m->entries[skip].first <= c->log.last_index)
+        if (m->entries[skip].first <= c->log.last_index && !KB_MUTANT("raft-conflict-not-cut"))
             truncate_after(c, m->entries[skip].first - 1);
         for (size_t i = skip; i < m->n_entries; i++)
             raft_terms_extend(&c->log, m->entries[i].last, m->entries[i].term);
@@ -181,7 +186,8 @@ static int take_entries(struct raft_core *c, const struct raft_message *m)
  * leader has it as well. */
 static bool meets(const struct raft_core *c, struct raft_position prev)
 {
-    return prev.index < c->log.base.index || raft_terms_at(&c->log, prev.index) == prev.term;
+    return prev.index < c->log.base.index || raft_terms_at(&c->log, prev.index) == prev.term ||
+           KB_MUTANT("raft-append-without-meeting");
 }
 
 int raft_on_append(struct raft_core *c, struct raft_peer *p, const struct raft_message *m)

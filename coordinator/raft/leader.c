@@ -5,6 +5,7 @@
 
 #include "proto/base/assert.h"
 #include "proto/base/log.h"
+#include "proto/base/mutant.h"
 
 void raft_become_leader(struct raft_core *c)
 {
@@ -36,6 +37,8 @@ void raft_become_leader(struct raft_core *c)
         raft_peer_restart(c, p);
         p->last_ack_ms = c->now_ms;
     }
+    if (KB_MUTANT("raft-leader-cuts-its-log"))
+        raft_terms_truncate(&c->log, c->commit_index);
     raft_round_begin(c);
     raft_leader_advance(c);
 }
@@ -86,9 +89,12 @@ static void forget_committed(struct raft_core *c)
 
 static void advance_commit(struct raft_core *c)
 {
-    uint64_t index = raft_quorum_value(c, c->durable_index, match_of);
+    uint64_t index = raft_quorum_value(
+        c, KB_MUTANT("raft-leader-counts-unsynced") ? c->log.last_index : c->durable_index,
+        match_of);
     /* Only through an entry of the own term (5.2, Raft section 5.4.2). */
-    if (index <= c->commit_index || raft_terms_at(&c->log, index) != c->hard.term)
+    if (index <= c->commit_index ||
+        (raft_terms_at(&c->log, index) != c->hard.term && !KB_MUTANT("raft-commit-older-term")))
         return;
     raft_commit_to(c, index);
     forget_committed(c);
@@ -154,6 +160,8 @@ void raft_leader_advance(struct raft_core *c)
 
 static uint64_t quorum_deadline(const struct raft_core *c)
 {
+    if (KB_MUTANT("raft-no-check-quorum"))
+        return RAFT_NEVER;
     return raft_quorum_value(c, c->now_ms, ack_ms_of) + c->times.check_quorum_ms;
 }
 

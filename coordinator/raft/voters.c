@@ -7,6 +7,7 @@
 #include "proto/base/assert.h"
 #include "proto/base/log.h"
 #include "proto/base/mem.h"
+#include "proto/base/mutant.h"
 
 static const char *nodes_problem(const struct raft_node *nodes, size_t count)
 {
@@ -77,7 +78,7 @@ static void set_rules(struct raft_core *c)
     }
     for (size_t i = c->n_peers; i-- > 0;) {
         struct raft_peer *p = c->peers[i];
-        p->voter = raft_set_has(set, p->node);
+        p->voter = raft_set_has(set, p->node) || KB_MUTANT("raft-observers-vote");
         if (!p->voter && p->link_state != RAFT_LINK_UP)
             peer_remove(c, i);
     }
@@ -152,9 +153,10 @@ enum raft_answer raft_sets_check_change(const struct raft_core *c, const struct 
     if (differences > 1)
         return RAFT_INVALID_VOTERS;
     /* One at a time, and only after an entry of this term is committed (R15). */
-    if (now->index > c->commit_index)
+    if (now->index > c->commit_index && !KB_MUTANT("raft-two-changes-at-once"))
         return RAFT_BUSY;
-    if (differences == 1 && (c->term_start == 0 || c->commit_index < c->term_start))
+    if (differences == 1 && !KB_MUTANT("raft-change-before-own-commit") &&
+        (c->term_start == 0 || c->commit_index < c->term_start))
         return RAFT_NOT_READY;
     return RAFT_OK;
 }
@@ -180,7 +182,7 @@ uint64_t raft_quorum_value(const struct raft_core *c, uint64_t own,
         values[k] = v;
     }
     size_t majority = raft_majority(c);
-    return count >= majority ? values[majority - 1] : 0;
+    return count >= majority ? values[KB_MUTANT("raft-one-is-majority") ? 0 : majority - 1] : 0;
 }
 
 static void link_up(struct raft_core *c, struct raft_peer *p, uint64_t link)

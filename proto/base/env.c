@@ -5,6 +5,7 @@
 
 #include "proto/base/assert.h"
 #include "proto/base/err.h"
+#include "proto/base/mutant.h"
 
 static const char *const close_reason_names[KB_CLOSE_REASON_MAX_] = {
     [KB_CLOSE_LOCAL] = "local",
@@ -360,7 +361,7 @@ static int write_new(struct kb_fs *fs, const char *path, const void *data, size_
         return r;
     if (size != 0)
         r = kb_fs_pwrite(fs, fd, data, size, 0);
-    if (r == 0)
+    if (r == 0 && !KB_MUTANT("small-file-not-synced"))
         r = kb_fs_sync(fs, fd);
     (void)kb_fs_close(fs, fd);
     return r;
@@ -377,7 +378,7 @@ int kb_fs_replace(struct kb_fs *fs, const char *path, const void *data, size_t s
     }
     r = kb_fs_rename(fs, tmp, path);
     if (r == 0)
-        r = kb_fs_sync_dir(fs, dir);
+        r = KB_MUTANT("rename-not-synced") ? 0 : kb_fs_sync_dir(fs, dir);
 out:
     (void)kb_free(tmp);
     (void)kb_free(dir);

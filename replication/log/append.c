@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "proto/base/log.h"
+#include "proto/base/mutant.h"
 #include "replication/log/impl.h"
 
 struct log_write {
@@ -48,6 +49,8 @@ static void write_written(struct kb_write *w, int result)
     } else if (log->failure == 0 && lw->generation == log->generation &&
                lw->end_offset > log->written) {
         log->written = lw->end_offset;
+        if (KB_MUTANT("written-is-durable"))
+            advance_durable(log, lw->generation, lw->end_offset);
         if (log->handler->on_written != NULL)
             log->handler->on_written(log, log->user, lw->generation, lw->end_offset);
     }

@@ -2,6 +2,7 @@
 
 #include "proto/base/err.h"
 #include "proto/base/mem.h"
+#include "proto/base/mutant.h"
 #include "replication/log/compact_internal.h"
 
 /* Second half of a run: judge each batch, write the new segments. */
@@ -158,7 +159,10 @@ static bool keeps_committed(const struct compact *c, const struct kw_batch *b,
         return true;
     if (record->key.data == NULL)
         return false; /* refused at produce; here from a time before compaction: nothing names it */
-    if (record->value.data == NULL && horizon_passed(c, b))
+    if (record->value.data == NULL &&
+        (horizon_passed(c, b) || KB_MUTANT("compaction-drops-tombstones")))
+        return false;
+    if (KB_MUTANT("compaction-drops-last"))
         return false;
     return compact_map_get(&c->map, kb_view_of(record->key.data, (size_t)record->key.size)) <=
            record->offset;
@@ -186,7 +190,7 @@ static int clean_control(struct compact_cleaner *cl, const struct kw_batch *b, b
         return put(cl, b->data, b->size);
     /* While data of its transaction is there, the marker says whether it counts (KAFKA-8351). */
     struct compact_open *open = compact_open_find(&cl->open, b->producer_id);
-    if (open != NULL) {
+    if (open != NULL && !KB_MUTANT("compaction-drops-markers")) {
         compact_open_remove(&cl->open, open);
         return put(cl, b->data, b->size);
     }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "proto/base/err.h"
+#include "proto/base/mutant.h"
 #include "replication/log/log.h"
 
 void log_epochs_release(struct log_epochs *e)
@@ -35,7 +36,8 @@ bool log_epochs_assign(struct log_epochs *e, int32_t epoch, int64_t start_offset
 
 void log_epochs_truncate_end(struct log_epochs *e, int64_t offset)
 {
-    while (e->count != 0 && e->entries[e->count - 1].start_offset >= offset)
+    while (e->count != 0 && e->entries[e->count - 1].start_offset >= offset &&
+           !KB_MUTANT("epoch-table-not-cut"))
         e->count--;
 }
 
@@ -83,7 +85,7 @@ struct log_epoch_end log_epochs_end_offset(const struct log_epochs *e, int32_t e
             return (struct log_epoch_end){epoch, log_end};
         return none; /* newer than all */
     }
-    int64_t start = e->entries[i].start_offset;
+    int64_t start = KB_MUTANT("epoch-ends-at-log-end") ? log_end : e->entries[i].start_offset;
     return (struct log_epoch_end){i == first ? epoch : e->entries[i - 1].epoch,
                                   start < log_start ? log_start : start};
 }

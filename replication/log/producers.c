@@ -5,6 +5,7 @@
 
 #include "proto/base/assert.h"
 #include "proto/base/mem.h"
+#include "proto/base/mutant.h"
 #include "replication/log/producers_internal.h"
 
 int32_t log_producer_sequence_add(int32_t base_sequence, int32_t delta)
@@ -136,8 +137,8 @@ static const struct producer_batch *find_duplicate(const struct producer_state *
 {
     for (size_t i = 0; i < s->batch_count; i++) {
         const struct producer_batch *old = &s->batches[i];
-        if (old->last_sequence >= 0 && old->delta == b->last_offset_delta &&
-            batch_base_sequence(old) == b->base_sequence)
+        if (!KB_MUTANT("duplicate-unseen") && old->last_sequence >= 0 &&
+            old->delta == b->last_offset_delta && batch_base_sequence(old) == b->base_sequence)
             return old;
     }
     return NULL;
@@ -192,14 +193,16 @@ enum log_producers_verdict log_producers_check(const struct log_producers *p,
         const struct producer_batch *old = find_duplicate(s, b);
         if (old != NULL) {
             *ret_original = (struct log_producers_original){
-                .base_offset = old->last_offset - old->delta,
+                .base_offset = KB_MUTANT("duplicate-gets-last-offset")
+                                   ? old->last_offset
+                                   : old->last_offset - old->delta,
                 .last_offset = old->last_offset,
                 .max_timestamp = old->timestamp,
             };
             return LOG_PRODUCERS_DUPLICATE;
         }
     }
-    if (!sequence_fits(s, b))
+    if (!sequence_fits(s, b) && !KB_MUTANT("sequence-unchecked"))
         return LOG_PRODUCERS_OUT_OF_ORDER;
     if (s->txn_first_offset >= 0 && !b->transactional)
         return LOG_PRODUCERS_TXN_STATE;
@@ -343,7 +346,8 @@ static void add_data(struct log_producers *p, struct producer *e,
 {
     struct producer_state *s = &e->state;
     if (b->producer_epoch != s->epoch) {
-        producer_state_clear_batches(s);
+        if (!KB_MUTANT("sequence-kept-over-epochs"))
+            producer_state_clear_batches(s);
         s->epoch = b->producer_epoch;
     }
     add_batch(s, b);
@@ -413,7 +417,8 @@ bool log_producers_truncate(struct log_producers *p, int64_t offset)
         return true;
     if (offset < p->undo_floor)
         return false;
-    while (p->undo_end > p->undo_first && p->undo[p->undo_end - 1].last_offset >= offset)
+    while (!KB_MUTANT("producers-not-rolled-back") && p->undo_end > p->undo_first &&
+           p->undo[p->undo_end - 1].last_offset >= offset)
         undo_one(p, &p->undo[--p->undo_end]);
     if (p->undo_first == p->undo_end)
         p->undo_first = p->undo_end = 0;

@@ -7,6 +7,7 @@
 
 #include "proto/base/assert.h"
 #include "proto/base/err.h"
+#include "proto/base/mutant.h"
 #include "replication/log/compact.h"
 
 /* Order of work: leftovers → what the small files say → closed segments, oldest first → the newest
@@ -139,7 +140,7 @@ static int open_segment(struct recover_try *t, int64_t base, bool suspect, struc
 {
     char *path = log_segment_path(t->rc->dir, base, ".log");
     int r = kb_fs_open(t->fs, path, suspect ? KB_FS_WRITE : KB_FS_READ, ret);
-    if (r == 0 && suspect) {
+    if (r == 0 && suspect && !KB_MUTANT("recovered-not-synced")) {
         /* 8.1: what is only in the page cache may be lost by the next power cut; what is on the
          * disk may differ from it. */
         r = kb_fs_sync(t->fs, *ret);
@@ -166,7 +167,7 @@ static void prepare_rebuild(struct recover_try *t, struct log_rebuild *b)
     b->scan.check_crc = true;
     b->scan.epoch = t->epoch;
     b->epochs = t->epochs_bad ? &t->rc->epochs : NULL;
-    b->producers = t->rc->producers;
+    b->producers = KB_MUTANT("producers-forgotten-at-recovery") ? NULL : t->rc->producers;
     b->now_ms = kb_fs_now_ms(t->fs);
 }
 
@@ -277,11 +278,13 @@ static int recover_newest_whole(struct recover_try *t, struct kb_fd *fd, struct 
     log_epochs_truncate_end(&t->rc->epochs, s->segment_base);
     prepare_rebuild(t, b);
     b->epochs = &t->rc->epochs;
+    if (KB_MUTANT("recovery-cuts-at-mark"))
+        s->stop_offset = t->mark;
     int r = log_rebuild_run(t->fs, fd, b);
     if (r < 0)
         return r;
     t->epoch = s->epoch;
-    if (s->next_offset < t->mark) {
+    if (s->next_offset < t->mark && !KB_MUTANT("damage-taken-for-torn-tail")) {
         t->damaged_from = s->next_offset;
         return 0;
     }

@@ -1,15 +1,9 @@
 #include "proto/base/assert.h"
 #include "proto/base/log.h"
+#include "proto/base/mutant.h"
 #include "replication/replica/internal.h"
 
 /* The follower's part: where to ask (2.1), what to take (2.4), where to cut (2.5-2.8). */
-
-void rep_follower_enter(struct rep *r, struct rep_effects *fx)
-{
-    if (r->log_state == REP_LOG_MISSING)
-        r->log_state = REP_LOG_WHOLE; /* out of ISR and ELR: a new, empty copy */
-    fx->flags |= REP_FX_FETCH;
-}
 
 /* Move to TRUNCATING and ask for the cut, or for a log that starts over at `to`. */
 static void start_cut(struct rep *r, enum rep_fx_flag how, int64_t to, struct rep_effects *fx)
@@ -24,6 +18,15 @@ static void start_cut(struct rep *r, enum rep_fx_flag how, int64_t to, struct re
     kb_log_debug("replica", "event=%s node=%d epoch=%d end=%lld hw=%lld to=%lld",
                  how == REP_FX_RESET ? "reset" : "truncate", r->config.node_id,
                  r->image.leader_epoch, (long long)r->log_end, (long long)r->hw, (long long)to);
+}
+
+void rep_follower_enter(struct rep *r, struct rep_effects *fx)
+{
+    if (r->log_state == REP_LOG_MISSING)
+        r->log_state = REP_LOG_WHOLE; /* out of ISR and ELR: a new, empty copy */
+    fx->flags |= REP_FX_FETCH;
+    if (KB_MUTANT("follower-cuts-to-hw") && r->hw < r->log_end)
+        start_cut(r, REP_FX_TRUNCATE, r->hw, fx);
 }
 
 void rep_follower_refetch(struct rep *r, struct rep_effects *fx)
@@ -47,6 +50,8 @@ void rep_follower_note_whole(struct rep *r)
 /* Epoch of the last batch, never of an entry without records (KAFKA-15510, 10706). */
 static int32_t last_epoch(const struct rep *r)
 {
+    if (KB_MUTANT("follower-forgets-last-epoch"))
+        return -1;
     return r->log_end > r->log_start ? r->view.epoch_before(r->view.arg, r->log_end) : -1;
 }
 
@@ -112,9 +117,11 @@ static enum rep_answer_result handle_diverging(struct rep *r, const struct rep_a
 {
     int64_t to = divergence_point(r, a->diverging);
 
+    if (KB_MUTANT("hw-raised-before-cut"))
+        r->hw = rep_max(r->hw, rep_min(a->high_watermark, r->log_end));
     if (to < 0 || to >= r->log_end)
         return drop(fx); /* no progress: the leader contradicts itself */
-    if (to < r->hw && !may_cut_below_hw(r))
+    if (to < r->hw && !may_cut_below_hw(r) && !KB_MUTANT("cut-below-hw"))
         return refuse_cut(r, to, fx); /* 2.6 */
     start_cut(r, to < r->log_start ? REP_FX_RESET : REP_FX_TRUNCATE, to, fx);
     return REP_ANSWER_DONE;

@@ -3,6 +3,7 @@
 #include "proto/base/assert.h"
 #include "proto/base/log.h"
 #include "proto/base/mem.h"
+#include "proto/base/mutant.h"
 #include "replication/replica/internal.h"
 
 /* Who keeps up (4.2), who may join (4.1), and the proposals that follow (3.3). */
@@ -87,14 +88,16 @@ static bool may_join(const struct rep *r, const struct rep_peer *p)
 {
     int64_t counted = rep_peer_counted(r, p);
 
-    if (p->meta.in_isr || rep_peer_is_self(r, p) || p->checked < 0 || !rep_peer_eligible(p))
+    if (p->meta.in_isr || rep_peer_is_self(r, p) || p->checked < 0 || !rep_peer_eligible(p) ||
+        KB_MUTANT("isr-never-grows"))
         return false;
     /* What it held before the last change may be what that change took it out for (2.8). */
-    if (p->partition_epoch < r->image.partition_epoch)
+    if (p->partition_epoch < r->image.partition_epoch && !KB_MUTANT("join-by-old-report"))
         return false;
     if (p->ends.log_start < r->ends.log_start) /* it would bring deleted records back (P16) */
         return false;
-    return counted >= r->hw && counted >= r->epoch_start; /* 4.1, P13 */
+    return counted >= (KB_MUTANT("join-below-hw") ? 0 : r->hw) &&
+           counted >= (KB_MUTANT("join-below-epoch-start") ? 0 : r->epoch_start); /* 4.1, P13 */
 }
 
 static void send_out(struct rep *r, uint64_t now_ms, struct rep_effects *fx)

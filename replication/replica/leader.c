@@ -2,6 +2,7 @@
 
 #include "proto/base/assert.h"
 #include "proto/base/log.h"
+#include "proto/base/mutant.h"
 #include "replication/replica/internal.h"
 
 /* The leader's part: judging followers (2.2, 2.3, 2.6), the high watermark (3.1), when to refuse
@@ -25,7 +26,8 @@ void rep_leader_enter(struct rep *r, uint64_t now_ms, struct rep_effects *fx)
 
 static bool in_maximal_isr(const struct rep_peer *p)
 {
-    return p->meta.in_isr || p->joining;
+    return (p->meta.in_isr && !KB_MUTANT("hw-without-isr")) ||
+           (p->joining && !KB_MUTANT("hw-without-joiners"));
 }
 
 /* Whose durable end holds the HW back (3.1). */
@@ -33,14 +35,15 @@ static bool holds_hw(const struct rep *r, const struct rep_peer *p, uint64_t now
 {
     if (in_maximal_isr(p) || rep_peer_is_self(r, p))
         return true;
-    return p->checked >= 0 && rep_peer_eligible(p) &&
+    return p->checked >= 0 && rep_peer_eligible(p) && !KB_MUTANT("hw-without-joiners") &&
            rep_peer_lag_ms(r, p, now_ms) <= r->config.lag_max_ms;
 }
 
 static void raise_hw(struct rep *r, int64_t to, struct rep_effects *fx)
 {
     KB_ASSERT(to <= r->log_end);
-    KB_ASSERT(rep_isr_size(r) >= (size_t)r->image.min_isr); /* P4 */
+    if (!KB_MUTANT("hw-with-one-replica"))
+        KB_ASSERT(rep_isr_size(r) >= (size_t)r->image.min_isr); /* P4 */
     for (size_t i = 0; i < r->n_peers; i++) {
         const struct rep_peer *p = &r->peers[i];
         KB_ASSERT(!in_maximal_isr(p) || to <= rep_peer_counted(r, p)); /* P4 */
@@ -54,7 +57,7 @@ static void review_hw(struct rep *r, uint64_t now_ms, struct rep_effects *fx)
 {
     int64_t lowest = INT64_MAX;
 
-    if (rep_isr_size(r) < (size_t)r->image.min_isr)
+    if (rep_isr_size(r) < (size_t)r->image.min_isr && !KB_MUTANT("hw-with-one-replica"))
         return;
     for (size_t i = 0; i < r->n_peers; i++) {
         const struct rep_peer *p = &r->peers[i];
@@ -195,8 +198,9 @@ enum rep_append_result rep_check_append(struct rep *r, int acks, uint64_t now_ms
         return REP_APPEND_NOT_LEADER;
     if (rep_is_cut_off(r, now_ms))
         return REP_APPEND_CUT_OFF;
-    if (acks == -1 && (rep_isr_size(r) < (size_t)r->image.min_isr ||
-                       heard_members(r, now_ms) < (size_t)r->image.min_isr))
+    if (acks == -1 && !KB_MUTANT("append-below-min-isr") &&
+        (rep_isr_size(r) < (size_t)r->image.min_isr ||
+         heard_members(r, now_ms) < (size_t)r->image.min_isr))
         return REP_APPEND_NOT_ENOUGH_REPLICAS;
     return REP_APPEND_OK;
 }
@@ -206,12 +210,13 @@ enum rep_append_done rep_append_done(const struct rep *r, int32_t leader_epoch, 
 {
     bool done;
 
-    if (r->state != REP_LEADER || leader_epoch != r->image.leader_epoch)
+    if (r->state != REP_LEADER ||
+        (leader_epoch != r->image.leader_epoch && !KB_MUTANT("ack-across-epochs")))
         return REP_APPEND_EPOCH_ENDED; /* 1.5 */
     if (acks == 0)
         return REP_APPEND_DONE;
-    if (acks == 1)
-        done = rep_counted(r, r->ends) > last_offset;
+    if (acks == 1 || KB_MUTANT("acks-all-like-acks-1"))
+        done = rep_counted(r, r->ends) > last_offset || KB_MUTANT("acks-1-at-once");
     else
         done = r->hw > last_offset && rep_isr_size(r) >= (size_t)r->image.min_isr;
     return done ? REP_APPEND_DONE : REP_APPEND_WAIT;
@@ -223,9 +228,11 @@ enum rep_append_done rep_append_done(const struct rep *r, int32_t leader_epoch, 
 static enum rep_fetch_result judge_sender(const struct rep *r, const struct rep_fetch *f,
                                           const struct rep_peer *p)
 {
-    if (r->has_image && f->leader_epoch < r->image.leader_epoch)
+    if (r->has_image && f->leader_epoch < r->image.leader_epoch &&
+        !KB_MUTANT("follower-of-old-epoch-served"))
         return REP_FETCH_FENCED_EPOCH;
-    if (!r->has_image || f->leader_epoch > r->image.leader_epoch)
+    if (!r->has_image ||
+        (f->leader_epoch > r->image.leader_epoch && !KB_MUTANT("follower-of-newer-epoch-served")))
         return REP_FETCH_UNKNOWN_EPOCH;
     if (r->state != REP_LEADER)
         return REP_FETCH_NOT_LEADER;
@@ -233,9 +240,10 @@ static enum rep_fetch_result judge_sender(const struct rep *r, const struct rep_
         return REP_FETCH_NOT_REPLICA;
     if (rep_peer_is_self(r, p))
         return REP_FETCH_INVALID;
-    if (f->broker_epoch != p->meta.broker_epoch)
+    if (f->broker_epoch != p->meta.broker_epoch && !KB_MUTANT("follower-of-old-life-served"))
         return REP_FETCH_STALE_BROKER;
-    return f->link < p->link ? REP_FETCH_STALE_LINK : REP_FETCH_OK;
+    return f->link < p->link && !KB_MUTANT("replaced-link-served") ? REP_FETCH_STALE_LINK
+                                                                   : REP_FETCH_OK;
 }
 
 /* 2.6: in a clean epoch nobody holds a HW above what the leader started with and committed since.
@@ -263,7 +271,8 @@ static enum rep_fetch_result judge_position(const struct rep *r, const struct re
         return f->offset > r->log_end ? REP_FETCH_RESET : REP_FETCH_OK;
     }
     known = r->view.end_offset_for_epoch(r->view.arg, f->last_epoch);
-    if (known.epoch < f->last_epoch || known.end_offset < f->offset) {
+    if ((known.epoch < f->last_epoch || known.end_offset < f->offset) &&
+        !KB_MUTANT("divergence-unseen")) {
         ret->diverging = known;
         return REP_FETCH_DIVERGING;
     }
@@ -284,7 +293,9 @@ static void record_frame(struct rep *r, struct rep_peer *p, const struct rep_fet
     p->heard_ms = later(p->heard_ms, f->came_ms != 0 ? f->came_ms : now_ms);
     p->partition_epoch = f->partition_epoch;
     p->ends.written = rep_min(rep_max(ends.written, 0), p->checked);
-    p->ends.durable = rep_min(rep_max(ends.durable, 0), p->checked);
+    p->ends.durable = KB_MUTANT("count-beyond-checked")
+                          ? ends.durable
+                          : rep_min(rep_max(ends.durable, 0), p->checked);
     p->ends.log_start = rep_min(rep_max(ends.log_start, 0), p->checked);
     rep_isr_peer_moved(r, p, now_ms);
     rep_leader_react(r, now_ms, fx);
@@ -359,7 +370,7 @@ enum rep_delete_result rep_check_delete(struct rep *r, int64_t offset, uint64_t 
 {
     if (r->state != REP_LEADER || rep_is_cut_off(r, now_ms))
         return REP_DELETE_NOT_LEADER;
-    if (offset < -1 || offset > r->hw)
+    if (offset < -1 || (offset > r->hw && !KB_MUTANT("delete-past-hw")))
         return REP_DELETE_OUT_OF_RANGE;
     if (rep_check_append(r, -1, now_ms) != REP_APPEND_OK)
         return REP_DELETE_NOT_ENOUGH_REPLICAS; /* an ELR member would miss it */
@@ -371,7 +382,8 @@ enum rep_append_done rep_delete_done(const struct rep *r, int32_t leader_epoch, 
 {
     if (r->state != REP_LEADER || leader_epoch != r->image.leader_epoch)
         return REP_APPEND_EPOCH_ENDED;
-    if (rep_isr_size(r) < (size_t)r->image.min_isr || rep_low_watermark(r) < offset)
+    if (rep_isr_size(r) < (size_t)r->image.min_isr ||
+        (rep_low_watermark(r) < offset && !KB_MUTANT("delete-answered-before-replicas")))
         return REP_APPEND_WAIT;
     return REP_APPEND_DONE;
 }

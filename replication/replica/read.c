@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "proto/base/mutant.h"
 #include "replication/replica/internal.h"
 
 /* What clients may read, and what people may see. */
@@ -8,7 +9,8 @@ enum rep_read_result rep_check_epoch(const struct rep *r, int32_t leader_epoch, 
 {
     bool serves = r->state == REP_LEADER || (from_follower && r->state == REP_FOLLOWER);
 
-    if (leader_epoch != -1 && r->has_image && leader_epoch < r->image.leader_epoch)
+    if (leader_epoch != -1 && r->has_image && leader_epoch < r->image.leader_epoch &&
+        !KB_MUTANT("reader-of-old-epoch-served"))
         return REP_READ_FENCED_EPOCH;
     if (leader_epoch != -1 && (!r->has_image || leader_epoch > r->image.leader_epoch))
         return REP_READ_UNKNOWN_EPOCH;
@@ -17,6 +19,8 @@ enum rep_read_result rep_check_epoch(const struct rep *r, int32_t leader_epoch, 
 
 static int64_t visible_end(const struct rep *r, enum rep_isolation isolation, int64_t last_stable)
 {
+    if (KB_MUTANT("read-past-hw"))
+        return r->log_end;
     return isolation == REP_READ_COMMITTED ? rep_min(last_stable, r->hw) : r->hw;
 }
 
@@ -25,9 +29,10 @@ enum rep_read_result rep_latest(const struct rep *r, enum rep_isolation isolatio
 {
     if (r->state != REP_LEADER)
         return REP_READ_NOT_LEADER;
-    if (r->hw < r->epoch_start) /* 10.1 */
+    if (r->hw < r->epoch_start && !KB_MUTANT("latest-before-epoch-start")) /* 10.1 */
         return REP_READ_NOT_AVAILABLE;
-    *ret_offset = visible_end(r, isolation, last_stable);
+    *ret_offset = KB_MUTANT("latest-is-log-end") ? r->log_end
+                                                 : visible_end(r, isolation, last_stable);
     return REP_READ_OK;
 }
 

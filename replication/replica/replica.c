@@ -6,6 +6,7 @@
 #include "proto/base/err.h"
 #include "proto/base/log.h"
 #include "proto/base/mem.h"
+#include "proto/base/mutant.h"
 
 const char *rep_state_name(enum rep_state state)
 {
@@ -120,7 +121,8 @@ static enum rep_state wanted_state(const struct rep *r, enum rep_report *ret_rep
         return REP_IDLE;
     if (r->image.leader == r->config.node_id) {
         bool unclean = r->image.last_unclean_epoch == r->image.leader_epoch;
-        if (r->broker_epoch < 0 || r->image.leader_broker_epoch != r->broker_epoch)
+        if ((r->broker_epoch < 0 || r->image.leader_broker_epoch != r->broker_epoch) &&
+            !KB_MUTANT("lead-from-before-restart"))
             return REP_IDLE;    /* 1.2 */
         if (damaged && unclean) /* asked for by name: it leads with what lies before the damage */
             return REP_TRUNCATING;
@@ -147,7 +149,7 @@ static void end_parked(const struct rep *r, bool new_epoch, enum rep_state to,
                        struct rep_effects *fx)
 {
     bool served = r->state == REP_LEADER || r->state == REP_FOLLOWER || r->state == REP_TRUNCATING;
-    if (served && (new_epoch || to != r->state)) {
+    if (served && (new_epoch || to != r->state) && !KB_MUTANT("ack-across-epochs")) {
         fx->flags |= REP_FX_FAIL_PARKED;
         fx->fail = REP_FAIL_EPOCH_ENDED;
     }
@@ -427,7 +429,7 @@ void rep_on_log_start(struct rep *r, int64_t log_start, int64_t durable_start, u
         KB_ASSERT(log_start <= r->hw); /* P16 */
         if (log_start > r->log_start && r->state == REP_LEADER)
             fx->flags |= REP_FX_WAKE_FOLLOWERS;
-        r->log_start = rep_max(r->log_start, log_start);
+        r->log_start = KB_MUTANT("log-start-falls") ? log_start : rep_max(r->log_start, log_start);
         if (durable_start > r->ends.log_start) {
             r->ends.log_start = rep_min(durable_start, r->log_start);
             if (r->state == REP_FOLLOWER)
