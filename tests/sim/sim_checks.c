@@ -5,17 +5,18 @@
 #include <string.h>
 
 static const char *const names[SIM_CHECK_MAX_] = {
-    [SIM_CHECK_P1] = "P1",   [SIM_CHECK_P2] = "P2",     [SIM_CHECK_P3] = "P3",
-    [SIM_CHECK_P9] = "P9",   [SIM_CHECK_P10] = "P10",   [SIM_CHECK_P11] = "P11",
-    [SIM_CHECK_P12] = "P12", [SIM_CHECK_R1] = "R1",     [SIM_CHECK_R2] = "R2",
-    [SIM_CHECK_R3] = "R3",   [SIM_CHECK_R4] = "R4",     [SIM_CHECK_R5] = "R5",
-    [SIM_CHECK_R6] = "R6",   [SIM_CHECK_R7] = "R7",     [SIM_CHECK_R8] = "R8",
-    [SIM_CHECK_R16] = "R16", [SIM_CHECK_LIVE] = "live", [SIM_CHECK_RUN] = "run",
-    [SIM_CHECK_G1] = "G1",   [SIM_CHECK_G2] = "G2",     [SIM_CHECK_G3] = "G3",
-    [SIM_CHECK_G4] = "G4",   [SIM_CHECK_G5] = "G5",     [SIM_CHECK_G6] = "G6",
-    [SIM_CHECK_G7] = "G7",   [SIM_CHECK_G8] = "G8",     [SIM_CHECK_G10] = "G10",
-    [SIM_CHECK_G11] = "G11", [SIM_CHECK_P5] = "P5",     [SIM_CHECK_ADMIN] = "admin",
-    [SIM_CHECK_G12] = "G12",
+    [SIM_CHECK_P1] = "P1",       [SIM_CHECK_P2] = "P2",     [SIM_CHECK_P3] = "P3",
+    [SIM_CHECK_P4] = "P4",       [SIM_CHECK_P5] = "P5",     [SIM_CHECK_P9] = "P9",
+    [SIM_CHECK_P10] = "P10",     [SIM_CHECK_P11] = "P11",   [SIM_CHECK_P12] = "P12",
+    [SIM_CHECK_R1] = "R1",       [SIM_CHECK_R2] = "R2",     [SIM_CHECK_R3] = "R3",
+    [SIM_CHECK_R4] = "R4",       [SIM_CHECK_R5] = "R5",     [SIM_CHECK_R6] = "R6",
+    [SIM_CHECK_R7] = "R7",       [SIM_CHECK_R8] = "R8",     [SIM_CHECK_R10] = "R10",
+    [SIM_CHECK_R11] = "R11",     [SIM_CHECK_R12] = "R12",   [SIM_CHECK_R13] = "R13",
+    [SIM_CHECK_R16] = "R16",     [SIM_CHECK_LIVE] = "live", [SIM_CHECK_RUN] = "run",
+    [SIM_CHECK_ADMIN] = "admin", [SIM_CHECK_G1] = "G1",     [SIM_CHECK_G2] = "G2",
+    [SIM_CHECK_G3] = "G3",       [SIM_CHECK_G4] = "G4",     [SIM_CHECK_G5] = "G5",
+    [SIM_CHECK_G6] = "G6",       [SIM_CHECK_G7] = "G7",     [SIM_CHECK_G8] = "G8",
+    [SIM_CHECK_G10] = "G10",     [SIM_CHECK_G11] = "G11",   [SIM_CHECK_G12] = "G12",
 };
 
 const char *sim_check_name(enum sim_check_id id)

@@ -10,6 +10,7 @@ enum sim_check_id {
     SIM_CHECK_P1,   /* acknowledged with acks=all: there for ever */
     SIM_CHECK_P2,   /* one value per (partition, offset) */
     SIM_CHECK_P3,   /* replicas are byte-identical below the smaller high watermark */
+    SIM_CHECK_P4,   /* no high watermark is above what a member of the committed ISR has durably */
     SIM_CHECK_P9,   /* acks=all is answered when min.insync.replicas disks hold it */
     SIM_CHECK_P10,  /* what a consumer has read stays */
     SIM_CHECK_P11,  /* an idempotent producer's order is the log's order, without gaps */
@@ -22,6 +23,10 @@ enum sim_check_id {
     SIM_CHECK_R6,   /* equal index: equal image */
     SIM_CHECK_R7,   /* commit is counted through an entry of the leader's own term */
     SIM_CHECK_R8,   /* commit never falls, and a majority has it durably */
+    SIM_CHECK_R10,  /* equal index: equal image, by replay or by snapshot */
+    SIM_CHECK_R11,  /* who does not hear a majority does not raise its term */
+    SIM_CHECK_R12,  /* a leader whose majority follows another one resigns */
+    SIM_CHECK_R13,  /* a leader that a majority hears without a gap is not displaced */
     SIM_CHECK_R16,  /* partition epochs, ISR, ELR and leaders only move legally */
     SIM_CHECK_LIVE, /* after the faults: leaders everywhere, ISRs full, writes go through */
     SIM_CHECK_RUN,  /* the run did enough to count; no leaks, no unexpected exits */

@@ -8,12 +8,21 @@
 #include "proto/base/err.h"
 #include "proto/base/mem.h"
 #include "tests/sim/sim_disk.h"
+#include "tests/sim/sim_metadata_check.h"
+#include "tests/sim/sim_net.h"
 #include "tests/sim/sim_probe.h"
 #include "tests/sim/sim_raft_check.h"
 
 #define LOG_DIR "/data"
 #define METADATA_DIR LOG_DIR "/__cluster_metadata-0"
 #define CONTROLLER_PORT 9093
+#define LED_MAX 64
+
+/* What was last seen of a partition at a node. */
+struct led {
+    int64_t high_watermark;
+    int32_t partition_epoch; /* committed */
+};
 
 struct member {
     struct sim_cluster *cluster;
@@ -25,6 +34,7 @@ struct member {
     bool no_space;    /* it could not start for want of space */
     uint64_t late_us; /* when it was first seen too late after a failure of its disk */
     uint64_t syncs;   /* of its disk, when the votes were last looked at */
+    struct led led[LED_MAX];
 };
 
 struct sim_cluster {
@@ -203,6 +213,38 @@ static void check_leaves(struct member *m)
               (unsigned long long)(now - failed) / 1000);
 }
 
+/* P4, whenever the leader's high watermark or the committed ISR has moved. */
+static void check_led(struct sim_cluster *c, struct member *m)
+{
+    const struct sim_metadata_check *metadata = sim_raft_check_metadata(c->raft);
+    for (uint32_t p = 0; p < sim_topics_partitions(c->options.topics); p++) {
+        struct sim_leader_view view;
+        struct sim_metadata_partition now;
+        struct led *led = &m->led[p];
+        uint32_t topic = 0;
+        int32_t index = 0;
+        sim_topics_split(c->options.topics, p, &topic, &index);
+        if (!sim_probe_leads(m->node, c->options.topics->topic[topic].name, index, &view) ||
+            !sim_metadata_check_find(metadata, view.topic_id, index, &now) ||
+            now.leader != (int32_t)m->index + 1 || now.leader_epoch != view.leader_epoch ||
+            (led->high_watermark == view.high_watermark &&
+             led->partition_epoch == now.partition_epoch))
+            continue;
+        *led = (struct led){view.high_watermark, now.partition_epoch};
+        sim_replica_check_hw(c->replicas, p, view.high_watermark, now.isr >> 1);
+    }
+}
+
+/* Another node may have seen a commit that takes somebody into the ISR before the leader does. */
+static void check_all_led(struct sim_cluster *c)
+{
+    for (uint32_t i = 0; i < c->options.nodes; i++) {
+        struct member *m = &c->members[i];
+        if (m->env != NULL && !sim_env_is_down(m->env))
+            check_led(c, m);
+    }
+}
+
 static void on_step(void *arg)
 {
     struct sim_cluster *c = arg;
@@ -221,8 +263,13 @@ static void on_step(void *arg)
             check_leaves(m);
         if (i < c->options.voters && !sim_env_is_down(env) && sim_probe_raft(m->node, &view)) {
             view.life = sim_env_life(env);
+            uint64_t committed = sim_raft_check_committed(c->raft);
             sim_raft_check_step(c->raft, i, &view);
+            if (sim_raft_check_committed(c->raft) != committed)
+                check_all_led(c);
         }
+        if (!sim_env_is_down(env))
+            check_led(c, m);
         if (c->event_fn != NULL)
             c->event_fn(c->event_arg, i);
         return;
@@ -249,8 +296,20 @@ static int64_t high_watermark(const struct member *m, uint32_t partition)
     return sim_probe_high_watermark(m->node, topics->topic[topic].name, index);
 }
 
+/* R10: images of one index hold the same, however they came about. */
+static void compare_images(struct sim_cluster *c)
+{
+    for (uint32_t i = 0; i < c->options.nodes; i++) {
+        const struct member *m = &c->members[i];
+        uint64_t index = 0, image = 0;
+        if (m->env != NULL && !sim_env_is_down(m->env) && sim_probe_image(m->node, &index, &image))
+            sim_raft_check_image(c->raft, i, index, image);
+    }
+}
+
 void sim_cluster_compare(struct sim_cluster *c)
 {
+    compare_images(c);
     for (uint32_t p = 0; p < sim_topics_partitions(c->options.topics); p++) {
         int64_t high_watermarks[SIM_CLUSTER_NODES_MAX];
         for (uint32_t i = 0; i < c->options.nodes; i++)
@@ -364,6 +423,19 @@ void sim_cluster_describe(struct sim_cluster *c, FILE *out)
 
 /* ---- life ---- */
 
+static uint64_t now_us(void *arg)
+{
+    return sim_world_now_us(((struct sim_cluster *)arg)->world);
+}
+
+static uint64_t heard_us(void *arg, uint32_t from, uint32_t to, uint64_t *ret_steady_us)
+{
+    const struct sim_cluster *c = arg;
+    const struct sim_host *a = c->members[from].host, *b = c->members[to].host;
+    *ret_steady_us = sim_net_steady_us(a, b);
+    return sim_net_heard_us(a, b);
+}
+
 struct sim_cluster *sim_cluster_new(struct sim_world *w, const struct sim_cluster_options *options)
 {
     struct sim_cluster *c = kb_new(struct sim_cluster);
@@ -372,7 +444,10 @@ struct sim_cluster *sim_cluster_new(struct sim_world *w, const struct sim_cluste
                                   .voter_count = voters,
                                   .first_id = 1,
                                   .log_dir = METADATA_DIR,
-                                  .vote_of = sim_probe_vote};
+                                  .vote_of = sim_probe_vote,
+                                  .now_us = now_us,
+                                  .heard_us = heard_us,
+                                  .arg = c};
     struct sim_replica_options po = {.checks = options->checks,
                                      .disk_count = options->nodes,
                                      .partitions = sim_topics_partitions(options->topics),
@@ -380,6 +455,7 @@ struct sim_cluster *sim_cluster_new(struct sim_world *w, const struct sim_cluste
                                      .arg = c,
                                      .min_insync = options->nodes >= 3 ? 2 : 1};
     KB_ASSERT(options->nodes <= SIM_CLUSTER_NODES_MAX);
+    KB_ASSERT(sim_topics_partitions(options->topics) <= LED_MAX);
     c->world = w;
     c->options = *options;
     c->options.voters = voters;

@@ -77,6 +77,10 @@ void sim_conn_end(struct sim_conn *c, enum kb_close_reason reason)
     if (c->state == SIM_CONN_CLOSING)
         return;
     c->state = SIM_CONN_CLOSING;
+    if (c->remote != NULL) {
+        sim_net_disturbed(local_of(c), c->remote, 0);
+        sim_net_disturbed(c->remote, local_of(c), 0);
+    }
     c->reason = reason;
     c->listener = NULL;
     cancel_all(c);
@@ -223,6 +227,7 @@ static void put_on_wire(struct sim_conn *c, struct sim_segment *s)
     if (sim_net_chance(w, link->loss_ppm)) {
         w->net.retransmissions++;
         delay += kb_prng_range(&w->net_prng, SIM_RETRANSMIT_US_MIN, SIM_RETRANSMIT_US_MAX);
+        sim_net_disturbed(local_of(c), c->remote, delay);
     }
     c->unacked_bytes += s->size;
     inbox_add(c->peer, s, w->now_us + delay);
@@ -370,6 +375,8 @@ static void deliver_frames(struct sim_conn *c)
         }
         c->rx_position += 4 + size;
         w->net.frames++;
+        if (c->remote != NULL)
+            sim_net_heard(c->remote, local_of(c));
         sim_trace(w, SIM_EV_FRAME, c->env, c->id << 32 | kb_crc32c(size, b->data, size));
         c->handler->on_frame(&c->base, c->user, b);
         (void)kb_block_unref(b);

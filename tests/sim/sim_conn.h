@@ -90,5 +90,9 @@ bool sim_net_up(const struct sim_host *from, const struct sim_host *to);
 uint64_t sim_net_delay_us(const struct sim_host *from, const struct sim_host *to);
 uint64_t sim_net_skew_us(const struct sim_conn *c);
 bool sim_net_chance(struct sim_world *w, uint32_t ppm);
+/* A frame reached its process. */
+void sim_net_heard(const struct sim_host *from, const struct sim_host *to);
+/* The way between them is not steady, up to for_us from now. */
+void sim_net_disturbed(const struct sim_host *from, const struct sim_host *to, uint64_t for_us);
 
 #endif

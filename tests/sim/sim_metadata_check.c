@@ -128,6 +128,20 @@ static void take_partition(struct sim_metadata_check *c, const Kc__PartitionReco
     c->partitions[c->count++] = p;
 }
 
+bool sim_metadata_check_find(const struct sim_metadata_check *c, const uint8_t topic_id[16],
+                             int32_t partition, struct sim_metadata_partition *ret)
+{
+    for (size_t i = 0; i < c->count; i++) {
+        const struct partition *p = &c->partitions[i];
+        if (p->index != partition || memcmp(p->topic_id, topic_id, sizeof(p->topic_id)) != 0)
+            continue;
+        *ret = (struct sim_metadata_partition){p->leader, p->leader_epoch, p->partition_epoch,
+                                               p->isr};
+        return true;
+    }
+    return false;
+}
+
 void sim_metadata_check_batch(struct sim_metadata_check *c, struct kb_view batch)
 {
     struct kw_batch b;

@@ -10,6 +10,14 @@ struct sim_metadata_check;
 
 struct sim_metadata_check *sim_metadata_check_new(struct sim_checks *checks);
 struct sim_metadata_check *sim_metadata_check_free(struct sim_metadata_check *c);
+/* A partition as the last committed record has it; bit n of isr stands for node id n. */
+struct sim_metadata_partition {
+    int32_t leader, leader_epoch, partition_epoch;
+    uint32_t isr;
+};
+/* False: no record yet. */
+bool sim_metadata_check_find(const struct sim_metadata_check *c, const uint8_t topic_id[16],
+                             int32_t partition, struct sim_metadata_partition *ret);
 /* One committed batch of the metadata log, whole; batches come in order, each once. */
 void sim_metadata_check_batch(struct sim_metadata_check *c, struct kb_view batch);
 

@@ -89,12 +89,42 @@ struct sim_net_counts sim_net_counts(const struct sim_world *w)
     return w->net;
 }
 
+/* ---- who hears whom ---- */
+
+void sim_net_heard(const struct sim_host *from, const struct sim_host *to)
+{
+    struct sim_link *l = link_of(from, to);
+    if (l->heard_us == 0 || from->world->now_us - l->heard_us > SIM_STEADY_GAP_US)
+        sim_net_disturbed(from, to, 0);
+    l->heard_us = from->world->now_us;
+}
+
+void sim_net_disturbed(const struct sim_host *from, const struct sim_host *to, uint64_t for_us)
+{
+    struct sim_link *l = link_of(from, to);
+    uint64_t until_us = from->world->now_us + for_us;
+    l->steady_us = until_us > l->steady_us ? until_us : l->steady_us;
+}
+
+uint64_t sim_net_heard_us(const struct sim_host *from, const struct sim_host *to)
+{
+    return link_of(from, to)->heard_us;
+}
+
+uint64_t sim_net_steady_us(const struct sim_host *from, const struct sim_host *to)
+{
+    return link_of(from, to)->steady_us;
+}
+
+/* ---- cuts and resets ---- */
+
 void sim_net_cut(struct sim_host *from, struct sim_host *to)
 {
     if (from == to)
         return;
     sim_world_note(from->world, "cut %s -> %s", from->name, to->name);
     link_of(from, to)->cut = true;
+    sim_net_disturbed(from, to, SIM_HEAL_US_MAX);
 }
 
 /* The connection's way was opened, in one direction at least: what waited moves again. */
@@ -132,6 +162,7 @@ void sim_net_heal(struct sim_host *from, struct sim_host *to)
         return;
     sim_world_note(from->world, "heal %s -> %s", from->name, to->name);
     link_of(from, to)->cut = false;
+    sim_net_disturbed(from, to, SIM_HEAL_US_MAX);
     pair_healed(from, to);
     pair_healed(to, from);
 }
@@ -153,6 +184,7 @@ void sim_net_clog(struct sim_host *from, struct sim_host *to, uint64_t duration_
     sim_world_note(from->world, "clog %s -> %s", from->name, to->name);
     if (until_us > l->clogged_until_us)
         l->clogged_until_us = until_us;
+    sim_net_disturbed(from, to, duration_us);
 }
 
 void sim_net_half_open(struct sim_host *gone_at, struct sim_host *other)
@@ -363,6 +395,11 @@ void sim_net_env_down(struct sim_env *e, bool power)
 {
     struct sim_world *w = e->world;
     struct sim_conn *c;
+    for (size_t i = 0; i < w->host_count; i++) {
+        link_of(w->hosts[i], e->host)->heard_us = 0;
+        sim_net_disturbed(w->hosts[i], e->host, 0);
+        sim_net_disturbed(e->host, w->hosts[i], 0);
+    }
     LIST_FOREACH(c, &e->conns, link)
     {
         struct sim_conn *peer = c->peer;

@@ -38,6 +38,13 @@ void sim_net_half_open(struct sim_host *gone_at, struct sim_host *other);
 /* Reset every connection between the two (RST at both ends). */
 void sim_net_reset(struct sim_host *a, struct sim_host *b);
 
+/* When a process on `to` last got a frame of a process on `from`, 0 = never in its life; and since
+ * when the way was steady: no two frames more than SIM_STEADY_GAP_US apart, none held back by a cut
+ * or a retransmission, no connection ended. */
+#define SIM_STEADY_GAP_US 400000
+uint64_t sim_net_heard_us(const struct sim_host *from, const struct sim_host *to);
+uint64_t sim_net_steady_us(const struct sim_host *from, const struct sim_host *to);
+
 /* After this long without a way an unacknowledged sender gives up (default 15 s; a process meets
  * it as KB_CLOSE_ERROR). */
 void sim_net_set_tcp_timeout(struct sim_world *w, uint64_t timeout_ms);

@@ -67,6 +67,8 @@ struct sim_link {
     struct sim_link_settings settings;
     bool cut;
     uint64_t clogged_until_us;
+    uint64_t heard_us;  /* last frame that reached the process at the end; 0 none */
+    uint64_t steady_us; /* since then without a gap, a late segment or a connection that ended */
 };
 
 struct sim_conn;

@@ -5,6 +5,8 @@
 
 #include "broker/node/node_internal.h"
 #include "broker/node/quorum.h"
+#include "coordinator/raft/core.h"
+#include "proto/base/crc32c.h"
 
 bool sim_probe_raft(const struct node *n, struct sim_raft_view *ret)
 {
@@ -18,6 +20,8 @@ bool sim_probe_raft(const struct node *n, struct sim_raft_view *ret)
     ret->last_index = s.last_index;
     ret->commit_index = s.commit_index < s.durable_index ? s.commit_index : s.durable_index;
     ret->leader_commit = s.commit_index;
+    ret->candidacies = s.elections;
+    ret->transferred = n->quorum->core->transferred;
     if (n->image != NULL) {
         ret->applied_index = meta_image_last_index(n->image);
         ret->applied_digest = meta_image_digest(n->image);
@@ -53,6 +57,31 @@ int64_t sim_probe_high_watermark(const struct node *n, const char *topic, int32_
         return -1;
     int64_t written = log_written_offset(p->log);
     return rep_hw(p->rep) < written ? rep_hw(p->rep) : written;
+}
+
+bool sim_probe_leads(const struct node *n, const char *topic, int32_t partition,
+                     struct sim_leader_view *ret)
+{
+    const struct node_partition *p = find_open(n, topic, partition);
+    if (p == NULL || !rep_is_leader(p->rep))
+        return false;
+    memcpy(ret->topic_id, p->topic_id.bytes, sizeof(ret->topic_id));
+    ret->leader_epoch = rep_leader_epoch(p->rep);
+    ret->high_watermark = rep_hw(p->rep);
+    return true;
+}
+
+bool sim_probe_image(const struct node *n, uint64_t *ret_index, uint64_t *ret_image)
+{
+    struct kb_buf bytes = {0};
+    if (n->image == NULL)
+        return false;
+    meta_snapshot_write(n->image, &bytes);
+    *ret_index = meta_image_last_index(n->image);
+    *ret_image = (uint64_t)kb_crc32c(1, bytes.data, bytes.size) << 32 |
+                 kb_crc32c(2, bytes.data, bytes.size);
+    kb_buf_release(&bytes);
+    return true;
 }
 
 int32_t sim_probe_leader_epoch(const struct node *n, const char *topic, int32_t partition)

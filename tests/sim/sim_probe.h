@@ -15,6 +15,16 @@ bool sim_probe_is_voter(const struct node *n);
 /* The replica's high watermark, as far as its log is written; -1 when the node has no such open
  * replica. */
 int64_t sim_probe_high_watermark(const struct node *n, const char *topic, int32_t partition);
+/* A partition this node leads; false when it does not. */
+struct sim_leader_view {
+    uint8_t topic_id[16];
+    int32_t leader_epoch;
+    int64_t high_watermark;
+};
+bool sim_probe_leads(const struct node *n, const char *topic, int32_t partition,
+                     struct sim_leader_view *ret);
+/* One number over all that the node's committed image holds, and its index; false without one. */
+bool sim_probe_image(const struct node *n, uint64_t *ret_index, uint64_t *ret_image);
 /* The leader epoch the node knows of this partition; -1 when it holds no replica. */
 int32_t sim_probe_leader_epoch(const struct node *n, const char *topic, int32_t partition);
 /* It answers for the groups of this partition of __consumer_offsets. */

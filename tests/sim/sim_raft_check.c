@@ -6,8 +6,17 @@
 #include "proto/base/map.h"
 #include "proto/base/mem.h"
 #include "tests/sim/sim_metadata_check.h"
+#include "tests/sim/sim_net.h"
 
 #define VOTERS_MAX 8
+
+/* Rule 5.4 gives a leader 1.5 s, and as much again after it stood still (7.3). */
+#define RESIGN_US 3500000
+#define STANDS_STILL_US 250000
+/* A pre-vote is answered within a quarter of a second or not at all. */
+#define PRE_VOTE_US 1000000
+/* Rule 5.3: who heard its leader within a second does not let another stand. */
+#define STEADY_US 2000000
 
 /* The entry that ends at some committed index. */
 struct committed {
@@ -26,6 +35,9 @@ struct voter {
     struct sim_log visible, durable;
     uint64_t vote_term;
     int32_t voted_for;
+    uint64_t leads_since_us;
+    uint64_t step_us;     /* of its last event */
+    uint64_t outdated_us; /* it ran so long as leader beside one of a later term */
 };
 
 struct sim_raft_check {
@@ -36,8 +48,10 @@ struct sim_raft_check {
     struct kb_map leaders; /* term -> struct leader */
     struct kb_map entries; /* (index, term) -> crc + 1 */
     struct kb_map digests; /* applied index -> digest | 1 */
+    struct kb_map images;  /* applied index -> image | 1 */
     struct sim_metadata_check *metadata;
     uint64_t leader_terms;
+    uint64_t newest_term; /* that had a leader */
 };
 
 struct sim_raft_check *sim_raft_check_new(const struct sim_raft_options *options)
@@ -65,6 +79,7 @@ struct sim_raft_check *sim_raft_check_free(struct sim_raft_check *c)
     kb_map_release(&c->leaders);
     kb_map_release(&c->entries);
     kb_map_release(&c->digests);
+    kb_map_release(&c->images);
     c->metadata = sim_metadata_check_free(c->metadata);
     free(c->committed);
     free(c);
@@ -150,6 +165,91 @@ static void check_votes_for(struct sim_raft_check *c, uint32_t leader, uint64_t 
               (unsigned long long)term, votes);
 }
 
+/* ---- whom the network lets them hear ---- */
+
+static uint64_t heard_us(const struct sim_raft_check *c, uint32_t from, uint32_t to,
+                         uint64_t *ret_steady_us)
+{
+    *ret_steady_us = 0;
+    return c->options.heard_us(c->options.arg, from, to, ret_steady_us);
+}
+
+/* R11: its pre-votes came from a majority, so it has just heard one. A transfer needs none. */
+static void check_candidacy(struct sim_raft_check *c, uint32_t voter,
+                            const struct sim_raft_view *view, uint64_t now_us)
+{
+    uint32_t heard = 1;
+    uint64_t steady = 0;
+    for (uint32_t n = 0; n < c->options.voter_count; n++) {
+        uint64_t at = n != voter ? heard_us(c, n, voter, &steady) : 0;
+        heard += at != 0 && now_us - at <= PRE_VOTE_US;
+    }
+    sim_check(c->options.checks, SIM_CHECK_R11,
+              view->transferred || heard > c->options.voter_count / 2,
+              "voter %u raises its term to %llu and hears %u voters, itself included", voter + 1,
+              (unsigned long long)view->term, heard);
+}
+
+static bool steady_between(const struct sim_raft_check *c, uint32_t from, uint32_t to,
+                           uint64_t now_us)
+{
+    uint64_t since = 0;
+    uint64_t at = heard_us(c, from, to, &since);
+    return at != 0 && now_us - at <= SIM_STEADY_GAP_US && now_us >= since + STEADY_US;
+}
+
+/* R13: no leader that a majority, itself included, hears and is heard by is displaced, unless it
+ * asked for that. */
+static void check_displaced(struct sim_raft_check *c, uint32_t voter,
+                            const struct sim_raft_view *view, uint64_t now_us)
+{
+    for (uint32_t old = 0; old < c->options.voter_count; old++) {
+        const struct voter *v = &c->voters[old];
+        uint32_t steady = 1;
+        if (old == voter || !v->seen || !v->view.leader || v->view.term >= view->term)
+            continue;
+        for (uint32_t n = 0; n < c->options.voter_count; n++)
+            steady += n != old && steady_between(c, old, n, now_us) &&
+                      steady_between(c, n, old, now_us);
+        bool sound = now_us >= v->leads_since_us + STEADY_US && steady > c->options.voter_count / 2;
+        sim_check(c->options.checks, SIM_CHECK_R13, !sound || view->transferred,
+                  "voter %u is elected in term %llu beside voter %u, whom %u voters hear",
+                  voter + 1, (unsigned long long)view->term, old + 1, steady);
+    }
+}
+
+/* R12: a leader that runs on beside its successor resigns in time. */
+static void check_outdated(struct sim_raft_check *c, uint32_t voter,
+                           const struct sim_raft_view *view, uint64_t now_us)
+{
+    struct voter *v = &c->voters[voter];
+    uint64_t since_us = now_us - v->step_us;
+    bool outdated = view->leader && view->term < c->newest_term;
+    v->step_us = now_us;
+    v->outdated_us = outdated && since_us < STANDS_STILL_US ? v->outdated_us + since_us : 0;
+    if (outdated)
+        sim_check(c->options.checks, SIM_CHECK_R12, v->outdated_us <= RESIGN_US,
+                  "voter %u leads term %llu on, %llu ms after one was elected in term %llu",
+                  voter + 1, (unsigned long long)view->term,
+                  (unsigned long long)v->outdated_us / 1000, (unsigned long long)c->newest_term);
+}
+
+static void check_network(struct sim_raft_check *c, uint32_t voter,
+                          const struct sim_raft_view *before, const struct sim_raft_view *view)
+{
+    uint64_t now_us = c->options.now_us(c->options.arg);
+    bool was_leader = before != NULL && before->leader && before->term == view->term;
+    if (before == NULL)
+        c->voters[voter].outdated_us = 0;
+    check_outdated(c, voter, view, now_us);
+    if (before != NULL && view->candidacies > before->candidacies)
+        check_candidacy(c, voter, view, now_us);
+    if (!view->leader || was_leader)
+        return;
+    c->voters[voter].leads_since_us = now_us;
+    check_displaced(c, voter, view, now_us);
+}
+
 /* ---- leaders ---- */
 
 static void check_leader(struct sim_raft_check *c, uint32_t voter, const struct sim_raft_view *view)
@@ -165,6 +265,7 @@ static void check_leader(struct sim_raft_check *c, uint32_t voter, const struct 
     *l = (struct leader){voter, view->life};
     (void)kb_map_put(&c->leaders, view->term, l);
     c->leader_terms++;
+    c->newest_term = view->term > c->newest_term ? view->term : c->newest_term;
     sim_check(c->options.checks, SIM_CHECK_R1, true, "first leader of its term");
     check_votes_for(c, voter, view->term);
     const struct sim_log *log = refresh(c, voter, false);
@@ -258,13 +359,16 @@ static bool same_view(const struct sim_raft_view *a, const struct sim_raft_view 
     return a->life == b->life && a->leader == b->leader && a->term == b->term &&
            a->last_index == b->last_index && a->commit_index == b->commit_index &&
            a->leader_commit == b->leader_commit && a->applied_index == b->applied_index &&
-           a->applied_digest == b->applied_digest;
+           a->applied_digest == b->applied_digest && a->candidacies == b->candidacies &&
+           a->transferred == b->transferred;
 }
 
 void sim_raft_check_step(struct sim_raft_check *c, uint32_t voter, const struct sim_raft_view *view)
 {
     struct voter *v = &c->voters[voter];
     const struct sim_raft_view *before = v->seen && v->view.life == view->life ? &v->view : NULL;
+    if (c->options.now_us != NULL)
+        check_network(c, voter, before, view);
     if (before != NULL && same_view(before, view))
         return;
     if (view->leader && (before == NULL || !before->leader || before->term != view->term))
@@ -283,6 +387,23 @@ void sim_raft_check_step(struct sim_raft_check *c, uint32_t voter, const struct 
         check_digest(c, voter, view);
     v->view = *view;
     v->seen = true;
+}
+
+void sim_raft_check_image(struct sim_raft_check *c, uint32_t voter, uint64_t applied_index,
+                          uint64_t image)
+{
+    uintptr_t other = (uintptr_t)kb_map_get(&c->images, applied_index);
+    if (applied_index == 0)
+        return;
+    sim_check(c->options.checks, SIM_CHECK_R10, other == 0 || other == (uintptr_t)(image | 1),
+              "voter %u: the image at %llu holds something else than another one did", voter + 1,
+              (unsigned long long)applied_index);
+    (void)kb_map_put(&c->images, applied_index, (void *)(uintptr_t)(image | 1));
+}
+
+struct sim_metadata_check *sim_raft_check_metadata(struct sim_raft_check *c)
+{
+    return c->metadata;
 }
 
 uint64_t sim_raft_check_committed(const struct sim_raft_check *c)

@@ -4,8 +4,9 @@
 #include "tests/sim/sim_checks.h"
 #include "tests/sim/sim_logs.h"
 
-/* Judges the metadata quorum (R1–R8) and the records it commits (R16), after every event of a
- * voter, by what the voter believes and by what lies on all disks. */
+/* Judges the metadata quorum (R1–R8, R10–R13) and the records it commits (R16), after every event
+ * of a voter, by what the voter believes, what lies on all disks and whom the network let it hear.
+ */
 struct sim_raft_check;
 
 struct sim_raft_options {
@@ -16,6 +17,11 @@ struct sim_raft_options {
     const char *log_dir; /* of the metadata log */
     /* Read the durable vote: 1 and filled, or 0 when there is none. */
     int (*vote_of)(struct sim_disk *disk, uint64_t *ret_term, int32_t *ret_voted_for);
+    /* The run's clock, and when the process of voter `to` last heard voter `from`, 0 = never, and
+     * since when without a gap. NULL: R11 to R13 are not judged. */
+    uint64_t (*now_us)(void *arg);
+    uint64_t (*heard_us)(void *arg, uint32_t from, uint32_t to, uint64_t *ret_steady_us);
+    void *arg;
 };
 
 /* What one voter believes now. */
@@ -28,6 +34,8 @@ struct sim_raft_view {
     uint64_t leader_commit; /* as it counts it, its own disk may lag */
     uint64_t applied_index;
     uint64_t applied_digest;
+    uint64_t candidacies; /* of this process, with a term of its own each */
+    bool transferred;     /* the last one was asked for by the leader */
 };
 
 struct sim_raft_check *sim_raft_check_new(const struct sim_raft_options *options);
@@ -37,6 +45,11 @@ void sim_raft_check_step(struct sim_raft_check *c, uint32_t voter,
                          const struct sim_raft_view *view);
 /* The durable votes, after any event that may have written. */
 void sim_raft_check_votes(struct sim_raft_check *c, uint32_t voter);
+/* The image a voter has at its applied index, as one number over all of it. */
+void sim_raft_check_image(struct sim_raft_check *c, uint32_t voter, uint64_t applied_index,
+                          uint64_t image);
+/* The committed partition records. */
+struct sim_metadata_check *sim_raft_check_metadata(struct sim_raft_check *c);
 /* Another directory is this voter's now: what its former one had promised does not bind it, and it
  * counts as a copy of every entry, since a leader may count what the former one had reported. */
 void sim_raft_check_replaced(struct sim_raft_check *c, uint32_t voter);

@@ -139,6 +139,20 @@ void sim_replica_check_ack(struct sim_replica_check *c, uint32_t partition, int6
               (long long)first, (long long)last, copies);
 }
 
+void sim_replica_check_hw(struct sim_replica_check *c, uint32_t partition, int64_t high_watermark,
+                          uint32_t isr)
+{
+    for (uint32_t n = 0; n < c->options.disk_count; n++) {
+        if ((isr & 1U << n) == 0 || c->replaced[n])
+            continue;
+        int64_t end = sim_log_end(refresh(c, n, partition, true));
+        sim_check(c->options.checks, SIM_CHECK_P4, end >= high_watermark,
+                  "partition %u: node %u is in the ISR with %lld durable below a high watermark of "
+                  "%lld",
+                  partition, n + 1, (long long)end, (long long)high_watermark);
+    }
+}
+
 static void compare_pair(struct sim_replica_check *c, uint32_t partition, uint32_t a, uint32_t b,
                          int64_t bound)
 {

@@ -5,8 +5,9 @@
 #include "tests/sim/sim_logs.h"
 
 /* Judges the replicas of the run's partitions by what lies on the disks: P2 (one value per epoch
- * and offset on all replicas, for ever), P3 (identical below the smaller high watermark), P9 (an
- * acknowledged batch lies durably on enough disks) and the raw side of P11 and P12. */
+ * and offset on all replicas, for ever), P3 (identical below the smaller high watermark), P4 (who
+ * is in the ISR has all below the high watermark), P9 (an acknowledged batch lies durably on enough
+ * disks) and the raw side of P11 and P12. */
 struct sim_replica_check;
 
 struct sim_replica_options {
@@ -25,6 +26,10 @@ struct sim_replica_check *sim_replica_check_free(struct sim_replica_check *c);
 /* A producer was told that its batch (as it sent it) lies at [first, last]. */
 void sim_replica_check_ack(struct sim_replica_check *c, uint32_t partition, int64_t first,
                            int64_t last, int16_t acks, struct kb_view batch);
+/* P4: the leader of a partition has this high watermark, and these nodes are its ISR (bit n: node
+ * index n): whoever may be elected must hold all that counts as committed. */
+void sim_replica_check_hw(struct sim_replica_check *c, uint32_t partition, int64_t high_watermark,
+                          uint32_t isr);
 /* This node's disk was replaced. What was acknowledged may have lain there: it counts as a copy of
  * every record from now on. */
 void sim_replica_check_replaced(struct sim_replica_check *c, uint32_t node);

@@ -103,6 +103,19 @@ START_TEST(check__epochs)
 }
 END_TEST
 
+/* P12: what another epoch numbered alike is no duplicate. */
+START_TEST(check__new_epoch_forgets_sequences)
+{
+    struct log_producers *p = log_producers_new(&config);
+    for (int i = 0; i < 3; i++)
+        append(p, batch_of(1, 0, i, 1, i));
+    append(p, batch_of(1, 1, 0, 1, 3));
+    ck_assert_int_eq(check(p, batch_of(1, 1, 1, 1, 4)), LOG_PRODUCERS_OK);
+    ck_assert_int_eq(check(p, batch_of(1, 1, 0, 1, 4)), LOG_PRODUCERS_DUPLICATE);
+    log_producers_free(p);
+}
+END_TEST
+
 START_TEST(update__transaction_ends_and_last_stable_offset_waits_for_high_watermark)
 {
     struct log_producers *p = log_producers_new(&config);
@@ -544,6 +557,7 @@ START_TEST(batch_parse__marker_and_limits)
 END_TEST
 
 UNIT_MAIN("producers", check__remembers_ten_batches, check__sequence_wraps, check__epochs,
+          check__new_epoch_forgets_sequences,
           update__transaction_ends_and_last_stable_offset_waits_for_high_watermark,
           check__abort_forgets_sequences, check__marker_rules_of_protocol_two,
           expire__spares_open_transactions_and_the_active,

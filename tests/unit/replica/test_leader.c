@@ -262,6 +262,18 @@ START_TEST(fetch__bound_is_what_is_written)
 }
 END_TEST
 
+START_TEST(log_start__never_falls)
+{ /* P16 */
+    lead(10);
+    t.log.start = 6;
+    rep_on_log_start(t.rep, 6, 6, 1001, &t.fx);
+    rep_on_log_start(t.rep, 4, 4, 1002, &t.fx);
+    ck_assert_int_eq(rep_log_start(t.rep), 6);
+    ck_assert_int_eq(at(2, 5, 1003), REP_FETCH_RESET);
+    ck_assert_int_eq(got.reset_offset, 6);
+}
+END_TEST
+
 START_TEST(fetch__below_the_log_start_begins_again)
 {
     lead(10);
@@ -529,10 +541,10 @@ UNIT_MAIN("replica leader", cut_off__a_request_judged_late_is_no_younger,
           hw__shrunk_isr_lets_it_move, hw__waits_for_caught_up_joiners,
           hw__joiner_counts_until_the_lag_time, fetch__checks_come_in_order,
           fetch__replaced_link_is_void, fetch__diverging_request_records_nothing,
-          fetch__bound_is_what_is_written, fetch__below_the_log_start_begins_again,
-          durable__counts_up_to_the_checked_position_only, again__judges_without_recording,
-          new_epoch__forgets_positions, rebooted_follower__is_forgotten,
-          position_that_falls__takes_the_durable_end_along,
+          fetch__bound_is_what_is_written, log_start__never_falls,
+          fetch__below_the_log_start_begins_again, durable__counts_up_to_the_checked_position_only,
+          again__judges_without_recording, new_epoch__forgets_positions,
+          rebooted_follower__is_forgotten, position_that_falls__takes_the_durable_end_along,
           follower_with_higher_hw__proves_the_leader_damaged,
           follower_with_higher_hw__proves_nothing_after_an_unclean_election,
           append__acks_all_needs_the_minimum, append__acks_all_needs_members_that_are_heard,

@@ -30,6 +30,30 @@ static int vote_of(struct sim_disk *disk, uint64_t *ret_term, int32_t *ret_voted
     return 0;
 }
 
+/* The clock, and who heard whom since when. */
+static struct {
+    uint64_t now_us;
+    uint64_t heard_us[3][3], steady_us[3][3]; /* [from][to] */
+} net;
+
+static uint64_t now_us(void *arg)
+{
+    return net.now_us;
+}
+
+static uint64_t heard_us(void *arg, uint32_t from, uint32_t to, uint64_t *ret_steady_us)
+{
+    *ret_steady_us = net.steady_us[from][to];
+    return net.heard_us[from][to];
+}
+
+/* The two hear each other from now_us = since on. */
+static void hear(int a, int b, uint64_t since_us)
+{
+    net.heard_us[a][b] = net.heard_us[b][a] = net.now_us;
+    net.steady_us[a][b] = net.steady_us[b][a] = since_us;
+}
+
 struct fixture {
     struct sim_checks checks;
     struct sim_world *world;
@@ -42,12 +66,15 @@ struct fixture {
 static void setup(struct fixture *f)
 {
     memset(f, 0, sizeof(*f));
+    memset(&net, 0, sizeof(net));
     f->world = sim_world_new(1);
     struct sim_raft_options o = {.checks = &f->checks,
                                  .voter_count = 3,
                                  .first_id = 1,
                                  .log_dir = "data/__cluster_metadata-0",
-                                 .vote_of = vote_of};
+                                 .vote_of = vote_of,
+                                 .now_us = now_us,
+                                 .heard_us = heard_us};
     for (int i = 0; i < 3; i++) {
         char name[8] = {'n', (char)('1' + i)};
         f->disks[i] = sim_host_disk(sim_world_add_host(f->world, name));
@@ -242,6 +269,94 @@ START_TEST(raft_check__names_images_that_differ)
 }
 END_TEST
 
+START_TEST(raft_check__names_images_of_other_content)
+{
+    struct fixture f;
+    setup(&f);
+    sim_raft_check_image(f.raft, 0, 5, 1000);
+    sim_raft_check_image(f.raft, 1, 6, 2000);
+    ck_assert_uint_eq(f.checks.check[SIM_CHECK_R10].failures, 0);
+    sim_raft_check_image(f.raft, 1, 5, 2000);
+    expect(&f, SIM_CHECK_R10);
+}
+END_TEST
+
+static void stand(struct fixture *f, int node)
+{
+    f->views[node].candidacies++;
+    f->views[node].term++;
+    step(f, node);
+}
+
+START_TEST(raft_check__names_who_stands_unheard)
+{
+    struct fixture f;
+    setup(&f);
+    step(&f, 0);
+    net.now_us = 5000000;
+    hear(0, 1, 1);
+    stand(&f, 0);
+    net.now_us += 900000;
+    stand(&f, 0);
+    ck_assert_uint_eq(f.checks.check[SIM_CHECK_R11].checks, 2);
+    ck_assert_uint_eq(f.checks.check[SIM_CHECK_R11].failures, 0);
+    net.now_us += 900000;
+    f.views[0].transferred = true;
+    stand(&f, 0); /* the leader told it to, and more need not be heard */
+    ck_assert_uint_eq(f.checks.check[SIM_CHECK_R11].failures, 0);
+    f.views[0].transferred = false;
+    stand(&f, 0);
+    expect(&f, SIM_CHECK_R11);
+}
+END_TEST
+
+/* Events of voter 0, every 100 ms. */
+static void run_on(struct fixture *f, uint64_t ms)
+{
+    for (uint64_t i = 0; i < ms / 100; i++) {
+        net.now_us += 100000;
+        step(f, 0);
+    }
+}
+
+START_TEST(raft_check__names_a_leader_that_does_not_resign)
+{
+    struct fixture f;
+    setup(&f);
+    elect(&f, 0, 1);
+    run_on(&f, 1000);
+    elect(&f, 1, 2);
+    run_on(&f, 3000);
+    net.now_us += 10000000; /* it stood still: its time begins anew */
+    run_on(&f, 3000);
+    ck_assert_uint_eq(f.checks.check[SIM_CHECK_R12].failures, 0);
+    run_on(&f, 1000);
+    expect(&f, SIM_CHECK_R12);
+}
+END_TEST
+
+START_TEST(raft_check__names_who_displaces_a_leader)
+{
+    for (int sound = 0; sound < 2; sound++) {
+        struct fixture f;
+        setup(&f);
+        elect(&f, 0, 1);
+        net.now_us = 5000000;
+        hear(0, 2, sound ? 1000000 : 4000000);
+        elect(&f, 1, 2);
+        expect(&f, sound ? SIM_CHECK_R13 : -1);
+    }
+    struct fixture f;
+    setup(&f);
+    elect(&f, 0, 1);
+    net.now_us = 5000000;
+    hear(0, 2, 1000000);
+    f.views[1].transferred = true;
+    elect(&f, 1, 2);
+    expect(&f, -1);
+}
+END_TEST
+
 /* ---- partition records ---- */
 
 struct state {
@@ -418,6 +533,29 @@ START_TEST(replica_check__names_one_epoch_and_offset_with_two_values)
 }
 END_TEST
 
+START_TEST(replica_check__names_members_that_lack_what_is_committed)
+{
+    struct fixture f;
+    setup(&f);
+    struct sim_replica_check *c = replicas_new(&f);
+    struct kb_block *a = data_batch(0, 1, "one", -1, -1);
+    put_data(&f, 0, a);
+    put_data(&f, 1, a);
+    sim_replica_check_hw(c, 0, 1, 3);
+    sim_replica_check_hw(c, 0, 0, 7);
+    ck_assert_uint_eq(f.checks.check[SIM_CHECK_P4].checks, 5);
+    ck_assert_uint_eq(f.checks.check[SIM_CHECK_P4].failures, 0);
+    sim_replica_check_hw(c, 0, 1, 7);
+    ck_assert_uint_eq(f.checks.check[SIM_CHECK_P4].failures, 1);
+    sim_replica_check_replaced(c, 2);
+    sim_replica_check_hw(c, 0, 1, 7);
+    ck_assert_uint_eq(f.checks.check[SIM_CHECK_P4].failures, 1);
+    c = sim_replica_check_free(c);
+    (void)kb_block_unref(a);
+    expect(&f, SIM_CHECK_P4);
+}
+END_TEST
+
 START_TEST(replica_check__names_repeated_and_missing_sequences)
 {
     for (int missing = 0; missing < 2; missing++) {
@@ -477,8 +615,11 @@ UNIT_MAIN("sim_checks", replica_check__looks_at_those_who_hold_the_partition,
           raft_check__accepts_an_orderly_quorum, raft_check__names_two_leaders_and_lost_votes,
           raft_check__names_what_a_leader_must_not_do,
           raft_check__names_a_leader_without_committed_entries,
-          raft_check__names_images_that_differ, metadata_check__knows_legal_moves,
+          raft_check__names_images_that_differ, raft_check__names_images_of_other_content,
+          raft_check__names_who_stands_unheard, raft_check__names_a_leader_that_does_not_resign,
+          raft_check__names_who_displaces_a_leader, metadata_check__knows_legal_moves,
           metadata_check__names_illegal_moves,
           replica_check__accepts_equal_replicas_and_names_the_rest,
           replica_check__names_one_epoch_and_offset_with_two_values,
+          replica_check__names_members_that_lack_what_is_committed,
           replica_check__names_repeated_and_missing_sequences)

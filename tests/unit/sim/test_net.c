@@ -288,6 +288,39 @@ START_TEST(power_cut__is_noticed_by_a_sender_in_the_end)
 }
 END_TEST
 
+/* What the quorum's checker knows of the network. */
+START_TEST(steady__ends_with_gaps_cuts_and_connections)
+{
+    struct pair p;
+    pair_start(&p, 11, &options);
+    pair_connect(&p);
+    ck_assert_uint_eq(sim_net_heard_us(p.a, p.b), 0);
+    uint32_t number = 0;
+    for (int i = 0; i < 20; i++) {
+        send_number(p.client.conn, number++, 0);
+        sim_world_run_for(p.world, 100);
+    }
+    uint64_t now_us = sim_world_now_us(p.world);
+    ck_assert_uint_le(now_us - sim_net_heard_us(p.a, p.b), 200000);
+    ck_assert_uint_le(sim_net_steady_us(p.a, p.b), now_us - 1900000);
+    ck_assert_uint_eq(sim_net_heard_us(p.b, p.a), 0);
+    sim_world_run_for(p.world, 500);
+    send_number(p.client.conn, number++, 0);
+    sim_world_run_for(p.world, 100);
+    ck_assert_uint_gt(sim_net_steady_us(p.a, p.b), now_us); /* after a gap */
+    sim_net_cut(p.a, p.b);
+    sim_net_heal(p.a, p.b);
+    ck_assert_uint_gt(sim_net_steady_us(p.a, p.b), sim_world_now_us(p.world));
+    sim_world_run_for(p.world, 2000);
+    now_us = sim_world_now_us(p.world);
+    sim_net_reset(p.a, p.b);
+    ck_assert_uint_ge(sim_net_steady_us(p.b, p.a), now_us);
+    sim_env_kill(p.server_env);
+    ck_assert_uint_eq(sim_net_heard_us(p.a, p.b), 0);
+    pair_end(&p);
+}
+END_TEST
+
 START_TEST(cut__makes_bytes_wait_and_heal_delivers_them)
 {
     struct pair p;
@@ -462,7 +495,7 @@ UNIT_MAIN("sim_net", clog__holds_everything_back_and_gives_it_at_once,
           budget__stops_reading_while_frames_are_held, bad_frame__closes_the_connection,
           kill__closes_the_other_end_soon, power_cut__leaves_the_other_end_half_open,
           power_cut__is_noticed_by_a_sender_in_the_end,
-          cut__makes_bytes_wait_and_heal_delivers_them,
+          cut__makes_bytes_wait_and_heal_delivers_them, steady__ends_with_gaps_cuts_and_connections,
           freeze__accepts_in_the_kernel_and_answers_later,
           file_range__is_sent_or_closes_the_connection_when_stale,
           listen__refuses_a_taken_port_and_finds_a_free_one)
