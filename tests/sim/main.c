@@ -1,10 +1,12 @@
 /* sim --seeds A..B [--jobs N] [--replay-every N] [--json FILE]   many runs, a summary
+ *     --until-failure   no more runs once one has failed
  * sim --seed N [--trace] [--log]                                 one run, told in full
  * Exit status 0: every run kept every promise, and every replay gave the same trace. */
 #include <getopt.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -17,13 +19,14 @@
 #include "tests/sim/sim_run.h"
 
 #define JOBS_MAX 64
+#define RUN_CPU_S 60 /* a run that takes longer goes round in a circle */
 
 struct arguments {
     uint64_t first, last;
     uint32_t jobs;
     uint64_t replay_every; /* run each n-th seed twice; 0 = never */
     const char *json;
-    bool one, trace, log;
+    bool one, trace, log, until_failure;
 };
 
 /* What a worker tells through the pipe: a seed it begins (done false), or its result. */
@@ -62,8 +65,11 @@ static void run_checked(uint64_t seed, bool twice, struct sim_result *ret)
 
 /* ---- one seed ---- */
 
-static void log_nothing(void *arg, enum kb_log_level level, const char *component, const char *text)
+/* Brokers under faults complain all the time; only what they take for their own mistake is news. */
+static void log_bugs(void *arg, enum kb_log_level level, const char *component, const char *text)
 {
+    if (strcmp(component, "bug") == 0)
+        (void)fprintf(stderr, "sim: %s\n", text);
 }
 
 static int run_one(const struct arguments *a)
@@ -85,12 +91,14 @@ struct worker {
 
 static void work(const struct arguments *a, uint32_t number, uint64_t from, int pipe_fd)
 {
+    struct itimerval limit = {.it_value.tv_sec = RUN_CPU_S};
     for (uint64_t seed = from; seed <= a->last; seed += a->jobs) {
         struct message m = {.worker = number};
         m.result.seed = seed;
         if (write(pipe_fd, &m, sizeof(m)) != (ssize_t)sizeof(m))
             _exit(1);
         bool twice = a->replay_every != 0 && seed % a->replay_every == 0;
+        (void)setitimer(ITIMER_VIRTUAL, &limit, NULL);
         run_checked(seed, twice, &m.result);
         m.done = true;
         if (write(pipe_fd, &m, sizeof(m)) != (ssize_t)sizeof(m))
@@ -135,6 +143,8 @@ static void bury(const struct arguments *a, struct worker *workers, const int pi
                            WIFSIGNALED(status) ? "signal" : "status",
                            WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
             sim_report_add(report, &r);
+            if (a->until_failure)
+                continue;
             w->next = r.seed + a->jobs;
             fork_worker(a, w, i, pipe_fds);
         }
@@ -192,8 +202,14 @@ static int run_many(const struct arguments *a)
             bury(a, workers, pipe_fds, report);
         if (n < 0 && !any_alive(a, workers) && sim_report_count(report) == 0)
             break;
+        if (a->until_failure && sim_report_failed(report) > 0)
+            break;
     }
     (void)timer_delete(timer);
+    for (uint32_t i = 0; i < a->jobs; i++) {
+        if (workers[i].pid > 0)
+            (void)kill(workers[i].pid, SIGKILL); /* none is left but after a failure */
+    }
     while (wait(NULL) > 0)
         ;
     sim_report_print(stdout, report);
@@ -208,7 +224,8 @@ static int run_many(const struct arguments *a)
 
 static int usage(void)
 {
-    (void)fprintf(stderr, "usage: sim --seeds A..B [--jobs N] [--replay-every N] [--json FILE]\n"
+    (void)fprintf(stderr, "usage: sim --seeds A..B [--jobs N] [--replay-every N] [--json FILE] "
+                          "[--until-failure]\n"
                           "       sim --seed N [--trace] [--log]\n");
     return 2;
 }
@@ -231,6 +248,7 @@ int main(int argc, char **argv)
                                             {"replay-every", required_argument, NULL, 'r'},
                                             {"trace", no_argument, NULL, 't'},
                                             {"log", no_argument, NULL, 'l'},
+                                            {"until-failure", no_argument, NULL, 'u'},
                                             {0}};
     struct arguments a = {.replay_every = 50};
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
@@ -259,12 +277,15 @@ int main(int argc, char **argv)
         case 'l':
             a.log = true;
             break;
+        case 'u':
+            a.until_failure = true;
+            break;
         default:
             return usage();
         }
     }
     if (!given || optind != argc || a.jobs == 0 || a.jobs > JOBS_MAX)
         return usage();
-    kb_log_set_sink(log_nothing, NULL, KB_LOG_ERROR);
+    kb_log_set_sink(log_bugs, NULL, KB_LOG_ERROR);
     return a.one ? run_one(&a) : run_many(&a);
 }

@@ -1,106 +1,168 @@
 #!/usr/bin/env python3
-"""Break the product on purpose, one line at a time: the simulator must notice every time.
+"""Break the product on purpose, one mutant at a time: somebody must notice every time.
 
-usage: tests/sim/mutants.py WORK_FOLDER [--seeds A..B] [--only NUMBER]...
+usage: tests/sim/run --mutants [--seeds A..B] [--jobs N] [--json FILE] [--seeds-for-all] [NAME]...
 
-Copies the sources to WORK_FOLDER/source, builds there, and runs the seeds with each mutant. Exit
-status 1 when one lives. A mutant whose text is gone from the sources is an error, too.
-"""
+The mutants are named by KB_MUTANT in the sources and told in mutants_list.py, with who has to notice each: a seed of the
+simulator, or a test of `meson test`. BUILD_MUTANTS names their build folder (default: build-mutants, made when missing). Prints
+who noticed; exit status 1 when a mutant lives, 2 when list and sources differ or a test fails without any mutant.
+--seeds-for-all lets the simulator try those of the other tests, too; they need not die there."""
 import argparse
+import json
+import os
 import pathlib
+import re
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import mutants_list
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-
-# (what is broken, file, the text, what replaces it)
-MUTANTS = [
-    ("acks=all is answered like acks=1", "replication/replica/leader.c",
-     "    if (acks == 1)\n        done =", "    if (acks == 1 || acks == -1)\n        done ="),
-    ("followers count with what they have written", "replication/replica/leader.c",
-     "rep_min(rep_max(ends.durable, 0), p->checked)",
-     "rep_min(rep_max(ends.written, 0), p->checked)"),
-    ("what is written is reported as durable", "replication/log/append.c",
-     "        if (log->handler->on_written != NULL)",
-     "        advance_durable(log, lw->generation, lw->end_offset);\n"
-     "        if (log->handler->on_written != NULL)"),
-    ("small files are not synced", "proto/base/env.c",
-     "    if (r == 0)\n        r = kb_fs_sync(fs, fd);\n    (void)kb_fs_close(fs, fd);\n"
-     "    return r;\n}\n\nint kb_fs_replace",
-     "    (void)kb_fs_close(fs, fd);\n    return r;\n}\n\nint kb_fs_replace"),
-    ("renames are not made durable", "proto/base/env.c",
-     "        r = kb_fs_sync_dir(fs, dir);\nout:", "        r = 0;\nout:"),
-    ("a batch sent again is not recognised", "replication/log/producers.c",
-     "            batch_base_sequence(old) == b->base_sequence)",
-     "            batch_base_sequence(old) == b->base_sequence && b == NULL)"),
-    ("sequences are not checked", "replication/log/producers.c",
-     "    if (!sequence_fits(s, b))", "    if (false && !sequence_fits(s, b))"),
-    ("every candidate is electable", "coordinator/raft/election.c",
-     "    bool granted = electable(c, p, q) && q->term == c->hard.term &&",
-     "    bool granted = q->term == c->hard.term &&"),
-    ("entries of older terms are counted", "coordinator/raft/leader.c",
-     "    if (index <= c->commit_index || raft_terms_at(&c->log, index) != c->hard.term)",
-     "    if (index <= c->commit_index)"),
-    ("followers acknowledge entries before they are durable", "coordinator/raft/follower.c",
-     ".match_index = min_u64(c->durable_index, c->verified_index),",
-     ".match_index = c->verified_index,"),
-    ("divergence is not noticed", "replication/replica/leader.c",
-     "    if (known.epoch < f->last_epoch || known.end_offset < f->offset) {",
-     "    if (false && known.epoch < f->last_epoch) {"),
-    ("the high watermark moves below min.insync.replicas", "replication/replica/leader.c",
-     "    if (rep_isr_size(r) < (size_t)r->image.min_isr)\n", "    if (false)\n"),
-    ("leaders are elected out of all replicas", "coordinator/metadata/elect.c",
-     "    if (ch->isr_count > 0) {\n        int32_t id = first_of(ch, plan, ch->isr, ch->isr_count);",
-     "    if (ch->isr_count > 0) {\n        int32_t id = first_of(ch, plan, ch->old->replicas, "
-     "ch->old->replicas_count);\n        if (id >= 0)\n            meta_change_set_isr(ch, plan, &id, 1);"),
-]
+BUILD = pathlib.Path(os.environ.get("BUILD_MUTANTS", ROOT / "build-mutants"))
+SIM = mutants_list.SIM
+SEEDS = "1..2000"
+SEEDS_SOUND = "1..20"
+TEST_LIMIT_S = 600
 
 
-def prepare(work):
-    source, build = work / "source", work / "build"
-    source.mkdir(parents=True, exist_ok=True)
-    archive = subprocess.run(["git", "-C", ROOT, "archive", "HEAD"], check=True,
-                             capture_output=True).stdout
-    subprocess.run(["tar", "x", "-m", "-C", source], input=archive, check=True)
-    if not build.exists():
-        subprocess.run(["meson", "setup", build, source], check=True, capture_output=True)
-    return source, build
+def build(tests):
+    if not BUILD.exists():
+        subprocess.run(["meson", "setup", BUILD, ROOT, "-Dmutants=true"], check=True, capture_output=True)
+    targets = ["tests/sim/sim"] + sorted({os.path.relpath(c[0], BUILD) for c in tests.values()})
+    built = subprocess.run(["ninja", "-C", BUILD, *targets], capture_output=True, text=True, check=False)
+    if built.returncode != 0:
+        sys.exit(built.stdout[-2000:])
 
 
-def run_mutant(source, build, seeds, mutant):
-    """What the simulator said first, "" when it noticed nothing, None when the mutant is no more."""
-    _, name, text, broken = mutant
-    path = source / name
-    original = path.read_text()
-    if text not in original:
-        return None
-    path.write_text(original.replace(text, broken, 1))
+def known_tests():
+    """Name of each unit test -> its command."""
+    if not BUILD.exists():
+        subprocess.run(["meson", "setup", BUILD, ROOT, "-Dmutants=true"], check=True, capture_output=True)
+    told = subprocess.run(["meson", "introspect", "--tests", BUILD], capture_output=True, text=True, check=True)
+    return {t["name"]: t["cmd"] for t in json.loads(told.stdout) if "kvorum:unit" in t["suite"] or "unit" in t["suite"]}
+
+
+def run(command, name, limit_s=None):
+    environ = dict(os.environ)
+    environ.pop("KB_MUTANT", None)
+    if name is not None:
+        environ["KB_MUTANT"] = name
     try:
-        ninja = subprocess.run(["ninja", "-C", build, "tests/sim/sim"], capture_output=True, text=True)
-        if ninja.returncode != 0:
-            return None
-        sim = subprocess.run([build / "tests/sim/sim", "--seeds", seeds, "--replay-every", "0"],
-                             capture_output=True, text=True, check=False)
-    finally:
-        path.write_text(original)
-    failed = [line for line in sim.stdout.splitlines() if line.startswith("FAILED")]
-    return failed[0] if failed else ""
+        return subprocess.run(command, capture_output=True, text=True, env=environ, cwd=ROOT, timeout=limit_s, check=False,
+                              errors="replace")
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 124, "it does not end", "")
+
+
+def by_seeds(name, seeds):
+    """(seeds run, what failed or None)"""
+    r = run([BUILD / "tests/sim/sim", "--seeds", seeds, "--jobs", "1", "--replay-every", "0", "--until-failure"], name)
+    count = re.search(r"^seeds: (\d+) run", r.stdout, re.M)
+    failed = re.search(r"^FAILED seed \d+: (.*)$", r.stdout, re.M)
+    said = failed.group(1) if failed else None
+    bug = re.search(r"assertion_failed at=(?:\.\./)*(\S+) what=(.*)$", r.stderr, re.M)
+    if said is not None and bug is not None and "died" in said:
+        said = f"assert: {bug.group(1)} {bug.group(2)}"
+    if r.returncode != 0 and said is None:
+        said = "run: " + (r.stdout + r.stderr)[-200:].strip()
+    return (int(count.group(1)) if count else 0), said
+
+
+def test_failure(r):
+    """The line of a test's output that says most."""
+    lines = (r.stdout + "\n" + r.stderr).splitlines()
+    for pattern in (r":[FE]:", r"assertion_failed", r"differs|expected|story"):
+        for line in lines:
+            if re.search(pattern, line):
+                return re.sub(r"^.*?([\w-]+\.\w+:\d+:)", r"\1", line.strip())
+    return lines[-1].strip() if lines and lines[-1].strip() else f"exit status {r.returncode}"
+
+
+def by_tests(name, names, tests):
+    for test in names:
+        r = run(tests[test], name, TEST_LIMIT_S)
+        if r.returncode != 0:
+            return f"{test}: {test_failure(r)}"
+    return None
+
+
+def judge(m, args, tests):
+    started = time.monotonic()
+    result = {"mutant": m["name"], "promises": m["promises"], "what": m["what"], "expected": m["killer"], "why": m["why"],
+              "seeds": None, "caught_by": None, "message": None}
+    said = None
+    if m["killer"] == SIM or args.seeds_for_all:
+        result["seeds"], said = by_seeds(m["name"], args.seeds)
+        result["caught_by"] = SIM if said else None
+    if said is None and m["killer"] != SIM:
+        said = by_tests(m["name"], m["killer"].split(), tests)
+        result["caught_by"] = said.split(":")[0] if said else None
+    result["message"] = said
+    result["seconds"] = round(time.monotonic() - started, 1)
+    return result
+
+
+def show(r):
+    seeds = "-" if r["seeds"] is None else str(r["seeds"])
+    said = r["message"] if r["message"] is not None else "ALIVE" + (f" ({r['why']})" if r["why"] else "")
+    print(f"{r['mutant']:33} {' '.join(r['promises']):9} {seeds:>5}  {said[:150]}", flush=True)
+
+
+def check_sound(mutants, tests, args):
+    """Without a mutant nobody may complain: a test that fails anyway notices nothing."""
+    bad = []
+    if by_seeds(None, SEEDS_SOUND)[1] is not None:
+        bad.append("sim")
+    names = sorted({t for m in mutants if m["killer"] != SIM for t in m["killer"].split()})
+    with ThreadPoolExecutor(args.jobs) as pool:
+        fails = pool.map(lambda t: by_tests(None, [t], tests), names)
+        bad += [f for f in fails if f is not None]
+    return bad
+
+
+def chosen(args, tests):
+    problems = mutants_list.problems(ROOT)
+    unknown = sorted(set(args.names) - {m["name"] for m in mutants_list.MUTANTS})
+    problems += [f"no mutant is called {n}" for n in unknown]
+    problems += [f"{m['name']}: no test is called {t}" for m in mutants_list.MUTANTS if m["killer"] != SIM
+                 for t in m["killer"].split() if t not in tests]
+    if problems:
+        print("\n".join(problems))
+        sys.exit(2)
+    return [m for m in mutants_list.MUTANTS if not args.names or m["name"] in args.names]
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("work", type=pathlib.Path)
-    parser.add_argument("--seeds", default="1..60")
-    parser.add_argument("--only", type=int, action="append")
+    parser = argparse.ArgumentParser(prog="tests/sim/run --mutants")
+    parser.add_argument("--seeds", default=SEEDS)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--json")
+    parser.add_argument("--seeds-for-all", action="store_true")
+    parser.add_argument("names", nargs="*", metavar="NAME")
     args = parser.parse_args()
-    source, build = prepare(args.work)
-    bad = 0
-    for number in args.only or range(len(MUTANTS)):
-        said = run_mutant(source, build, args.seeds, MUTANTS[number])
-        verdict = "GONE   " if said is None else "killed " if said else "LIVES  "
-        bad += not said
-        print(f"{verdict} {number:2} {MUTANTS[number][0]}: {(said or '')[:120]}", flush=True)
-    return 1 if bad else 0
+    tests = known_tests()
+    mutants = chosen(args, tests)
+    started = time.monotonic()
+    build({t: tests[t] for m in mutants if m["killer"] != SIM for t in m["killer"].split()})
+    bad = check_sound(mutants, tests, args)
+    if bad:
+        print("fails without a mutant:\n" + "\n".join(bad))
+        return 2
+    results = []
+    print(f"{'mutant':33} {'promises':9} seeds  caught by")
+    with ThreadPoolExecutor(args.jobs) as pool:
+        for r in pool.map(lambda m: judge(m, args, tests), mutants):
+            results.append(r)
+            show(r)
+    alive = sum(r["message"] is None for r in results)
+    if args.json:
+        with open(args.json, "w", encoding="utf-8") as f:
+            json.dump({"killed": len(results) - alive, "alive": alive, "seconds": round(time.monotonic() - started, 1),
+                       "mutants": results}, f, indent=1)
+    print(f"{len(results) - alive} killed, {alive} alive")
+    return 1 if alive else 0
 
 
 if __name__ == "__main__":
