@@ -18,9 +18,7 @@ static enum base base_of(const struct group *g)
         return BASE_COMMIT; /* a consumer that manages its partitions by itself */
     if (g->state == GROUP_EMPTY)
         return g->image != NULL && g->image->state_wall_ms >= 0 ? BASE_STATE : BASE_COMMIT;
-    return (g->state == GROUP_STABLE && group_is_consumer(g)) || KB_MUTANT("offsets-expire-in-use")
-               ? BASE_COMMIT
-               : BASE_NEVER;
+    return g->state == GROUP_STABLE && group_is_consumer(g) ? BASE_COMMIT : BASE_NEVER;
 }
 
 static bool expired(const struct group *g, const struct group_offset *o, enum base base,
@@ -71,7 +69,8 @@ static size_t expire_offsets(struct group *g, enum base base, int64_t wall_ms,
     for (const struct group_topic *t = g->topics; t != NULL; t = t->hh.next) {
         struct present present = present_topic(g->shard, t->name);
         bool kept = base == BASE_NEVER ||
-                    (g->state != GROUP_EMPTY && group_subscriptions_have(&subs, t->name));
+                    (g->state != GROUP_EMPTY && group_subscriptions_have(&subs, t->name) &&
+                     !KB_MUTANT("offsets-expire-in-use"));
         for (size_t i = 0; i < t->count; i++) {
             if (!orphaned(&present, &t->offsets[i]) &&
                 (kept || !expired(g, &t->offsets[i], base, wall_ms)))

@@ -7,10 +7,13 @@ SIM = "sim"
 GROUPS = "the simulator has no consumer groups"
 DELETES = "the simulator deletes no records"
 COMPACTION = "the simulator does not compact"
-LIST_OFFSETS = "the simulator does not ask for offsets"
+LIST_OFFSETS = "the simulator asks for no ends of partitions"
 DAMAGE = "the simulator alters no bytes on disks"
 VOTERS = "only the controller changes the voter set, and it waits of itself"
-NEW_IDS = "the simulator asks for few producer ids"
+FEW_COMMANDS = "the simulator makes its topics and producers before the faults begin"
+OTHERS_DO = "another voter or another event does it instead"
+COMPARED = "the position it asks from is compared all the same"
+EPOCH_ENDS = "followers ask by the epochs of their records"
 EPOCHS = "the simulator's producers keep their epoch"
 ONE_PROCESS = "the simulator has one process per host"
 LINKS = "what a former life sent arrives on a link that is replaced, and counts no more (rule 1.4)"
@@ -18,7 +21,7 @@ CHECKED_BEFORE = "another check comes first"
 ALONE = "no history leads here while the other rules hold"
 IN_ORDER = "positions and reports come in order, and a new link counts from its first position on: nothing here can part the two"
 WIRE = "an answer that tells to cut carries no high watermark"
-HARMLESS = "what it lets through is committed all the same"
+HARMLESS = "what it lets through is committed before anybody rests on it"
 
 # Every promise of the reliability rules but the transactional ones.
 PROMISES = ([f"R{n}" for n in range(1, 19)] + [f"P{n}" for n in range(1, 23)] + [f"G{n}" for n in range(1, 13) if n != 9])
@@ -45,18 +48,18 @@ mutant("raft-conflict-not-cut", "R4", "a follower appends without cutting what c
 mutant("raft-vote-for-short-log", "R5", "voters do not compare logs with the candidate")
 mutant("meta-replay-by-role", "R6", "the controller's own image skips some records")
 mutant("raft-commit-older-term", "R7", "an entry of an older term is committed by counting")
-mutant("controller-answers-before-commit", "R7 R18", "the controller answers before its records are committed")
+mutant("controller-answers-before-commit", "R7 R18", "the controller answers before its records are committed", "node_topics", FEW_COMMANDS)
 mutant("raft-leader-counts-unsynced", "R8", "the leader counts its own entries before they are on its disk")
 mutant("raft-follower-acks-unsynced", "R8", "followers acknowledge entries before they are on disk")
 mutant("raft-one-is-majority", "R8 R12", "what one voter has counts as what a majority has")
 mutant("raft-commit-falls", "R8", "the commit index follows a new leader's down")
 mutant("raft-cut-below-commit", "R9", "a cut below the commit index is carried out", "raft_copying", ALONE)
 mutant("snapshot-not-written", "R10", "the log is pruned though the snapshot is not on disk")
-mutant("snapshot-forgets-producer-ids", "R10 R18", "a snapshot leaves out which producer ids were given", "metadata_image", NEW_IDS)
+mutant("snapshot-forgets-producer-ids", "R10 R18", "a snapshot leaves out which producer ids were given", "metadata_image", FEW_COMMANDS)
 mutant("raft-no-pre-vote", "R11", "a voter that hears no leader raises its term without asking first")
 mutant("raft-vote-beside-leader", "R11 R13", "voters that hear their leader let others stand")
 mutant("raft-no-check-quorum", "R12", "a leader without answers from a majority leads on")
-mutant("raft-candidate-waits-for-ever", "R14", "a candidate that is not elected never asks again")
+mutant("raft-candidate-waits-for-ever", "R14", "a candidate that is not elected never asks again", "raft_cluster", OTHERS_DO)
 mutant("raft-observers-vote", "R15", "any linked directory counts as a voter")
 mutant("raft-two-changes-at-once", "R15", "a second change of the voter set does not wait for the first", "raft_transcripts", VOTERS)
 mutant("raft-change-before-own-commit", "R15", "the voter set changes before an entry of the leader's term is committed", "raft_transcripts", VOTERS)
@@ -74,7 +77,7 @@ mutant("stale-member-joins-isr", "R17 P13", "the former life of a replica is tak
 mutant("unfit-member-joins-isr", "R17 P13", "fenced, stopping or stalled replicas are taken into the ISR (KIP-841)", "metadata_alter", CHECKED_BEFORE)
 mutant("stale-heartbeat-counts", "R17", "heartbeats of a broker's former life keep its new one alive", "metadata_brokers", LINKS)
 mutant("second-process-displaces-first", "R17", "a second process with a living broker's id takes its place", "metadata_brokers", ONE_PROCESS)
-mutant("empty-disk-stays-in-isr", "R16 P1", "a replica that lost its log stays eligible")
+mutant("empty-disk-stays-in-isr", "R16 P1", "a replica that lost its log stays eligible", "metadata_brokers", CHECKED_BEFORE)
 mutant("producer-ids-twice", "R18 P12", "the same block of producer ids is given again and again")
 
 # ---- replicas
@@ -92,9 +95,9 @@ mutant("cut-below-hw", "P6", "a follower cuts below its high watermark", "replic
 mutant("hw-raised-before-cut", "P6", "the high watermark rises by the answer that tells to cut (KAFKA-14704)", "replica_follower", WIRE)
 mutant("cut-not-synced", "P6", "a cut is not synced")
 mutant("epoch-table-not-cut", "P7", "the epoch table keeps epochs of what was cut")
-mutant("epoch-not-entered", "P7", "a new leader enters its epoch with its first record only")
-mutant("ack-across-epochs", "P9", "what was appended in one epoch is acknowledged in a later one")
-mutant("append-below-min-isr", "P9", "acks=all is taken though too few members are there")
+mutant("epoch-not-entered", "P7", "a new leader enters its epoch with its first record only", "node_replicas", EPOCH_ENDS)
+mutant("ack-across-epochs", "P9", "what was appended in one epoch is acknowledged in a later one", "replica_leader", HARMLESS)
+mutant("append-below-min-isr", "P9", "acks=all is taken though too few members are there", "replica_leader", HARMLESS)
 mutant("read-past-hw", "P10", "readers get what is not committed")
 mutant("sequence-unchecked", "P11", "sequences are not checked")
 mutant("duplicate-unseen", "P12", "a batch sent again is not recognised")
@@ -105,11 +108,11 @@ mutant("sequence-kept-over-epochs", "P12", "a new producer epoch keeps the seque
 mutant("duplicate-answered-at-once", "P9 P12", "a batch sent again is answered before it is committed")
 mutant("join-below-hw", "P13", "a replica joins the ISR before it has all that is committed")
 mutant("join-below-epoch-start", "P13", "a replica joins the ISR before it has reached the epoch's start")
-mutant("join-by-old-report", "P13", "a replica joins the ISR by what it held before the last change")
+mutant("join-by-old-report", "P13", "a replica joins the ISR by what it held before the last change", "replica_isr", DAMAGE)
 mutant("report-written-as-durable", "P14", "followers report what they have written as durable")
 mutant("written-is-durable", "P14 P9", "the log calls durable what is only written")
-mutant("follower-of-old-epoch-served", "P15", "followers of an older epoch are served")
-mutant("follower-of-newer-epoch-served", "P15", "a leader serves followers that know of its successor")
+mutant("follower-of-old-epoch-served", "P15", "followers of an older epoch are served", "replica_bugs", COMPARED)
+mutant("follower-of-newer-epoch-served", "P15", "a leader serves followers that know of its successor", "replica_leader", COMPARED)
 mutant("follower-of-old-life-served", "P15 R17", "requests of a follower's former life are served", "replica_leader", LINKS)
 mutant("replaced-link-served", "P15", "what comes over a replaced link counts (rule 1.4)", "replica_leader", LINKS)
 mutant("reader-of-old-epoch-served", "P15", "consumers with an older epoch get data", "replica_read", HARMLESS)
@@ -124,7 +127,7 @@ mutant("recovery-cuts-at-mark", "P20", "recovery drops all that lies above the d
 mutant("recovered-not-synced", "P20 P14", "what recovery finds counts as durable without a sync (rule 8.1)")
 mutant("damage-taken-for-torn-tail", "P20", "damage below the durable mark is cut off like a torn tail", "log_recover", DAMAGE)
 mutant("isr-never-grows", "P21", "nobody comes back into an ISR")
-mutant("leaderless-stay-so", "P21", "a broker's return elects nobody")
+mutant("leaderless-stay-so", "P21", "a broker's return elects nobody", "metadata_brokers", OTHERS_DO)
 mutant("acks-1-at-once", "P22", "acks=1 is answered before the leader has the records on disk")
 mutant("small-file-not-synced", "P20 R2", "small files are renamed into place without being synced")
 mutant("rename-not-synced", "P20 R2", "renames are not made durable")
@@ -133,10 +136,10 @@ mutant("rename-not-synced", "P20 R2", "renames are not made durable")
 mutant("offsets-dropped-on-replay", "G1", "a coordinator loads no offsets", "groups_random", GROUPS)
 mutant("group-answers-before-commit", "G1", "group answers leave before their records are committed", "node_groups", GROUPS)
 mutant("group-reads-before-commit", "G1 G2", "offsets are told before they are committed", "node_groups", GROUPS)
-mutant("group-loaded-to-hw", "G1 G2", "a new coordinator loads only up to its high watermark")
-mutant("group-loaded-before-commit", "G2", "a new coordinator serves before its epoch is committed")
-mutant("group-served-while-cut-off", "G2", "a coordinator that is cut off serves its groups")
-mutant("group-served-after-resigning", "G2", "a coordinator serves on after its successor was elected")
+mutant("group-loaded-to-hw", "G1 G2", "a new coordinator loads only up to its high watermark", "node_coordinators", GROUPS)
+mutant("group-loaded-before-commit", "G2", "a new coordinator serves before its epoch is committed", "node_coordinators", GROUPS)
+mutant("group-served-while-cut-off", "G2", "a coordinator that is cut off serves its groups", "node_coordinators", GROUPS)
+mutant("group-served-after-resigning", "G2", "a coordinator serves on after its successor was elected", "node_coordinators", GROUPS)
 mutant("generation-stays", "G3", "a rebalance keeps the generation", "groups_random", GROUPS)
 mutant("generation-lost-at-load", "G3", "a load begins generations anew", "groups_transcripts", GROUPS)
 mutant("assignment-of-another", "G4 G6", "all members get the first assignment", "groups_random", GROUPS)
@@ -146,7 +149,7 @@ mutant("stale-generation-syncs", "G5", "members of an older generation get assig
 mutant("stale-generation-beats", "G5", "members of an older generation are told that all is well", "groups_transcripts", GROUPS)
 mutant("session-cut-short", "G7", "members are expelled after a quarter of their session", "groups_transcripts", GROUPS)
 mutant("dead-member-stays", "G7", "dead members are never expelled", "groups_transcripts", GROUPS)
-mutant("offsets-expire-in-use", "G8", "offsets of a group in use expire")
+mutant("offsets-expire-in-use", "G8", "offsets of a group in use expire", "groups_transcripts", GROUPS)
 mutant("expiry-by-wall-clock", "G8", "offsets expire by a wall clock that may jump", "groups_rules", GROUPS)
 mutant("offset-committed-one-further", "G10", "offsets are committed one too far", "groups_random", GROUPS)
 mutant("offset-tombstone-ignored", "G11", "deleted offsets come back at a load", "groups_rules", GROUPS)

@@ -6,8 +6,9 @@
 
 static const char *const names[SIM_CHECK_MAX_] = {
     [SIM_CHECK_P1] = "P1",       [SIM_CHECK_P2] = "P2",     [SIM_CHECK_P3] = "P3",
-    [SIM_CHECK_P4] = "P4",       [SIM_CHECK_P5] = "P5",     [SIM_CHECK_P9] = "P9",
-    [SIM_CHECK_P10] = "P10",     [SIM_CHECK_P11] = "P11",   [SIM_CHECK_P12] = "P12",
+    [SIM_CHECK_P4] = "P4",       [SIM_CHECK_P5] = "P5",     [SIM_CHECK_P7] = "P7",
+    [SIM_CHECK_P9] = "P9",       [SIM_CHECK_P10] = "P10",   [SIM_CHECK_P11] = "P11",
+    [SIM_CHECK_P12] = "P12",     [SIM_CHECK_P13] = "P13",   [SIM_CHECK_P22] = "P22",
     [SIM_CHECK_R1] = "R1",       [SIM_CHECK_R2] = "R2",     [SIM_CHECK_R3] = "R3",
     [SIM_CHECK_R4] = "R4",       [SIM_CHECK_R5] = "R5",     [SIM_CHECK_R6] = "R6",
     [SIM_CHECK_R7] = "R7",       [SIM_CHECK_R8] = "R8",     [SIM_CHECK_R10] = "R10",

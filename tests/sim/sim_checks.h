@@ -11,10 +11,13 @@ enum sim_check_id {
     SIM_CHECK_P2,   /* one value per (partition, offset) */
     SIM_CHECK_P3,   /* replicas are byte-identical below the smaller high watermark */
     SIM_CHECK_P4,   /* no high watermark is above what a member of the committed ISR has durably */
+    SIM_CHECK_P7,   /* the epoch a replica knows of an offset is that of its batch */
     SIM_CHECK_P9,   /* acks=all is answered when min.insync.replicas disks hold it */
     SIM_CHECK_P10,  /* what a consumer has read stays */
     SIM_CHECK_P11,  /* an idempotent producer's order is the log's order, without gaps */
     SIM_CHECK_P12,  /* (producer id, epoch, sequence) at most once; a retry gets the first offset */
+    SIM_CHECK_P13,  /* who joins the ISR has all below high watermark and epoch start */
+    SIM_CHECK_P22,  /* acks=1 is answered when the leader has it durably */
     SIM_CHECK_R1,   /* one leader per term */
     SIM_CHECK_R2,   /* durable term and vote only move forward, and before any answer */
     SIM_CHECK_R3,   /* a leader never truncates */

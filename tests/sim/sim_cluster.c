@@ -21,7 +21,8 @@
 /* What was last seen of a partition at a node. */
 struct led {
     int64_t high_watermark;
-    int32_t partition_epoch; /* committed */
+    int32_t leader_epoch, partition_epoch; /* committed */
+    uint32_t isr;
 };
 
 struct member {
@@ -213,7 +214,7 @@ static void check_leaves(struct member *m)
               (unsigned long long)(now - failed) / 1000);
 }
 
-/* P4, whenever the leader's high watermark or the committed ISR has moved. */
+/* P4 and P13, whenever the leader's high watermark or the committed ISR has moved. */
 static void check_led(struct sim_cluster *c, struct member *m)
 {
     const struct sim_metadata_check *metadata = sim_raft_check_metadata(c->raft);
@@ -225,12 +226,14 @@ static void check_led(struct sim_cluster *c, struct member *m)
         int32_t index = 0;
         sim_topics_split(c->options.topics, p, &topic, &index);
         if (!sim_probe_leads(m->node, c->options.topics->topic[topic].name, index, &view) ||
-            !sim_metadata_check_find(metadata, view.topic_id, index, &now) ||
+            !sim_metadata_check_find(metadata, view.topic_id, index, &now) || !view.strong ||
             now.leader != (int32_t)m->index + 1 || now.leader_epoch != view.leader_epoch ||
             (led->high_watermark == view.high_watermark &&
              led->partition_epoch == now.partition_epoch))
             continue;
-        *led = (struct led){view.high_watermark, now.partition_epoch};
+        if (led->leader_epoch == now.leader_epoch)
+            sim_replica_check_joined(c->replicas, p, view.epoch_start, (now.isr & ~led->isr) >> 1);
+        *led = (struct led){view.high_watermark, now.leader_epoch, now.partition_epoch, now.isr};
         sim_replica_check_hw(c->replicas, p, view.high_watermark, now.isr >> 1);
     }
 }
@@ -296,6 +299,31 @@ static int64_t high_watermark(const struct member *m, uint32_t partition)
     return sim_probe_high_watermark(m->node, topics->topic[topic].name, index);
 }
 
+struct asked {
+    const struct node *node;
+    const char *topic;
+    int32_t index;
+};
+
+static int32_t epoch_at(void *arg, int64_t offset)
+{
+    const struct asked *a = arg;
+    return sim_probe_epoch_at(a->node, a->topic, a->index, offset);
+}
+
+static void compare_epochs(struct sim_cluster *c, uint32_t partition)
+{
+    struct asked asked = {0};
+    uint32_t topic = 0;
+    sim_topics_split(c->options.topics, partition, &topic, &asked.index);
+    asked.topic = c->options.topics->topic[topic].name;
+    for (uint32_t i = 0; i < c->options.nodes; i++) {
+        asked.node = c->members[i].node;
+        if (c->members[i].env != NULL && !sim_env_is_down(c->members[i].env))
+            sim_replica_check_epochs(c->replicas, i, partition, epoch_at, &asked);
+    }
+}
+
 /* R10: images of one index hold the same, however they came about. */
 static void compare_images(struct sim_cluster *c)
 {
@@ -315,6 +343,7 @@ void sim_cluster_compare(struct sim_cluster *c)
         for (uint32_t i = 0; i < c->options.nodes; i++)
             high_watermarks[i] = high_watermark(&c->members[i], p);
         sim_replica_check_compare(c->replicas, p, high_watermarks);
+        compare_epochs(c, p);
     }
 }
 
@@ -328,6 +357,19 @@ void sim_cluster_check_events(struct sim_cluster *c)
         bool ok = sim_probe_events(m->node, reason);
         sim_check(c->options.checks, SIM_CHECK_RUN, ok, "events of node %u: %s", i + 1, reason);
     }
+}
+
+bool sim_cluster_leads(const struct sim_cluster *c, uint32_t partition, int32_t broker,
+                       int32_t leader_epoch)
+{
+    const struct member *m = &c->members[broker - 1];
+    struct sim_leader_view view;
+    uint32_t topic = 0;
+    int32_t index = 0;
+    sim_topics_split(c->options.topics, partition, &topic, &index);
+    return m->env != NULL && !sim_env_is_down(m->env) &&
+           sim_probe_leads(m->node, c->options.topics->topic[topic].name, index, &view) &&
+           view.leader_epoch == leader_epoch;
 }
 
 bool sim_cluster_is_behind(const struct sim_cluster *c, uint32_t partition, int32_t broker)

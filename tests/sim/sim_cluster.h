@@ -64,6 +64,9 @@ int64_t sim_cluster_high_watermark(const struct sim_cluster *c, uint32_t partiti
 /* Node that leads the metadata quorum by its own belief; -1 none. */
 int32_t sim_cluster_controller(const struct sim_cluster *c);
 
+/* This broker leads the partition in this epoch now. */
+bool sim_cluster_leads(const struct sim_cluster *c, uint32_t partition, int32_t broker,
+                       int32_t leader_epoch);
 /* Another node knows a newer leader epoch of this partition than this broker, or it is down. */
 bool sim_cluster_is_behind(const struct sim_cluster *c, uint32_t partition, int32_t broker);
 /* What every node believes, for people. */

@@ -63,12 +63,26 @@ bool sim_probe_leads(const struct node *n, const char *topic, int32_t partition,
                      struct sim_leader_view *ret)
 {
     const struct node_partition *p = find_open(n, topic, partition);
+    struct rep_inspect i;
     if (p == NULL || !rep_is_leader(p->rep))
         return false;
     memcpy(ret->topic_id, p->topic_id.bytes, sizeof(ret->topic_id));
     ret->leader_epoch = rep_leader_epoch(p->rep);
     ret->high_watermark = rep_hw(p->rep);
+    rep_inspect(p->rep, node_now(p->node), &i);
+    ret->epoch_start = i.epoch_start;
+    const struct meta_partition *m = meta_image_partition(n->image, &p->topic_id, partition);
+    ret->strong = m != NULL && meta_topic_strong(n->image, m->topic) && !m->unsynced;
     return true;
+}
+
+int32_t sim_probe_epoch_at(const struct node *n, const char *topic, int32_t partition,
+                           int64_t offset)
+{
+    const struct node_partition *p = find_open(n, topic, partition);
+    if (p == NULL || offset < log_start_offset(p->log) || offset >= log_end_offset(p->log))
+        return -1;
+    return log_epoch_at(p->log, offset);
 }
 
 bool sim_probe_image(const struct node *n, uint64_t *ret_index, uint64_t *ret_image)

@@ -19,10 +19,14 @@ int64_t sim_probe_high_watermark(const struct node *n, const char *topic, int32_
 struct sim_leader_view {
     uint8_t topic_id[16];
     int32_t leader_epoch;
-    int64_t high_watermark;
+    int64_t high_watermark, epoch_start;
+    bool strong; /* only what is durable counts, and all of it is */
 };
 bool sim_probe_leads(const struct node *n, const char *topic, int32_t partition,
                      struct sim_leader_view *ret);
+/* The epoch its log knows of an offset; -1 when it has no such open log, or not the offset. */
+int32_t sim_probe_epoch_at(const struct node *n, const char *topic, int32_t partition,
+                           int64_t offset);
 /* One number over all that the node's committed image holds, and its index; false without one. */
 bool sim_probe_image(const struct node *n, uint64_t *ret_index, uint64_t *ret_image);
 /* The leader epoch the node knows of this partition; -1 when it holds no replica. */

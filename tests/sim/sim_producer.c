@@ -22,6 +22,7 @@ struct batch {
     uint32_t count;
     int32_t sequence; /* -1 until sent first */
     struct kb_block *bytes;
+    int32_t leader_epoch; /* known when it was sent last */
     bool in_flight;
 };
 TAILQ_HEAD(batch_list, batch);
@@ -209,10 +210,15 @@ static void take_produced(void *arg, const void *response)
         batch_refused(b, rs->error_code);
         return;
     }
+    struct sim_ack ack = {.partition = b->partition,
+                          .first_offset = rs->base_offset,
+                          .last_offset = rs->base_offset + b->count - 1,
+                          .acks = p->options.acks,
+                          .broker = p->lanes[b->partition].leader,
+                          .leader_epoch = b->leader_epoch,
+                          .batch = kb_view_of(b->bytes->data, b->bytes->size)};
     if (p->options.on_ack != NULL)
-        p->options.on_ack(p->options.on_ack_arg, b->partition, rs->base_offset,
-                          rs->base_offset + b->count - 1, p->options.acks,
-                          kb_view_of(b->bytes->data, b->bytes->size));
+        p->options.on_ack(p->options.on_ack_arg, &ack);
     batch_done(p, b, SIM_OK, rs->base_offset);
     send_all(p);
 }
@@ -246,6 +252,7 @@ static void batch_send(struct sim_producer *p, struct batch *b, int32_t leader)
         batch_done(p, b, SIM_INFO, -1);
         return;
     }
+    b->leader_epoch = sim_client_partition(p->client, b->partition)->leader_epoch;
     b->in_flight = true;
     p->lanes[b->partition].in_flight++;
 }

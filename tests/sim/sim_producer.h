@@ -9,6 +9,13 @@
  * sends again in order until each is acknowledged, and never gives up by itself. */
 struct sim_producer;
 
+struct sim_ack {
+    uint32_t partition;
+    int64_t first_offset, last_offset;
+    int16_t acks;
+    int32_t broker, leader_epoch; /* asked, and as known then */
+    struct kb_view batch;         /* as it was sent */
+};
 struct sim_producer_options {
     struct sim_client_options client;
     struct sim_history *history;               /* borrowed */
@@ -19,8 +26,7 @@ struct sim_producer_options {
     uint32_t interval_ms_min, interval_ms_max; /* between batches */
     uint32_t records_max;                      /* per batch */
     /* Runs when a batch is acknowledged, before the history hears of it. May be NULL. */
-    void (*on_ack)(void *arg, uint32_t partition, int64_t first_offset, int64_t last_offset,
-                   int16_t acks, struct kb_view batch);
+    void (*on_ack)(void *arg, const struct sim_ack *ack);
     void *on_ack_arg;
     /* Does this broker not know yet that the partition has another leader? What it says of
      * sequences then is no verdict. NULL = never. */

@@ -129,27 +129,54 @@ void sim_replica_check_ack(struct sim_replica_check *c, uint32_t partition, int6
                            int64_t last, int16_t acks, struct kb_view batch)
 {
     uint32_t copies = 0;
-    if (acks != -1)
-        return; /* a change of leader may have dropped it while the answer was on its way */
+    if (acks == 0)
+        return;
     for (uint32_t n = 0; n < c->options.disk_count; n++)
         copies += holds_it(c, n, partition) &&
                   (c->replaced[n] || holds(c, n, partition, first, last, batch));
-    sim_check(c->options.checks, SIM_CHECK_P9, copies >= c->options.min_insync,
+    sim_check(c->options.checks, acks == 1 ? SIM_CHECK_P22 : SIM_CHECK_P9,
+              copies >= (acks == 1 ? 1 : c->options.min_insync),
               "partition %u offsets %lld-%lld: acknowledged and durable on %u disks", partition,
               (long long)first, (long long)last, copies);
+}
+
+static void check_members(struct sim_replica_check *c, uint32_t partition, uint32_t nodes,
+                          int64_t offset, enum sim_check_id id, const char *what)
+{
+    for (uint32_t n = 0; n < c->options.disk_count; n++) {
+        if ((nodes & 1U << n) == 0 || c->replaced[n])
+            continue;
+        int64_t end = sim_log_end(refresh(c, n, partition, true));
+        sim_check(c->options.checks, id, end >= offset,
+                  "partition %u: node %u is in the ISR with %lld durable below the %s of %lld",
+                  partition, n + 1, (long long)end, what, (long long)offset);
+    }
 }
 
 void sim_replica_check_hw(struct sim_replica_check *c, uint32_t partition, int64_t high_watermark,
                           uint32_t isr)
 {
-    for (uint32_t n = 0; n < c->options.disk_count; n++) {
-        if ((isr & 1U << n) == 0 || c->replaced[n])
-            continue;
-        int64_t end = sim_log_end(refresh(c, n, partition, true));
-        sim_check(c->options.checks, SIM_CHECK_P4, end >= high_watermark,
-                  "partition %u: node %u is in the ISR with %lld durable below a high watermark of "
-                  "%lld",
-                  partition, n + 1, (long long)end, (long long)high_watermark);
+    check_members(c, partition, isr, high_watermark, SIM_CHECK_P4, "high watermark");
+}
+
+void sim_replica_check_joined(struct sim_replica_check *c, uint32_t partition, int64_t epoch_start,
+                              uint32_t joined)
+{
+    check_members(c, partition, joined, epoch_start, SIM_CHECK_P13, "epoch start");
+}
+
+void sim_replica_check_epochs(struct sim_replica_check *c, uint32_t node, uint32_t partition,
+                              int32_t (*epoch_at)(void *arg, int64_t offset), void *arg)
+{
+    const struct sim_log *l = refresh(c, node, partition, false);
+    for (size_t i = 0; i < l->count; i++) {
+        const struct sim_log_batch *b = &l->batches[i];
+        int32_t known = epoch_at(arg, b->first);
+        if (known >= 0 && !sim_check(c->options.checks, SIM_CHECK_P7, known == b->epoch,
+                                     "partition %u: node %u takes offset %lld for epoch %d, its "
+                                     "batch has %d",
+                                     partition, node + 1, (long long)b->first, known, b->epoch))
+            return;
     }
 }
 

@@ -6,8 +6,8 @@
 
 /* Judges the replicas of the run's partitions by what lies on the disks: P2 (one value per epoch
  * and offset on all replicas, for ever), P3 (identical below the smaller high watermark), P4 (who
- * is in the ISR has all below the high watermark), P9 (an acknowledged batch lies durably on enough
- * disks) and the raw side of P11 and P12. */
+ * is in the ISR has all below the high watermark), P9 and P22 (an acknowledged batch lies durably
+ * on enough disks) and the raw side of P11 and P12. */
 struct sim_replica_check;
 
 struct sim_replica_options {
@@ -23,13 +23,21 @@ struct sim_replica_options {
 struct sim_replica_check *sim_replica_check_new(const struct sim_replica_options *options);
 struct sim_replica_check *sim_replica_check_free(struct sim_replica_check *c);
 
-/* A producer was told that its batch (as it sent it) lies at [first, last]. */
+/* A producer was told that its batch (as it sent it) lies at [first, last]. With acks=1 only of a
+ * leader that leads on in the same epoch: it has not cut its log since. */
 void sim_replica_check_ack(struct sim_replica_check *c, uint32_t partition, int64_t first,
                            int64_t last, int16_t acks, struct kb_view batch);
 /* P4: the leader of a partition has this high watermark, and these nodes are its ISR (bit n: node
  * index n): whoever may be elected must hold all that counts as committed. */
 void sim_replica_check_hw(struct sim_replica_check *c, uint32_t partition, int64_t high_watermark,
                           uint32_t isr);
+/* P13: these nodes have just joined its ISR, in an epoch that began at epoch_start. */
+void sim_replica_check_joined(struct sim_replica_check *c, uint32_t partition, int64_t epoch_start,
+                              uint32_t joined);
+/* P7: compare the epochs that a node knows of its offsets with the batches on its disk. epoch_at
+ * gives -1 for an offset the node has not. */
+void sim_replica_check_epochs(struct sim_replica_check *c, uint32_t node, uint32_t partition,
+                              int32_t (*epoch_at)(void *arg, int64_t offset), void *arg);
 /* This node's disk was replaced. What was acknowledged may have lain there: it counts as a copy of
  * every record from now on. */
 void sim_replica_check_replaced(struct sim_replica_check *c, uint32_t node);

@@ -210,11 +210,14 @@ static bool start(struct run *run)
 
 /* ---- clients at work ---- */
 
-static void on_ack(void *arg, uint32_t partition, int64_t first, int64_t last, int16_t acks,
-                   struct kb_view batch)
+static void on_ack(void *arg, const struct sim_ack *ack)
 {
     struct run *run = arg;
-    sim_replica_check_ack(sim_cluster_replicas(run->cluster), partition, first, last, acks, batch);
+    if (ack->acks == 1 &&
+        !sim_cluster_leads(run->cluster, ack->partition, ack->broker, ack->leader_epoch))
+        return; /* a change of leader may have dropped it while the answer was on its way */
+    sim_replica_check_ack(sim_cluster_replicas(run->cluster), ack->partition, ack->first_offset,
+                          ack->last_offset, ack->acks, ack->batch);
 }
 
 static bool is_behind(void *arg, uint32_t partition, int32_t broker)

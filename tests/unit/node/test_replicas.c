@@ -238,6 +238,51 @@ START_TEST(reset__forgets_the_durable_start)
 }
 END_TEST
 
+static void read_epoch_end(void *arg, const void *response)
+{
+    const struct kw_offset_for_leader_epoch_response *r = response;
+    *(struct kw_offset_for_leader_epoch_response_partition *)arg = r->topics[0].partitions[0];
+}
+
+static bool has_led_twice(struct scenario *s)
+{
+    sim_client_refresh(s->client);
+    scenario_run_for(s, 100);
+    const struct sim_partition_view *v = sim_client_partition(s->client, 0);
+    return v->leader > 0 && v->leader_epoch > 0;
+}
+
+/* 1.6, P19: an epoch begins with its leader, not with its first record. */
+START_TEST(epoch__without_records_is_known)
+{
+    struct scenario s;
+    struct kw_offset_for_leader_epoch_request rq;
+    struct kw_offset_for_leader_epoch_request_topic topic;
+    struct kw_offset_for_leader_epoch_request_partition partition;
+    struct kw_offset_for_leader_epoch_response_partition answer = {.error_code = -1};
+    scenario_start(&s, 27);
+    ck_assert(produces(&s));
+    sim_cluster_kill(s.cluster, (uint32_t)scenario_leader(&s) - 1, false);
+    scenario_until(&s, has_led_twice, 20000, "another leader");
+    const struct sim_partition_view *v = sim_client_partition(s.client, 0);
+    kw_offset_for_leader_epoch_request_init(&rq);
+    kw_offset_for_leader_epoch_request_topic_init(&topic);
+    kw_offset_for_leader_epoch_request_partition_init(&partition);
+    rq.topics = &topic;
+    rq.topics_count = 1;
+    topic.topic = KW_STR("orders");
+    topic.partitions = &partition;
+    topic.partitions_count = 1;
+    partition.leader_epoch = v->leader_epoch;
+    ck_assert(
+        scenario_call(&s, v->leader, KW_API_OFFSET_FOR_LEADER_EPOCH, &rq, read_epoch_end, &answer));
+    ck_assert_int_eq(answer.error_code, KW_NONE);
+    ck_assert_int_eq(answer.leader_epoch, partition.leader_epoch);
+    ck_assert_int_eq(answer.end_offset, 1);
+    scenario_end(&s);
+}
+END_TEST
+
 /* A broker that was cut off while another came back learns of it by a snapshot, in which that
  * is no record any more: its ring of events must not go on calling the other one fenced. */
 START_TEST(snapshot__tells_what_it_skipped)
@@ -272,4 +317,5 @@ UNIT_MAIN("node_replicas", snapshot__tells_what_it_skipped,
           failed_sync__in_a_start_ends_the_process, unknown_log__makes_way_for_the_assigned_one,
           stalled_disk__holds_writes_for_three_seconds,
           damage_everywhere__led_again_by_name_up_to_the_damage,
-          turned_strong__counts_once_everything_is_synced, reset__forgets_the_durable_start)
+          turned_strong__counts_once_everything_is_synced, reset__forgets_the_durable_start,
+          epoch__without_records_is_known)

@@ -342,7 +342,28 @@ START_TEST(follower__far_behind_in_many_partitions_gets_bounded_answers)
 }
 END_TEST
 
-UNIT_MAIN("node_topics", delete_records__times_out, delete_records__ends_with_the_topic,
+/* R7: what is not committed was not done, as far as anybody is told. */
+START_TEST(create__without_a_quorum_is_no_success)
+{
+    struct scenario s;
+    scenario_start(&s, 31);
+    int32_t controller = sim_cluster_controller(s.cluster);
+    for (int32_t i = 0; i < 3; i++) {
+        if (i != controller)
+            sim_env_freeze(sim_cluster_env(s.cluster, (uint32_t)i));
+    }
+    ck_assert_int_ne(scenario_create(&s, "late"), KW_NONE);
+    for (int32_t i = 0; i < 3; i++) {
+        if (i != controller)
+            sim_env_thaw(sim_cluster_env(s.cluster, (uint32_t)i));
+    }
+    scenario_until(&s, scenario_all_running, 30000, "the brokers are back");
+    scenario_end(&s);
+}
+END_TEST
+
+UNIT_MAIN("node_topics", create__without_a_quorum_is_no_success, delete_records__times_out,
+          delete_records__ends_with_the_topic,
           fetch__hears_of_a_topic_that_goes_while_another_is_read,
           creation__of_a_topic_that_is_gone_by_then_makes_room,
           follower__far_behind_in_many_partitions_gets_bounded_answers)

@@ -504,6 +504,10 @@ START_TEST(replica_check__accepts_equal_replicas_and_names_the_rest)
     ck_assert_uint_gt(f.checks.check[SIM_CHECK_P3].failures, 0);
     sim_replica_check_ack(c, 0, 1, 1, -1, kb_view_of(other->data, other->size));
     ck_assert_uint_eq(f.checks.check[SIM_CHECK_P9].failures, 1);
+    sim_replica_check_ack(c, 0, 1, 1, 1, kb_view_of(b->data, b->size));
+    ck_assert_uint_eq(f.checks.check[SIM_CHECK_P22].failures, 0);
+    sim_replica_check_ack(c, 0, 2, 2, 1, kb_view_of(b->data, b->size));
+    ck_assert_uint_eq(f.checks.check[SIM_CHECK_P22].failures, 1);
     sim_replica_check_final(c, raw_record, &raw);
     ck_assert_int_eq(raw, 2);
     ck_assert_uint_eq(f.checks.check[SIM_CHECK_P2].failures, 0);
@@ -553,6 +557,34 @@ START_TEST(replica_check__names_members_that_lack_what_is_committed)
     c = sim_replica_check_free(c);
     (void)kb_block_unref(a);
     expect(&f, SIM_CHECK_P4);
+}
+END_TEST
+
+static int32_t epoch_two(void *arg, int64_t offset)
+{
+    return offset == 0 ? -1 : 2;
+}
+
+START_TEST(replica_check__names_who_joins_too_early_and_wrong_epochs)
+{
+    struct fixture f;
+    setup(&f);
+    struct sim_replica_check *c = replicas_new(&f);
+    struct kb_block *a = data_batch(0, 1, "one", -1, -1), *b = data_batch(1, 1, "two", -1, -1);
+    put_data(&f, 1, a);
+    sim_replica_check_joined(c, 0, 1, 2);
+    sim_replica_check_epochs(c, 1, 0, epoch_two, NULL);
+    ck_assert_uint_eq(f.checks.check[SIM_CHECK_P7].checks, 0); /* it says that it has none */
+    ck_assert_uint_eq(f.checks.check[SIM_CHECK_P13].failures, 0);
+    sim_replica_check_joined(c, 0, 2, 2);
+    ck_assert_uint_eq(f.checks.check[SIM_CHECK_P13].failures, 1);
+    put_data(&f, 1, b);
+    sim_replica_check_epochs(c, 1, 0, epoch_two, NULL);
+    ck_assert_uint_eq(f.checks.check[SIM_CHECK_P7].failures, 1);
+    c = sim_replica_check_free(c);
+    (void)kb_block_unref(a);
+    (void)kb_block_unref(b);
+    end(&f);
 }
 END_TEST
 
@@ -622,4 +654,5 @@ UNIT_MAIN("sim_checks", replica_check__looks_at_those_who_hold_the_partition,
           replica_check__accepts_equal_replicas_and_names_the_rest,
           replica_check__names_one_epoch_and_offset_with_two_values,
           replica_check__names_members_that_lack_what_is_committed,
+          replica_check__names_who_joins_too_early_and_wrong_epochs,
           replica_check__names_repeated_and_missing_sequences)

@@ -1,0 +1,229 @@
+/* Who may answer for a group (G1, G2): not a coordinator that is cut off or was replaced, and its
+ * successor only when all that may have been acknowledged is committed and loaded. */
+#include "tests/unit/node/scenario.h"
+
+static void read_coordinator(void *arg, const void *response)
+{
+    const struct kw_find_coordinator_response *r = response;
+    int32_t *id = arg;
+    *id = r->error_code == KW_NONE ? r->node_id : -1;
+}
+
+static int32_t coordinator(struct scenario *s)
+{
+    struct kw_find_coordinator_request rq;
+    int32_t id = -1;
+    kw_find_coordinator_request_init(&rq);
+    rq.key = KW_STR("g");
+    (void)scenario_call(s, SIM_ANY_BROKER, KW_API_FIND_COORDINATOR, &rq, read_coordinator, &id);
+    return id;
+}
+
+static void read_commit(void *arg, const void *response)
+{
+    const struct kw_offset_commit_response *r = response;
+    *(int *)arg = r != NULL ? r->topics[0].partitions[0].error_code : -2;
+}
+
+static void ask_commit(struct scenario *s, int32_t broker, int64_t offset, int *error)
+{
+    struct kw_offset_commit_request rq;
+    struct kw_offset_commit_request_topic topic;
+    struct kw_offset_commit_request_partition partition;
+    kw_offset_commit_request_init(&rq);
+    kw_offset_commit_request_topic_init(&topic);
+    kw_offset_commit_request_partition_init(&partition);
+    rq.group_id = KW_STR("g");
+    rq.generation_id_or_member_epoch = -1;
+    rq.topics = &topic;
+    rq.topics_count = 1;
+    topic.name = KW_STR("orders");
+    topic.partitions = &partition;
+    topic.partitions_count = 1;
+    partition.committed_offset = offset;
+    scenario_ask(s, broker, KW_API_OFFSET_COMMIT, &rq, read_commit, error);
+}
+
+static int commit(struct scenario *s, int64_t offset)
+{
+    int error = -1;
+    int32_t id = coordinator(s);
+    if (id < 0)
+        return -1;
+    ask_commit(s, id, offset, &error);
+    for (int i = 0; i < 60 && error == -1; i++)
+        scenario_run_for(s, 100);
+    return error;
+}
+
+static bool commits_five(struct scenario *s)
+{
+    return commit(s, 5) == KW_NONE;
+}
+
+struct fetched {
+    int error; /* -1 none yet, -2 lost */
+    int64_t offset;
+};
+
+static void read_fetched(void *arg, const void *response)
+{
+    const struct kw_offset_fetch_response *r = response;
+    struct fetched *f = arg;
+    f->error = r != NULL ? r->groups[0].error_code : -2;
+    f->offset = r != NULL && f->error == KW_NONE
+                    ? r->groups[0].topics[0].partitions[0].committed_offset
+                    : -1;
+}
+
+static void ask_fetch(struct scenario *s, int32_t broker, struct fetched *f)
+{
+    static int32_t index;
+    struct kw_offset_fetch_request rq;
+    struct kw_offset_fetch_request_group group;
+    struct kw_offset_fetch_request_group_topic topic;
+    *f = (struct fetched){.error = -1, .offset = -1};
+    kw_offset_fetch_request_init(&rq);
+    kw_offset_fetch_request_group_init(&group);
+    kw_offset_fetch_request_group_topic_init(&topic);
+    rq.groups = &group;
+    rq.groups_count = 1;
+    group.group_id = KW_STR("g");
+    group.topics = &topic;
+    group.topics_count = 1;
+    topic.name = KW_STR("orders");
+    topic.partition_indexes = &index;
+    topic.partition_indexes_count = 1;
+    scenario_ask(s, broker, KW_API_OFFSET_FETCH, &rq, read_fetched, f);
+}
+
+static bool fetches_seven(struct scenario *s)
+{
+    struct fetched f;
+    int32_t id = coordinator(s);
+    if (id < 0)
+        return false;
+    ask_fetch(s, id, &f);
+    scenario_run_for(s, 1000);
+    ck_assert_msg(f.error != KW_NONE || f.offset == 7, "answered %lld", (long long)f.offset);
+    return f.error == KW_NONE;
+}
+
+static struct sim_host *host_of(struct scenario *s, int32_t id)
+{
+    return sim_cluster_host(s->cluster, (uint32_t)id - 1);
+}
+
+static void cut_from_others(struct scenario *s, int32_t id, bool cut)
+{
+    for (int32_t other = 1; other <= 3; other++) {
+        if (other == id)
+            continue;
+        (cut ? sim_net_cut : sim_net_heal)(host_of(s, id), host_of(s, other));
+        (cut ? sim_net_cut : sim_net_heal)(host_of(s, other), host_of(s, id));
+    }
+}
+
+START_TEST(cut_off__coordinator_answers_nothing)
+{
+    struct scenario s;
+    struct fetched f;
+    int error = -1;
+    scenario_start(&s, 21);
+    scenario_until(&s, commits_five, 20000, "a commit");
+    int32_t id = coordinator(&s);
+    cut_from_others(&s, id, true);
+    scenario_run_for(&s, 4000);
+    ask_fetch(&s, id, &f);
+    ask_commit(&s, id, 6, &error);
+    scenario_run_for(&s, 500);
+    ck_assert_int_eq(f.error, KW_NOT_COORDINATOR);
+    ck_assert_int_eq(error, KW_NOT_COORDINATOR);
+    cut_from_others(&s, id, false);
+    scenario_until(&s, commits_five, 20000, "commits go on");
+    scenario_end(&s);
+}
+END_TEST
+
+START_TEST(replaced__coordinator_answers_nothing)
+{
+    struct scenario s;
+    struct fetched f;
+    scenario_start(&s, 22);
+    scenario_until(&s, commits_five, 20000, "a commit");
+    int32_t old = coordinator(&s);
+    sim_env_freeze(sim_cluster_env(s.cluster, (uint32_t)old - 1));
+    scenario_run_for(&s, 4000);
+    sim_env_thaw(sim_cluster_env(s.cluster, (uint32_t)old - 1));
+    scenario_run_for(&s, 500); /* it hears of its successor, and is not preferred again yet */
+    ask_fetch(&s, old, &f);
+    scenario_run_for(&s, 300);
+    ck_assert_int_eq(f.error, KW_NOT_COORDINATOR);
+    scenario_end(&s);
+}
+END_TEST
+
+static void read_described(void *arg, const void *response)
+{
+    const struct kw_describe_groups_response *r = response;
+    *(int *)arg = r != NULL ? r->groups[0].error_code : -2;
+}
+
+static void ask_describe(struct scenario *s, int32_t broker, int *error)
+{
+    struct kw_describe_groups_request rq;
+    struct kw_str name = KW_STR("g");
+    kw_describe_groups_request_init(&rq);
+    rq.groups = &name;
+    rq.groups_count = 1;
+    scenario_ask(s, broker, KW_API_DESCRIBE_GROUPS, &rq, read_described, error);
+}
+
+static int32_t successor;
+static bool is_replaced(struct scenario *s)
+{
+    int32_t id = coordinator(s);
+    bool other = id > 0 && id != successor;
+    successor = other ? id : successor;
+    return other;
+}
+
+/* An offset on two of three disks that must have it, when the coordinator dies: nobody knows yet
+ * whether it was acknowledged. The successor holds it, and says nothing before it is committed. */
+START_TEST(successor__answers_only_what_is_committed)
+{
+    struct scenario s;
+    struct fetched f;
+    int error = -1;
+    int described = -1;
+    scenario_start(&s, 7);
+    scenario_until(&s, commits_five, 20000, "a commit");
+    scenario_set_config(&s, "__consumer_offsets", "min.insync.replicas", "3");
+    scenario_until(&s, commits_five, 20000, "a commit on three disks");
+    int32_t old = coordinator(&s);
+    int32_t third = 1;
+    while (third == old || third == sim_cluster_controller(s.cluster) + 1)
+        third++;
+    sim_env_freeze(sim_cluster_env(s.cluster, (uint32_t)third - 1));
+    ask_commit(&s, old, 7, &error);
+    scenario_run_for(&s, 300);
+    ck_assert_int_eq(error, -1);
+    sim_cluster_kill(s.cluster, (uint32_t)old - 1, false);
+    successor = old;
+    scenario_run_for(&s, 50);
+    sim_cluster_start(s.cluster, (uint32_t)old - 1); /* for a quorum */
+    scenario_until(&s, is_replaced, 20000, "a successor");
+    ask_describe(&s, successor, &described);
+    scenario_run_for(&s, 1000);
+    ck_assert_int_ne(described, KW_NONE);
+    ask_fetch(&s, successor, &f);
+    scenario_run_for(&s, 2000);
+    ck_assert_int_ne(f.error, KW_NONE);
+    sim_env_thaw(sim_cluster_env(s.cluster, (uint32_t)third - 1));
+    scenario_until(&s, fetches_seven, 30000, "the offset is there");
+    scenario_end(&s);
+}
+END_TEST
+
+UNIT_MAIN("node_coordinators", cut_off__coordinator_answers_nothing,
+          replaced__coordinator_answers_nothing, successor__answers_only_what_is_committed)
