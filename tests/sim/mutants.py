@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ SIM = mutants_list.SIM
 SEEDS = "1..2000"
 SEEDS_SOUND = "1..20"
 TEST_LIMIT_S = 600
+TEST_CPU_S = 120  # of any of its processes; none is left spinning when its test is given up
 
 
 def build(tests):
@@ -44,6 +46,10 @@ def known_tests():
     return {t["name"]: t["cmd"] for t in json.loads(told.stdout) if "kvorum:unit" in t["suite"] or "unit" in t["suite"]}
 
 
+def limit_cpu():
+    resource.setrlimit(resource.RLIMIT_CPU, (TEST_CPU_S, TEST_CPU_S))
+
+
 def run(command, name, limit_s=None):
     environ = dict(os.environ)
     environ.pop("KB_MUTANT", None)
@@ -51,7 +57,7 @@ def run(command, name, limit_s=None):
         environ["KB_MUTANT"] = name
     try:
         return subprocess.run(command, capture_output=True, text=True, env=environ, cwd=ROOT, timeout=limit_s, check=False,
-                              errors="replace")
+                              errors="replace", preexec_fn=limit_cpu if limit_s is not None else None)
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(command, 124, "it does not end", "")
 
@@ -161,6 +167,8 @@ def main():
         with open(args.json, "w", encoding="utf-8") as f:
             json.dump({"killed": len(results) - alive, "alive": alive, "seconds": round(time.monotonic() - started, 1),
                        "mutants": results}, f, indent=1)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(f"{round(time.monotonic() - started)} s, {round(used.ru_utime + used.ru_stime)} s of CPU")
     print(f"{len(results) - alive} killed, {alive} alive")
     return 1 if alive else 0
 

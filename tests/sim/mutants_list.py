@@ -13,6 +13,7 @@ VOTERS = "only the controller changes the voter set, and it waits of itself"
 FEW_COMMANDS = "the simulator makes its topics and producers before the faults begin"
 OTHERS_DO = "another voter or another event does it instead"
 COMPARED = "the position it asks from is compared all the same"
+CUT_AGAIN = "what a power cut brings back ends in an older epoch, and is cut again"
 EPOCH_ENDS = "followers ask by the epochs of their records"
 EPOCHS = "the simulator's producers keep their epoch"
 ONE_PROCESS = "the simulator has one process per host"
@@ -93,7 +94,7 @@ mutant("count-beyond-checked", "P4 P14", "durable ends beyond the position that 
 mutant("latest-before-epoch-start", "P5 P18", "a new leader tells an end from before its epoch", "replica_read", LIST_OFFSETS)
 mutant("cut-below-hw", "P6", "a follower cuts below its high watermark", "replica_follower", ALONE)
 mutant("hw-raised-before-cut", "P6", "the high watermark rises by the answer that tells to cut (KAFKA-14704)", "replica_follower", WIRE)
-mutant("cut-not-synced", "P6", "a cut is not synced")
+mutant("cut-not-synced", "P6", "a cut is not synced", "log_recover", CUT_AGAIN)
 mutant("epoch-table-not-cut", "P7", "the epoch table keeps epochs of what was cut")
 mutant("epoch-not-entered", "P7", "a new leader enters its epoch with its first record only", "node_replicas", EPOCH_ENDS)
 mutant("ack-across-epochs", "P9", "what was appended in one epoch is acknowledged in a later one", "replica_leader", HARMLESS)
