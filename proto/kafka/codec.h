@@ -54,7 +54,7 @@ static inline struct kb_view kw_bytes_view(struct kw_bytes b)
 static inline bool kw_str_equal(struct kw_str a, struct kw_str b)
 {
     return a.size == b.size && (a.data == NULL) == (b.data == NULL) &&
-           (a.size == 0 || memcmp(a.data, b.data, (size_t)a.size) == 0);
+           (a.size == 0 || a.data == NULL || memcmp(a.data, b.data, (size_t)a.size) == 0);
 }
 /* Same text as s; null equals nothing. */
 static inline bool kw_str_is(struct kw_str a, const char *s)

@@ -216,7 +216,7 @@ static int run_many(const struct arguments *a)
     if (a->json != NULL && sim_report_json(a->json, report) < 0)
         (void)fprintf(stderr, "sim: cannot write %s\n", a->json);
     int failed = sim_report_failed(report) > 0;
-    report = sim_report_free(report);
+    (void)sim_report_free(report);
     return failed;
 }
 

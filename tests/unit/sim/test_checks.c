@@ -554,7 +554,7 @@ START_TEST(replica_check__names_members_that_lack_what_is_committed)
     sim_replica_check_replaced(c, 2);
     sim_replica_check_hw(c, 0, 1, 7);
     ck_assert_uint_eq(f.checks.check[SIM_CHECK_P4].failures, 1);
-    c = sim_replica_check_free(c);
+    (void)sim_replica_check_free(c);
     (void)kb_block_unref(a);
     expect(&f, SIM_CHECK_P4);
 }
@@ -581,7 +581,7 @@ START_TEST(replica_check__names_who_joins_too_early_and_wrong_epochs)
     put_data(&f, 1, b);
     sim_replica_check_epochs(c, 1, 0, epoch_two, NULL);
     ck_assert_uint_eq(f.checks.check[SIM_CHECK_P7].failures, 1);
-    c = sim_replica_check_free(c);
+    (void)sim_replica_check_free(c);
     (void)kb_block_unref(a);
     (void)kb_block_unref(b);
     end(&f);
