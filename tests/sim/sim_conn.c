@@ -217,13 +217,16 @@ static void put_on_wire(struct sim_conn *c, struct sim_segment *s)
 {
     struct sim_world *w = world_of(c);
     const struct sim_link_settings *link = sim_net_link(local_of(c), c->remote);
-    uint64_t delay = sim_net_delay_us(local_of(c), c->remote) + sim_net_skew_us(c);
+    uint64_t skew = sim_net_skew_us(c);
+    uint64_t delay = sim_net_delay_us(local_of(c), c->remote) + skew;
     w->net.bytes += s->size;
     if (c->peer == NULL) {
         free(s);
         sim_conn_expect_reset(c);
         return;
     }
+    if (skew > 0) /* what follows in this connection waits for it, also when the skew has ended */
+        sim_net_disturbed(local_of(c), c->remote, skew);
     if (sim_net_chance(w, link->loss_ppm)) {
         w->net.retransmissions++;
         delay += kb_prng_range(&w->net_prng, SIM_RETRANSMIT_US_MIN, SIM_RETRANSMIT_US_MAX);

@@ -39,8 +39,9 @@ void sim_net_half_open(struct sim_host *gone_at, struct sim_host *other);
 void sim_net_reset(struct sim_host *a, struct sim_host *b);
 
 /* When a process on `to` last got a frame of a process on `from`, 0 = never in its life; and since
- * when the way was steady: no two frames more than SIM_STEADY_GAP_US apart, none held back by a cut
- * or a retransmission, no connection ended. */
+ * when the way was steady: no two frames more than SIM_STEADY_GAP_US apart, none held back by a
+ * cut, a clog, a skew or a retransmission, no connection ended. Of a skew one connection may know
+ * alone, and it may be the one that the process judges its peer by. */
 #define SIM_STEADY_GAP_US 400000
 uint64_t sim_net_heard_us(const struct sim_host *from, const struct sim_host *to);
 uint64_t sim_net_steady_us(const struct sim_host *from, const struct sim_host *to);

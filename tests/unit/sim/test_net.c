@@ -321,6 +321,31 @@ START_TEST(steady__ends_with_gaps_cuts_and_connections)
 }
 END_TEST
 
+/* One connection may be late while others are heard. */
+START_TEST(steady__ends_with_clogs_and_skews)
+{
+    static const struct sim_link_settings skewed = {.skew_us_max = 2000000};
+    struct pair p;
+    pair_start(&p, 11, &options);
+    pair_connect(&p);
+    send_number(p.client.conn, 0, 0);
+    sim_world_run_for(p.world, 100);
+    uint64_t now_us = sim_world_now_us(p.world);
+    sim_net_clog(p.a, p.b, 300000);
+    ck_assert_uint_eq(sim_net_steady_us(p.a, p.b), now_us + 300000);
+    ck_assert_uint_lt(sim_net_steady_us(p.b, p.a), now_us);
+    sim_world_run_for(p.world, 1000);
+    sim_net_set_all(p.world, &skewed);
+    send_number(p.client.conn, 1, 0);
+    sim_net_set_all(p.world, &(struct sim_link_settings){0});
+    while (p.server.frames < 2 && sim_world_step(p.world))
+        ;
+    ck_assert_uint_ge(sim_world_now_us(p.world), now_us + 1000000);
+    ck_assert_uint_eq(sim_net_steady_us(p.a, p.b), sim_world_now_us(p.world));
+    pair_end(&p);
+}
+END_TEST
+
 START_TEST(cut__makes_bytes_wait_and_heal_delivers_them)
 {
     struct pair p;
@@ -496,6 +521,6 @@ UNIT_MAIN("sim_net", clog__holds_everything_back_and_gives_it_at_once,
           kill__closes_the_other_end_soon, power_cut__leaves_the_other_end_half_open,
           power_cut__is_noticed_by_a_sender_in_the_end,
           cut__makes_bytes_wait_and_heal_delivers_them, steady__ends_with_gaps_cuts_and_connections,
-          freeze__accepts_in_the_kernel_and_answers_later,
+          steady__ends_with_clogs_and_skews, freeze__accepts_in_the_kernel_and_answers_later,
           file_range__is_sent_or_closes_the_connection_when_stale,
           listen__refuses_a_taken_port_and_finds_a_free_one)
