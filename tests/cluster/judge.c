@@ -613,7 +613,7 @@ static void read_lines(struct judge *j, const char *path)
 
 int main(int argc, char **argv)
 {
-    struct judge j = {.partitions = 12, .interval_ms = 20, .topic = "judge"};
+    static struct judge j = {.partitions = 12, .interval_ms = 20, .topic = "judge"};
     char error[256];
     int option = 0;
     const char *file = NULL;
