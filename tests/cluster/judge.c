@@ -185,7 +185,7 @@ static void produce_one(struct judge *j, int partition)
 {
     struct partition *p = &j->p[partition];
     char value[LINE_BYTES_MAX + 32];
-    if (p->in_flight >= IN_FLIGHT_MAX)
+    if (p->in_flight >= IN_FLIGHT_MAX || j->lines_count == 0)
         return;
     int size = snprintf(value, sizeof(value), "%u %s", p->next, j->lines[p->next % j->lines_count]);
     int r = rd_kafka_produce(j->handle, partition, RD_KAFKA_MSG_F_COPY, value, (size_t)size, NULL,
