@@ -1,5 +1,6 @@
 /* Who may answer for a group (G1, G2): not a coordinator that is cut off or was replaced, and its
  * successor only when all that may have been acknowledged is committed and loaded. */
+#include "tests/sim/sim_probe.h"
 #include "tests/unit/node/scenario.h"
 
 static void read_coordinator(void *arg, const void *response)
@@ -179,13 +180,25 @@ static void ask_describe(struct scenario *s, int32_t broker, int *error)
     scenario_ask(s, broker, KW_API_DESCRIBE_GROUPS, &rq, read_described, error);
 }
 
-static int32_t successor;
+static bool leads_offsets(struct scenario *s, int32_t id, int32_t *ret_epoch)
+{
+    struct sim_leader_view view;
+    const struct sim_env *env = sim_cluster_env(s->cluster, (uint32_t)id - 1);
+    if (env == NULL || sim_env_is_down(env) ||
+        !sim_probe_leads(sim_cluster_node(s->cluster, (uint32_t)id - 1), "__consumer_offsets", 0,
+                         &view))
+        return false;
+    *ret_epoch = view.leader_epoch;
+    return true;
+}
+
+/* It may be the same broker in its next life (4.5): whole, and preferred. */
+static int32_t successor, former_epoch;
 static bool is_replaced(struct scenario *s)
 {
-    int32_t id = coordinator(s);
-    bool other = id > 0 && id != successor;
-    successor = other ? id : successor;
-    return other;
+    int32_t epoch = -1;
+    successor = coordinator(s);
+    return successor > 0 && leads_offsets(s, successor, &epoch) && epoch > former_epoch;
 }
 
 /* An offset on two of three disks that must have it, when the coordinator dies: nobody knows yet
@@ -201,6 +214,7 @@ START_TEST(successor__answers_only_what_is_committed)
     scenario_set_config(&s, "__consumer_offsets", "min.insync.replicas", "3");
     scenario_until(&s, commits_five, 20000, "a commit on three disks");
     int32_t old = coordinator(&s);
+    ck_assert(leads_offsets(&s, old, &former_epoch));
     int32_t third = 1;
     while (third == old || third == sim_cluster_controller(s.cluster) + 1)
         third++;
@@ -209,7 +223,6 @@ START_TEST(successor__answers_only_what_is_committed)
     scenario_run_for(&s, 300);
     ck_assert_int_eq(error, -1);
     sim_cluster_kill(s.cluster, (uint32_t)old - 1, false);
-    successor = old;
     scenario_run_for(&s, 50);
     sim_cluster_start(s.cluster, (uint32_t)old - 1); /* for a quorum */
     scenario_until(&s, is_replaced, 20000, "a successor");
