@@ -122,6 +122,10 @@ static void on_cold_read(struct kb_read *r, int64_t result)
             block->size = (uint32_t)r->size;
             s->block = kb_block_ref(block);
             s->position = 0;
+        } else {
+            c->warm_file = r->file;
+            c->warm_from = r->position;
+            c->warm_to = r->position + r->size;
         }
         srv_conn_make_ready(c);
     }
@@ -293,6 +297,16 @@ static bool resident(struct srv_env *e, struct srv_file *f, uint64_t position, u
     return srv_env_read_now(e, f, position + size - 1, &byte, 1) != -KB_EAGAIN;
 }
 
+/* Bytes of the head of s that were fetched for it just now. They are sent without asking again
+ * whether they are in memory: some file systems never tell (overlayfs, NFS), and what was evicted
+ * meanwhile would be fetched for ever. */
+static uint64_t warm_bytes(const struct srv_conn *c, const struct kb_slice *s)
+{
+    bool inside = c->warm_file == s->file && s->position >= c->warm_from &&
+                  s->position < c->warm_to;
+    return inside ? c->warm_to - s->position : 0;
+}
+
 static enum step send_file(struct srv_conn *c)
 {
     struct srv_env *e = c->env;
@@ -303,7 +317,10 @@ static enum step send_file(struct srv_conn *c)
         srv_conn_fail(c, KB_CLOSE_STALE_RANGE);
         return STEP_CLOSED;
     }
-    if (!resident(e, f, s->position, size))
+    uint64_t warm = warm_bytes(c, s);
+    if (warm > 0)
+        size = size < warm ? size : warm;
+    else if (!resident(e, f, s->position, size))
         return fetch_cold(c, s, size, false);
     struct srv_open *o = srv_file_try_pin(f);
     if (o == NULL)

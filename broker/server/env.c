@@ -86,7 +86,9 @@ int64_t srv_env_read_now(struct srv_env *e, struct srv_file *f, uint64_t positio
     int64_t result = 0;
     if (o == NULL)
         return -KB_EAGAIN; /* opening may wait for the disk: a reader does it */
-    while ((size_t)result < size) {
+    if (e->options.never_read_now)
+        result = -KB_EAGAIN;
+    while (result >= 0 && (size_t)result < size) {
         struct iovec iov = {(uint8_t *)ret + result, size - (size_t)result};
         ssize_t n = preadv2(o->fd, &iov, 1, (off_t)(position + (uint64_t)result), RWF_NOWAIT);
         if (n == 0)

@@ -19,6 +19,7 @@ struct srv_env_options {
     size_t conns_max;        /* accepted connections without the control flag; 0 = another share */
     unsigned reader_threads; /* cold reads; 0 = 2 */
     unsigned job_threads;    /* background jobs; 0 = 2 */
+    bool never_read_now;     /* for tests: as on a file system without reads that never wait */
     /* What kb_env_exit does; NULL = flush the log and _exit. For tests. */
     void (*exit_fn)(void *arg, int status, const char *reason);
     void *exit_arg;

@@ -90,9 +90,11 @@ struct srv_conn {
     size_t out_head;
     uint64_t queued_bytes;
     bool congested;
-    bool writing_on;   /* the write event is in the loop */
-    bool waiting_disk; /* a reader thread fetches the next range */
-    bool ending;       /* close_after_send was called */
+    bool writing_on;                 /* the write event is in the loop */
+    bool waiting_disk;               /* a reader thread fetches the next range */
+    const struct kb_file *warm_file; /* what it fetched last without keeping it: only compared */
+    uint64_t warm_from, warm_to;
+    bool ending; /* close_after_send was called */
     struct srv_cold *cold;
 
     /* Dialling. */

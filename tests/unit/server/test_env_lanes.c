@@ -1,10 +1,12 @@
 /* Ordered writes on real files: written before durable, jobs as barriers, adjacent writes merged,
  * failing files, few descriptors. */
+#include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
-#include <signal.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 
 #include "tests/unit/server/world.h"
 #include "tests/unit/unit.h"
@@ -297,6 +299,18 @@ static void on_read(struct kb_read *r, int64_t result)
     ((struct reading *)r)->done = true;
 }
 
+/* Some file systems have no reads that never wait (overlayfs on some kernels). */
+static bool can_read_now(const char *path)
+{
+    char byte;
+    struct iovec iov = {&byte, 1};
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ck_assert_int_ge(fd, 0);
+    bool can = preadv2(fd, &iov, 1, 0, RWF_NOWAIT) >= 0 || errno != EOPNOTSUPP;
+    (void)close(fd);
+    return can;
+}
+
 START_TEST(read__by_a_reader_and_at_once)
 {
     struct world w;
@@ -311,9 +325,13 @@ START_TEST(read__by_a_reader_and_at_once)
     world_until(&w, &r.done);
     ck_assert_int_eq(r.result, 200);
     ck_assert_uint_eq(buffer[199], world_byte(999));
-    ck_assert_int_eq(kb_env_read_now(w.env, f, 990, buffer, 300), 10);
-    ck_assert_uint_eq(buffer[9], world_byte(999));
-    ck_assert_int_eq(kb_env_read_now(w.env, f, 2000, buffer, 300), 0);
+    if (can_read_now(path)) {
+        ck_assert_int_eq(kb_env_read_now(w.env, f, 990, buffer, 300), 10);
+        ck_assert_uint_eq(buffer[9], world_byte(999));
+        ck_assert_int_eq(kb_env_read_now(w.env, f, 2000, buffer, 300), 0);
+    } else {
+        ck_assert_int_eq(kb_env_read_now(w.env, f, 990, buffer, 300), -KB_EAGAIN);
+    }
     (void)kb_file_unref(f);
     struct kb_file *missing = kb_file_new(w.env, "./no/such/file");
     r = (struct reading){.r = {.file = missing, .buffer = buffer, .size = 1, .done = on_read}};

@@ -51,11 +51,11 @@ static void on_accept(struct kb_conn *conn, const char *host, uint16_t port, voi
     kb_conn_set_handler(conn, &handler, f);
 }
 
-static void fixture_open(struct fixture *f)
+static void fixture_open_with(struct fixture *f, const struct srv_env_options *options)
 {
     struct kb_conn_options o = {.frame_bytes_max = 1 << 20, .send_high_bytes = 1 << 20};
     memset(f, 0, sizeof(*f));
-    world_open(&f->w, NULL);
+    world_open(&f->w, options);
     ck_assert_int_eq(kb_env_listen(f->w.env, "127.0.0.1", 0, &o, on_accept, f, &f->listener), 0);
     struct sockaddr_in a = {.sin_family = AF_INET,
                             .sin_port = htons(kb_listener_port(f->listener)),
@@ -67,6 +67,11 @@ static void fixture_open(struct fixture *f)
         srv_env_round(f->w.srv, 10);
     f->path = world_file(&f->w, "segment", FILE_BYTES);
     f->file = kb_file_new(f->w.env, f->path);
+}
+
+static void fixture_open(struct fixture *f)
+{
+    fixture_open_with(f, NULL);
 }
 
 static void fixture_close(struct fixture *f)
@@ -167,6 +172,22 @@ START_TEST(ranges__small_and_large_warm_and_cold_arrive_unchanged)
     check_ranges(&f, mixed, MIXED_COUNT);
     srv_env_stats(f.w.srv, &stats);
     ck_assert_uint_gt(stats.cold_reads, cold_before);
+    fixture_close(&f);
+}
+END_TEST
+
+/* overlayfs and others never say what is in memory: long ranges were fetched again and again. */
+START_TEST(ranges__without_reads_that_never_wait_arrive_unchanged)
+{
+    struct fixture f;
+    struct srv_env_options options = {.never_read_now = true};
+    struct srv_env_stats stats;
+    fixture_open_with(&f, &options);
+    check_ranges(&f, mixed, MIXED_COUNT);
+    make_cold(&f);
+    check_ranges(&f, mixed, MIXED_COUNT);
+    srv_env_stats(f.w.srv, &stats);
+    ck_assert_uint_gt(stats.sendfile_bytes, FILE_BYTES);
     fixture_close(&f);
 }
 END_TEST
@@ -272,7 +293,8 @@ START_TEST(ranges__connection_gone_while_the_disk_reads)
 }
 END_TEST
 
-UNIT_MAIN("env_ranges", ranges__small_and_large_warm_and_cold_arrive_unchanged,
+UNIT_MAIN("env_ranges", ranges__without_reads_that_never_wait_arrive_unchanged,
+          ranges__small_and_large_warm_and_cold_arrive_unchanged,
           ranges__hundred_small_ones_in_one_answer, ranges__made_before_a_cut_close_the_connection,
           ranges__made_after_a_cut_are_sent, ranges__beyond_the_end_close_the_connection,
           ranges__connection_gone_while_the_disk_reads)
