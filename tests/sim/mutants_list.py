@@ -4,13 +4,13 @@ import re
 
 SIM = "sim"
 
-GROUPS = "the simulator has no consumer groups"
+GROUPS = "a test tells it directly; not yet tried against the groups of the simulator"
 DELETES = "the simulator deletes no records"
-COMPACTION = "the simulator does not compact"
-LIST_OFFSETS = "the simulator asks for no ends of partitions"
-DAMAGE = "the simulator alters no bytes on disks"
+COMPACTION = "the simulator compacts __consumer_offsets only"
+LIST_OFFSETS = "a test tells it directly; not yet tried against the administrator of the simulator"
+DAMAGE = "a test tells it directly; not yet tried against the turned bits of the simulator"
 VOTERS = "only the controller changes the voter set, and it waits of itself"
-FEW_COMMANDS = "the simulator makes its topics and producers before the faults begin"
+FEW_COMMANDS = "a test tells it directly; not yet tried against the administrator of the simulator"
 OTHERS_DO = "another voter or another event does it instead"
 COMPARED = "the position it asks from is compared all the same"
 CUT_AGAIN = "what a power cut brings back ends in an older epoch, and is cut again"
