@@ -224,15 +224,18 @@ static void check_led(struct sim_cluster *c, struct member *m)
         struct led *led = &m->led[p];
         uint32_t topic = 0;
         int32_t index = 0;
+        int64_t epoch_start = 0;
         sim_topics_split(c->options.topics, p, &topic, &index);
-        if (!sim_probe_leads(m->node, c->options.topics->topic[topic].name, index, &view) ||
-            !sim_metadata_check_find(metadata, view.topic_id, index, &now) || !view.strong ||
+        const char *name = c->options.topics->topic[topic].name;
+        if (!sim_probe_leads(m->node, name, index, &view) ||
+            !sim_metadata_check_find(metadata, view.topic_id, index, &now) ||
             now.leader != (int32_t)m->index + 1 || now.leader_epoch != view.leader_epoch ||
             (led->high_watermark == view.high_watermark &&
-             led->partition_epoch == now.partition_epoch))
+             led->partition_epoch == now.partition_epoch) ||
+            !sim_probe_strong(m->node, name, index, &epoch_start))
             continue;
         if (led->leader_epoch == now.leader_epoch)
-            sim_replica_check_joined(c->replicas, p, view.epoch_start, (now.isr & ~led->isr) >> 1);
+            sim_replica_check_joined(c->replicas, p, epoch_start, (now.isr & ~led->isr) >> 1);
         *led = (struct led){view.high_watermark, now.leader_epoch, now.partition_epoch, now.isr};
         sim_replica_check_hw(c->replicas, p, view.high_watermark, now.isr >> 1);
     }

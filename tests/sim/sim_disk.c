@@ -117,17 +117,26 @@ void sim_disk_set_crash_mode(struct sim_disk *d, enum sim_crash_mode mode)
 
 /* ---- paths ---- */
 
+/* Cut text into the parts of a path, which point into it. */
+static void split_path(struct sim_path *p, char *text)
+{
+    p->text = text;
+    p->count = 0;
+    for (char *s = text; *s != '\0';) {
+        char *end = strchrnul(s, '/');
+        bool last = *end == '\0';
+        *end = '\0';
+        if (end != s && strcmp(s, ".") != 0) {
+            KB_ASSERT(p->count < SIM_PATH_PARTS_MAX);
+            p->parts[p->count++] = s;
+        }
+        s = last ? end : end + 1;
+    }
+}
+
 void sim_path_parse(struct sim_path *p, const char *text)
 {
-    p->text = kb_strdup(text);
-    p->count = 0;
-    char *save = NULL;
-    for (char *s = strtok_r(p->text, "/", &save); s != NULL; s = strtok_r(NULL, "/", &save)) {
-        if (strcmp(s, ".") == 0)
-            continue;
-        KB_ASSERT(p->count < SIM_PATH_PARTS_MAX);
-        p->parts[p->count++] = s;
-    }
+    split_path(p, kb_strdup(text));
 }
 
 struct sim_inode *sim_disk_walk(struct sim_disk *d, const struct sim_path *p, size_t count,
@@ -142,10 +151,12 @@ struct sim_inode *sim_disk_walk(struct sim_disk *d, const struct sim_path *p, si
 struct sim_inode *sim_disk_find_in(struct sim_disk *d, const char *text, bool durable)
 {
     struct sim_path p;
-    sim_path_parse(&p, text);
-    struct sim_inode *found = sim_disk_walk(d, &p, p.count, durable);
-    (void)kb_free(p.text);
-    return found;
+    char own[512];
+    size_t size = strlen(text) + 1;
+    KB_ASSERT(size <= sizeof(own));
+    memcpy(own, text, size);
+    split_path(&p, own);
+    return sim_disk_walk(d, &p, p.count, durable);
 }
 
 struct sim_inode *sim_disk_find(struct sim_disk *d, const char *path)

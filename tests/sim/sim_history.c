@@ -72,15 +72,25 @@ struct sim_history *sim_history_free(struct sim_history *h)
 
 /* ---- values ---- */
 
+static size_t padding_of(uint64_t id)
+{
+    return (size_t)(id * 7919 % 160) + (id % 97 == 0 ? 3000 : 0);
+}
+
+/* The padding of record id is the alphabet over and over, from letter id % 26 on: a piece of this. */
+#define ALPHABET "abcdefghijklmnopqrstuvwxyz"
+#define LETTERS 26
+
 void sim_history_value(uint64_t id, struct kb_buf *value)
 {
     kb_buf_printf(value, "v%llu.", (unsigned long long)id);
-    size_t padding = (size_t)(id * 7919 % 160);
-    if (id % 97 == 0)
-        padding += 3000;
-    for (size_t i = 0; i < padding; i++) {
-        char c = (char)('a' + (id + i) % 26);
-        kb_buf_append(value, &c, 1);
+    size_t padding = padding_of(id);
+    size_t from = (size_t)(id % LETTERS);
+    while (padding > 0) {
+        size_t piece = padding < LETTERS - from ? padding : LETTERS - from;
+        kb_buf_append(value, ALPHABET + from, piece);
+        padding -= piece;
+        from = 0;
     }
 }
 
@@ -94,11 +104,19 @@ int64_t sim_history_parse(struct kb_view value)
         id = id * 10 + (value.data[at] - '0');
     if (at == 1 || at >= value.size || value.data[at] != '.')
         return -1;
-    struct kb_buf whole = {0};
-    sim_history_value((uint64_t)id, &whole);
-    bool same = kb_view_equal(value, kb_view_of(whole.data, whole.size));
-    kb_buf_release(&whole);
-    return same ? id : -1;
+    size_t left = padding_of((uint64_t)id);
+    size_t from = (size_t)((uint64_t)id % LETTERS);
+    if (++at + left != value.size || (value.data[1] == '0' && at > 3))
+        return -1;
+    while (left > 0) {
+        size_t piece = left < LETTERS - from ? left : LETTERS - from;
+        if (memcmp(value.data + at, ALPHABET + from, piece) != 0)
+            return -1;
+        at += piece;
+        left -= piece;
+        from = 0;
+    }
+    return id;
 }
 
 /* ---- sending ---- */

@@ -59,21 +59,41 @@ int64_t sim_probe_high_watermark(const struct node *n, const char *topic, int32_
     return rep_hw(p->rep) < written ? rep_hw(p->rep) : written;
 }
 
+/* Asked after every event: who does not lead anything is done before any name is compared. */
+static const struct node_partition *find_led(const struct node *n, const char *topic,
+                                             int32_t partition)
+{
+    for (const struct node_partition *p = n->partitions; p != NULL; p = p->hh.next) {
+        if (p->rep != NULL && p->index == partition && p->state == NODE_PARTITION_OPEN &&
+            rep_is_leader(p->rep) && strcmp(p->topic, topic) == 0)
+            return p;
+    }
+    return NULL;
+}
+
 bool sim_probe_leads(const struct node *n, const char *topic, int32_t partition,
                      struct sim_leader_view *ret)
 {
-    const struct node_partition *p = find_open(n, topic, partition);
-    struct rep_inspect i;
-    if (p == NULL || !rep_is_leader(p->rep))
+    const struct node_partition *p = find_led(n, topic, partition);
+    if (p == NULL)
         return false;
     memcpy(ret->topic_id, p->topic_id.bytes, sizeof(ret->topic_id));
     ret->leader_epoch = rep_leader_epoch(p->rep);
     ret->high_watermark = rep_hw(p->rep);
-    rep_inspect(p->rep, node_now(p->node), &i);
-    ret->epoch_start = i.epoch_start;
-    const struct meta_partition *m = meta_image_partition(n->image, &p->topic_id, partition);
-    ret->strong = m != NULL && meta_topic_strong(n->image, m->topic) && !m->unsynced;
     return true;
+}
+
+bool sim_probe_strong(const struct node *n, const char *topic, int32_t partition,
+                      int64_t *ret_epoch_start)
+{
+    const struct node_partition *p = find_led(n, topic, partition);
+    struct rep_inspect i;
+    if (p == NULL)
+        return false;
+    const struct meta_partition *m = meta_image_partition(n->image, &p->topic_id, partition);
+    rep_inspect(p->rep, node_now(p->node), &i);
+    *ret_epoch_start = i.epoch_start;
+    return m != NULL && meta_topic_strong(n->image, m->topic) && !m->unsynced;
 }
 
 int32_t sim_probe_epoch_at(const struct node *n, const char *topic, int32_t partition,

@@ -19,11 +19,14 @@ int64_t sim_probe_high_watermark(const struct node *n, const char *topic, int32_
 struct sim_leader_view {
     uint8_t topic_id[16];
     int32_t leader_epoch;
-    int64_t high_watermark, epoch_start;
-    bool strong; /* only what is durable counts, and all of it is */
+    int64_t high_watermark;
 };
 bool sim_probe_leads(const struct node *n, const char *topic, int32_t partition,
                      struct sim_leader_view *ret);
+/* Where the epoch it leads begins; false when it does not lead, or the topic is one where not only
+ * counts what is durable, or not all of it is. */
+bool sim_probe_strong(const struct node *n, const char *topic, int32_t partition,
+                      int64_t *ret_epoch_start);
 /* The epoch its log knows of an offset; -1 when it has no such open log, or not the offset. */
 int32_t sim_probe_epoch_at(const struct node *n, const char *topic, int32_t partition,
                            int64_t offset);
