@@ -49,6 +49,7 @@ struct fetcher {
     struct kb_timer *send_timer; /* soon, or at the next retry */
     struct kb_timer *report_timer;
     bool disk_stalled; /* as the leader was last told on this link */
+    Kvorum__FetchPartition *items[REQUEST_ITEMS_MAX]; /* of the request that is being made */
 };
 
 static void on_answer(void *arg, const Kvorum__PeerMessage *answer, struct kb_block *frame,
@@ -90,8 +91,9 @@ static Kvorum__FetchPartition *fill_partition(struct kb_arena *arena, struct nod
     return q;
 }
 
-static size_t fill_request(struct fetcher *f, struct kb_arena *arena,
-                           Kvorum__FetchPartition **items, uint64_t now_ms, uint64_t *ret_retry_ms)
+/* Fill f->items and return their number. */
+static size_t fill_request(struct fetcher *f, struct kb_arena *arena, uint64_t now_ms,
+                           uint64_t *ret_retry_ms)
 {
     struct node_fetcher_entry *e = NULL;
     struct forgotten *g = NULL;
@@ -108,7 +110,7 @@ static size_t fill_request(struct fetcher *f, struct kb_arena *arena,
         q->partition = g->index;
         q->has_forget = 1;
         q->forget = 1;
-        items[count++] = q;
+        f->items[count++] = q;
         TAILQ_REMOVE(&f->forgotten, g, entries);
         (void)kb_free(g);
     }
@@ -124,7 +126,7 @@ static size_t fill_request(struct fetcher *f, struct kb_arena *arena,
         e->dirty = false;
         e->retry_ms = 0;
         if (q != NULL)
-            items[count++] = q;
+            f->items[count++] = q;
     }
     return count;
 }
@@ -139,16 +141,13 @@ static void fetcher_send(struct fetcher *f)
         return;
     struct kb_arena arena;
     kb_arena_init(&arena, 8U << 20);
-    Kvorum__FetchPartition **items = kb_arena_new_array(&arena, Kvorum__FetchPartition *,
-                                                        REQUEST_ITEMS_MAX);
-    KB_ASSERT(items != NULL);
-    size_t count = fill_request(f, &arena, items, now_ms, &retry_ms);
+    size_t count = fill_request(f, &arena, now_ms, &retry_ms);
     if (count > 0 || (f->calls == 0 && !TAILQ_EMPTY(&f->entries))) {
         Kvorum__PeerMessage m = KVORUM__PEER_MESSAGE__INIT;
         Kvorum__FetchRequest q = KVORUM__FETCH_REQUEST__INIT;
         m.body_case = KVORUM__PEER_MESSAGE__BODY_FETCH_REQUEST;
         m.fetch_request = &q;
-        q.partitions = items;
+        q.partitions = f->items;
         q.n_partitions = count;
         q.has_max_wait_ms = 1;
         q.max_wait_ms = NODE_FETCH_WAIT_MS;
