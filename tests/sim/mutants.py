@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Break the product on purpose, one mutant at a time: somebody must notice every time.
 
-usage: tests/sim/run --mutants [--seeds A..B] [--jobs N] [--json FILE] [--seeds-for-all] [NAME]...
+usage: tests/sim/run --mutants [--seeds A..B] [--jobs N] [--json FILE] [--seeds-for-all] [--share COUNT,PLACE] [NAME]...
 
 The mutants are named by KB_MUTANT in the sources and told in mutants_list.py, with who has to notice each: a seed of the
 simulator, or a test of `meson test`. BUILD_MUTANTS names their build folder (default: build-mutants, made when missing). Prints
 who noticed; exit status 1 when a mutant lives, 2 when list and sources differ or a test fails without any mutant.
---seeds-for-all lets the simulator try those of the other tests, too; they need not die there."""
+--seeds-for-all lets the simulator try those of the other tests, too; they need not die there.
+--share takes COUNT of them, spread over the list, another choice for each PLACE: what time allows on every commit."""
 import argparse
 import json
 import os
@@ -106,6 +107,7 @@ def judge(m, args, tests):
         said = by_tests(m["name"], m["killer"].split(), tests)
         result["caught_by"] = said.split(":")[0] if said else None
     result["message"] = said
+    result["noticed"] = promise(said)
     result["seconds"] = round(time.monotonic() - started, 1)
     return result
 
@@ -113,7 +115,7 @@ def judge(m, args, tests):
 def show(r):
     seeds = "-" if r["seeds"] is None else str(r["seeds"])
     said = r["message"] if r["message"] is not None else "ALIVE" + (f" ({r['why']})" if r["why"] else "")
-    print(f"{r['mutant']:33} {' '.join(r['promises']):9} {seeds:>5}  {said[:150]}", flush=True)
+    print(f"{r['mutant']:33} {' '.join(r['promises']):9} {seeds:>5}  {r['noticed']:16} {said[:130]}", flush=True)
 
 
 def check_sound(mutants, tests, args):
@@ -137,7 +139,20 @@ def chosen(args, tests):
     if problems:
         print("\n".join(problems))
         sys.exit(2)
-    return [m for m in mutants_list.MUTANTS if not args.names or m["name"] in args.names]
+    mutants = [m for m in mutants_list.MUTANTS if not args.names or m["name"] in args.names]
+    if args.share is not None:
+        count, place = (int(part) for part in args.share.split(","))
+        every = max(1, -(-len(mutants) // count))
+        mutants = mutants[place % every::every]
+    return mutants
+
+
+def promise(said):
+    """The promise whose checker spoke, or what else noticed: died, assert, run, the name of a test."""
+    if said is None:
+        return "-"
+    word = said.split(":")[0].split()[0]
+    return word if re.fullmatch(r"[A-Za-z0-9_-]+", word) else "run"
 
 
 def main():
@@ -146,6 +161,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--json")
     parser.add_argument("--seeds-for-all", action="store_true")
+    parser.add_argument("--share", help="COUNT,PLACE: COUNT of them, which ones depends on the number PLACE")
     parser.add_argument("names", nargs="*", metavar="NAME")
     args = parser.parse_args()
     tests = known_tests()
@@ -157,7 +173,7 @@ def main():
         print("fails without a mutant:\n" + "\n".join(bad))
         return 2
     results = []
-    print(f"{'mutant':33} {'promises':9} seeds  caught by")
+    print(f"{'mutant':33} {'promises':9} seeds  {'noticed by':16} in words")
     with ThreadPoolExecutor(args.jobs) as pool:
         for r in pool.map(lambda m: judge(m, args, tests), mutants):
             results.append(r)
@@ -169,6 +185,8 @@ def main():
                        "mutants": results}, f, indent=1)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     print(f"{round(time.monotonic() - started)} s, {round(used.ru_utime + used.ru_stime)} s of CPU")
+    by_seeds_killed = sum(r["caught_by"] == SIM for r in results)
+    print(f"killed by seeds: {by_seeds_killed}, by a test that tells it directly: {len(results) - alive - by_seeds_killed}")
     print(f"{len(results) - alive} killed, {alive} alive")
     return 1 if alive else 0
 
