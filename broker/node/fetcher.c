@@ -21,8 +21,8 @@ struct fetcher;
 struct node_fetcher_entry {
     struct node_partition *partition;
     struct fetcher *fetcher;
-    bool dirty;        /* to be named in the next request */
-    bool report;       /* durable ends to be reported */
+    bool due;          /* to be named in the next request; in the fetcher's list of those */
+    bool report;       /* durable ends to be reported; in the fetcher's list of those */
     uint64_t retry_ms; /* not before; 0 = now */
     uint32_t backoff_ms;
     /* Records that wait for space in the log. */
@@ -30,7 +30,7 @@ struct node_fetcher_entry {
     size_t position;
     size_t size;
     struct rep_answer answer;
-    TAILQ_ENTRY(node_fetcher_entry) entries;
+    TAILQ_ENTRY(node_fetcher_entry) entries, due_entries, report_entries;
 };
 
 /* A partition that is no longer followed there; the leader is told with the next request. */
@@ -43,17 +43,39 @@ struct forgotten {
 struct fetcher {
     struct node *node;
     struct node_peer *peer;
-    TAILQ_HEAD(, node_fetcher_entry) entries;
+    TAILQ_HEAD(entry_list, node_fetcher_entry) entries, due, reports;
     TAILQ_HEAD(, forgotten) forgotten;
     int calls;
     struct kb_timer *send_timer; /* soon, or at the next retry */
+    uint64_t send_ms;            /* when it fires, if armed */
     struct kb_timer *report_timer;
-    bool disk_stalled; /* as the leader was last told on this link */
+    bool disk_stalled;                                /* as the leader was last told on this link */
     Kvorum__FetchPartition *items[REQUEST_ITEMS_MAX]; /* of the request that is being made */
 };
 
 static void on_answer(void *arg, const Kvorum__PeerMessage *answer, struct kb_block *frame,
                       struct kb_view payload);
+
+/* ---- lists: what a request or report costs depends on what it names, not on all that is followed
+ * ---------------------------------------------------------------------- */
+
+static void set_due(struct node_fetcher_entry *e, bool due)
+{
+    if (due && !e->due)
+        TAILQ_INSERT_TAIL(&e->fetcher->due, e, due_entries);
+    if (!due && e->due)
+        TAILQ_REMOVE(&e->fetcher->due, e, due_entries);
+    e->due = due;
+}
+
+static void set_report(struct node_fetcher_entry *e, bool report)
+{
+    if (report && !e->report)
+        TAILQ_INSERT_TAIL(&e->fetcher->reports, e, report_entries);
+    if (!report && e->report)
+        TAILQ_REMOVE(&e->fetcher->reports, e, report_entries);
+    e->report = report;
+}
 
 /* ---- requests
  * -------------------------------------------------------------------------------------- */
@@ -96,6 +118,7 @@ static size_t fill_request(struct fetcher *f, struct kb_arena *arena, uint64_t n
                            uint64_t *ret_retry_ms)
 {
     struct node_fetcher_entry *e = NULL;
+    struct node_fetcher_entry *next = NULL;
     struct forgotten *g = NULL;
     size_t count = 0;
     *ret_retry_ms = UINT64_MAX;
@@ -114,21 +137,31 @@ static size_t fill_request(struct fetcher *f, struct kb_arena *arena, uint64_t n
         TAILQ_REMOVE(&f->forgotten, g, entries);
         (void)kb_free(g);
     }
-    TAILQ_FOREACH(e, &f->entries, entries)
-    {
-        if (!e->dirty || e->block != NULL || count >= REQUEST_ITEMS_MAX)
+    for (e = TAILQ_FIRST(&f->due); e != NULL && count < REQUEST_ITEMS_MAX; e = next) {
+        next = TAILQ_NEXT(e, due_entries);
+        if (e->block != NULL)
             continue;
         if (e->retry_ms > now_ms) {
             *ret_retry_ms = e->retry_ms < *ret_retry_ms ? e->retry_ms : *ret_retry_ms;
             continue;
         }
         Kvorum__FetchPartition *q = fill_partition(arena, e);
-        e->dirty = false;
+        set_due(e, false);
         e->retry_ms = 0;
         if (q != NULL)
             f->items[count++] = q;
     }
     return count;
+}
+
+/* Send when delay_ms have passed, or before: what waits for less does not wait for this. */
+static void send_in(struct fetcher *f, uint64_t delay_ms)
+{
+    uint64_t at_ms = node_now(f->node) + delay_ms;
+    if (kb_timer_armed(f->send_timer) && f->send_ms <= at_ms)
+        return;
+    f->send_ms = at_ms;
+    kb_timer_arm(f->send_timer, delay_ms);
 }
 
 static void fetcher_send(struct fetcher *f)
@@ -159,7 +192,7 @@ static void fetcher_send(struct fetcher *f)
             f->calls++;
     }
     if (retry_ms != UINT64_MAX)
-        kb_timer_arm(f->send_timer, retry_ms - now_ms);
+        send_in(f, retry_ms - now_ms);
     kb_arena_release(&arena);
 }
 
@@ -181,17 +214,14 @@ static void on_report_timer(void *arg)
     size_t total = 0;
     if (l == NULL || l->state != NODE_LINK_OPEN)
         return;
-    TAILQ_FOREACH(e, &f->entries, entries)
-    total += e->report;
+    TAILQ_FOREACH(e, &f->reports, report_entries)
+    total++;
     kb_arena_init(&arena, 64U << 20);
     Kvorum__DurableReport__Item **items = kb_arena_new_array(&arena, Kvorum__DurableReport__Item *,
                                                              total);
-    TAILQ_FOREACH(e, &f->entries, entries)
-    {
+    while ((e = TAILQ_FIRST(&f->reports)) != NULL) {
         struct rep_fetch_target t;
-        if (!e->report)
-            continue;
-        e->report = false;
+        set_report(e, false);
         if (!rep_fetch_position(e->partition->rep, &t) || t.leader != f->peer->id)
             continue;
         Kvorum__DurableReport__Item *item = kb_arena_new(&arena, Kvorum__DurableReport__Item);
@@ -248,7 +278,7 @@ void node_fetcher_durable(struct node_partition *p)
     struct node_fetcher_entry *e = p->fetch_entry;
     if (e == NULL)
         return;
-    e->report = true; /* it may be set since the link was closed */
+    set_report(e, true); /* it may be set since the link was closed */
     if (!kb_timer_armed(e->fetcher->report_timer))
         kb_timer_arm(e->fetcher->report_timer, 0);
 }
@@ -256,11 +286,11 @@ void node_fetcher_durable(struct node_partition *p)
 /* ---- answers
  * -------------------------------------------------------------------------------------------- */
 
-static void entry_dirty(struct node_fetcher_entry *e, uint32_t delay_ms)
+static void entry_due(struct node_fetcher_entry *e, uint32_t delay_ms)
 {
-    e->dirty = true;
+    set_due(e, true);
     e->retry_ms = delay_ms == 0 ? 0 : node_now(e->fetcher->node) + delay_ms;
-    kb_timer_arm(e->fetcher->send_timer, delay_ms);
+    send_in(e->fetcher, delay_ms);
 }
 
 static void entry_retry(struct node_fetcher_entry *e)
@@ -268,7 +298,7 @@ static void entry_retry(struct node_fetcher_entry *e)
     e->backoff_ms = e->backoff_ms == 0 ? RETRY_MS : e->backoff_ms * 2;
     if (e->backoff_ms > RETRY_MAX_MS)
         e->backoff_ms = RETRY_MAX_MS;
-    entry_dirty(e, e->backoff_ms);
+    entry_due(e, e->backoff_ms);
 }
 
 /* How many leading bytes of the records the replica takes (rule 2.4). */
@@ -429,6 +459,8 @@ static struct fetcher *fetcher_of(struct node *n, struct node_peer *peer)
     f->node = n;
     f->peer = peer;
     TAILQ_INIT(&f->entries);
+    TAILQ_INIT(&f->due);
+    TAILQ_INIT(&f->reports);
     TAILQ_INIT(&f->forgotten);
     f->send_timer = kb_timer_new(n->env, on_send_timer, f);
     f->report_timer = kb_timer_new(n->env, on_report_timer, f);
@@ -445,8 +477,10 @@ void node_fetcher_forget(struct node_partition *p)
     g->topic_id = p->topic_id;
     g->index = p->index;
     TAILQ_INSERT_TAIL(&e->fetcher->forgotten, g, entries);
+    set_due(e, false);
+    set_report(e, false);
     TAILQ_REMOVE(&e->fetcher->entries, e, entries);
-    kb_timer_arm(e->fetcher->send_timer, 0); /* it must not think that it is still followed */
+    send_in(e->fetcher, 0); /* it must not think that it is still followed */
     entry_drop_records(e);
     p->fetch_entry = kb_free(e);
 }
@@ -474,7 +508,7 @@ void node_fetcher_assign(struct node_partition *p)
         entry_drop_records(e); /* of the old epoch */
     }
     e->backoff_ms = 0;
-    entry_dirty(e, 0);
+    entry_due(e, 0);
 }
 
 /* The position moved, or the replica wants to ask again. */
@@ -483,7 +517,7 @@ void node_fetcher_kick(struct node_partition *p)
     if (p->fetch_entry == NULL)
         node_fetcher_assign(p);
     else if (p->fetch_entry->block == NULL && p->fetch_entry->backoff_ms == 0)
-        entry_dirty(p->fetch_entry, 0);
+        entry_due(p->fetch_entry, 0);
 }
 
 void node_fetcher_link_open(struct node *n, struct node_peer *peer)
@@ -499,8 +533,8 @@ void node_fetcher_link_open(struct node *n, struct node_peer *peer)
     }
     TAILQ_FOREACH(e, &f->entries, entries)
     {
-        e->dirty = true;
-        e->report = true;
+        set_due(e, true);
+        set_report(e, true);
         e->retry_ms = 0;
     }
     fetcher_send(f);

@@ -77,7 +77,8 @@ static size_t padding_of(uint64_t id)
     return (size_t)(id * 7919 % 160) + (id % 97 == 0 ? 3000 : 0);
 }
 
-/* The padding of record id is the alphabet over and over, from letter id % 26 on: a piece of this. */
+/* The padding of record id is the alphabet over and over, from letter id % 26 on: a piece of this.
+ */
 #define ALPHABET "abcdefghijklmnopqrstuvwxyz"
 #define LETTERS 26
 
