@@ -50,7 +50,7 @@ bool scenario_all_running(struct scenario *s)
 bool scenario_isr_full(struct scenario *s)
 {
     const struct sim_partition_view *v = sim_client_partition(s->client, 0);
-    return v->leader >= 0 && v->isr_count == 3;
+    return v->leader >= 0 && v->isr_count == (int32_t)s->nodes;
 }
 
 int32_t scenario_leader(struct scenario *s)
@@ -112,7 +112,7 @@ int scenario_create(struct scenario *s, const char *name)
     rq.topics_count = 1;
     topic.name = kw_str_of(name);
     topic.num_partitions = 1;
-    topic.replication_factor = 3;
+    topic.replication_factor = (int16_t)s->nodes;
     int32_t controller = sim_cluster_controller(s->cluster);
     return scenario_call(s, controller >= 0 ? controller + 1 : SIM_ANY_BROKER, KW_API_CREATE_TOPICS,
                          &rq, read_created, s)
@@ -169,27 +169,34 @@ int scenario_produce(struct scenario *s, const char *value)
     return scenario_produce_sequence(s, value, -1, -1);
 }
 
-int scenario_produce_sequence(struct scenario *s, const char *value, int64_t producer_id,
-                              int32_t sequence)
+static struct kb_block *record_batch(struct scenario *s, const struct scenario_record *record)
+{
+    struct kw_batch_builder builder;
+    struct kb_block *batch = NULL;
+    kw_batch_builder_init(&builder);
+    builder.producer_id = record->producer_id;
+    builder.producer_epoch = record->producer_epoch;
+    builder.base_sequence = record->sequence;
+    ck_assert_int_eq(kw_batch_builder_add(&builder, kb_env_wall_ms(sim_env_kb(s->client_env)),
+                                          kw_bytes_of("k", 1),
+                                          kw_bytes_of(record->value, strlen(record->value))),
+                     0);
+    ck_assert_int_eq(kw_batch_builder_finish(&builder, &batch), 0);
+    kw_batch_builder_release(&builder);
+    return batch;
+}
+
+static void send_record(struct scenario *s, struct sim_client *client, int32_t broker,
+                        const struct scenario_record *record, sim_answer_fn *read, void *arg)
 {
     struct kw_produce_request rq;
     struct kw_produce_request_topic topic;
     struct kw_produce_request_partition partition;
-    struct kw_batch_builder builder;
-    struct kb_block *batch = NULL;
-    kw_batch_builder_init(&builder);
-    builder.producer_id = producer_id;
-    builder.producer_epoch = producer_id >= 0 ? 0 : -1;
-    builder.base_sequence = sequence;
-    ck_assert_int_eq(kw_batch_builder_add(&builder, kb_env_wall_ms(sim_env_kb(s->client_env)),
-                                          kw_bytes_of("k", 1), kw_bytes_of(value, strlen(value))),
-                     0);
-    ck_assert_int_eq(kw_batch_builder_finish(&builder, &batch), 0);
-    kw_batch_builder_release(&builder);
+    struct kb_block *batch = record_batch(s, record);
     kw_produce_request_init(&rq);
     kw_produce_request_topic_init(&topic);
     kw_produce_request_partition_init(&partition);
-    rq.acks = -1;
+    rq.acks = record->acks;
     rq.timeout_ms = 5000;
     rq.topic_data = &topic;
     rq.topic_data_count = 1;
@@ -198,9 +205,28 @@ int scenario_produce_sequence(struct scenario *s, const char *value, int64_t pro
     topic.partition_data = &partition;
     topic.partition_data_count = 1;
     partition.records = kw_bytes_of(batch->data, batch->size);
-    bool heard = scenario_call(s, scenario_leader(s), KW_API_PRODUCE, &rq, read_produced, s);
+    sim_client_call(client, broker, KW_API_PRODUCE, &rq, read, arg);
     (void)kb_block_unref(batch);
-    return heard ? s->errors[0] : -1;
+}
+
+void scenario_send(struct scenario *s, int32_t broker, const struct scenario_record *record,
+                   sim_answer_fn *read, void *arg)
+{
+    send_record(s, s->second, broker, record, read, arg);
+}
+
+int scenario_produce_sequence(struct scenario *s, const char *value, int64_t producer_id,
+                              int32_t sequence)
+{
+    struct scenario_record record = {.value = value,
+                                     .producer_id = producer_id,
+                                     .producer_epoch = producer_id >= 0 ? 0 : -1,
+                                     .sequence = sequence,
+                                     .acks = -1};
+    struct call c = {.read = read_produced, .arg = s};
+    send_record(s, s->client, scenario_leader(s), &record, on_answer, &c);
+    ck_assert(sim_world_run_until_flag(s->world, &c.done, ANSWER_LIMIT_MS));
+    return c.lost ? -1 : s->errors[0];
 }
 
 /* ---- life ---- */
@@ -209,7 +235,7 @@ static struct sim_client *client_new(struct scenario *s)
 {
     struct sim_client_options o = {.topics = &s->topics,
                                    .bootstrap = s->bootstrap,
-                                   .bootstrap_count = 3,
+                                   .bootstrap_count = s->nodes,
                                    .port = SIM_CLUSTER_PORT,
                                    .request_timeout_ms = 15000,
                                    .client_id = "scenario"};
@@ -225,8 +251,13 @@ static struct sim_client *client_new(struct scenario *s)
 
 void scenario_start(struct scenario *s, uint64_t seed)
 {
-    struct sim_cluster_options o = {.checks = &s->checks, .topics = &s->topics, .nodes = 3};
-    *s = (struct scenario){.bootstrap = {"node1", "node2", "node3"}};
+    scenario_start_nodes(s, seed, 3);
+}
+
+void scenario_start_nodes(struct scenario *s, uint64_t seed, uint32_t nodes)
+{
+    struct sim_cluster_options o = {.checks = &s->checks, .topics = &s->topics, .nodes = nodes};
+    *s = (struct scenario){.bootstrap = {"node1", "node2", "node3"}, .nodes = nodes};
     s->topics = (struct sim_topics){.topic = {{"orders", 1}}, .count = 1};
     s->world = sim_world_new(seed);
     if (getenv("KVORUM_SCENARIO_LOG") != NULL)
@@ -238,7 +269,7 @@ void scenario_start(struct scenario *s, uint64_t seed)
     s->client_env = sim_world_add_env(s->world, "client1");
     s->client = client_new(s);
     s->second = client_new(s);
-    scenario_until(s, scenario_all_running, START_LIMIT_MS, "three brokers run");
+    scenario_until(s, scenario_all_running, START_LIMIT_MS, "the brokers run");
     scenario_until(s, created, START_LIMIT_MS, "the topic is made");
     scenario_until(s, scenario_isr_full, START_LIMIT_MS, "its replicas are in sync");
     /* The second client learns where the brokers are. */

@@ -19,12 +19,15 @@ struct scenario {
     struct sim_client *client;
     struct sim_client *second; /* for requests whose answers may be long in coming */
     const char *bootstrap[3];
+    uint32_t nodes;
     int16_t errors[8];   /* of the last answer, as its reader left them */
     int64_t base_offset; /* of the last record produced */
 };
 
 /* A cluster that runs, with the topic "orders" of one partition and three replicas. */
 void scenario_start(struct scenario *s, uint64_t seed);
+/* The same of one node, or of three. */
+void scenario_start_nodes(struct scenario *s, uint64_t seed, uint32_t nodes);
 /* Also requires that no checker complained. */
 void scenario_end(struct scenario *s);
 void scenario_run_for(struct scenario *s, uint64_t ms);
@@ -53,5 +56,17 @@ int scenario_produce(struct scenario *s, const char *value);
 /* The same, by an idempotent producer in its epoch 0. */
 int scenario_produce_sequence(struct scenario *s, const char *value, int64_t producer_id,
                               int32_t sequence);
+/* One record for orders-0, to whom and when the test likes. */
+struct scenario_record {
+    const char *value;
+    int64_t producer_id; /* -1: not idempotent */
+    int16_t producer_epoch;
+    int32_t sequence;
+    int16_t acks;
+};
+/* Send it over the second client, without waiting; read is called with the answer, NULL when it is
+ * lost. */
+void scenario_send(struct scenario *s, int32_t broker, const struct scenario_record *record,
+                   sim_answer_fn *read, void *arg);
 
 #endif

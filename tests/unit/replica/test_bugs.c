@@ -73,6 +73,7 @@ START_TEST(kip_101_a__restart_does_not_truncate_to_a_stale_hw)
     ck_assert_int_eq(rep_hw(n[0].rep), 12);
     ck_assert_int_eq(rep_hw(n[1].rep), 10); /* not told yet */
     reboot(2, true, 9, 1003);
+    image(1003); /* it follows 1 again, which dies before it is asked */
     elect(2, 1004);
     ck_assert_int_eq(rep_log_end(n[1].rep), 12);
     ck_assert_int_eq(follow(1, 2, 1005), REP_FETCH_OK); /* its HW 12 proves no loss */
