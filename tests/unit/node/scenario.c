@@ -53,11 +53,37 @@ bool scenario_isr_full(struct scenario *s)
     return v->leader >= 0 && v->isr_count == (int32_t)s->nodes;
 }
 
+bool scenario_whole(struct scenario *s)
+{
+    return scenario_all_running(s) && scenario_isr_full(s);
+}
+
 int32_t scenario_leader(struct scenario *s)
 {
     sim_client_refresh(s->client);
     sim_world_run_for(s->world, 200);
     return sim_client_partition(s->client, 0)->leader;
+}
+
+uint32_t scenario_bystander(struct scenario *s)
+{
+    uint32_t node = 0;
+    int32_t leader = scenario_leader(s) - 1;
+    while ((int32_t)node == leader || (int32_t)node == sim_cluster_controller(s->cluster))
+        node++;
+    return node;
+}
+
+void scenario_isolate(struct scenario *s, uint32_t node, bool cut)
+{
+    struct sim_host *h = sim_cluster_host(s->cluster, node);
+    for (uint32_t i = 0; i < s->nodes; i++) {
+        struct sim_host *other = sim_cluster_host(s->cluster, i);
+        if (i == node)
+            continue;
+        (cut ? sim_net_cut : sim_net_heal)(h, other);
+        (cut ? sim_net_cut : sim_net_heal)(other, h);
+    }
 }
 
 /* ---- requests ---- */

@@ -24,6 +24,9 @@ struct scenario {
     int64_t base_offset; /* of the last record produced */
 };
 
+/* On every node's disk. */
+#define SCENARIO_LOG "/data/orders-0/00000000000000000000.log"
+
 /* A cluster that runs, with the topic "orders" of one partition and three replicas. */
 void scenario_start(struct scenario *s, uint64_t seed);
 /* The same of one node, or of three. */
@@ -37,8 +40,13 @@ void scenario_until(struct scenario *s, scenario_predicate_fn *fn, uint64_t limi
                     const char *what);
 bool scenario_all_running(struct scenario *s);
 bool scenario_isr_full(struct scenario *s); /* of orders-0 */
+bool scenario_whole(struct scenario *s);    /* both */
 /* As the client last heard; asks anew. -1 = none. */
 int32_t scenario_leader(struct scenario *s);
+/* A node, from 0, that neither leads orders-0 nor the quorum. */
+uint32_t scenario_bystander(struct scenario *s);
+/* Cut a node off from the other nodes, or undo that; clients reach it. */
+void scenario_isolate(struct scenario *s, uint32_t node, bool cut);
 
 /* Ask and wait for the answer; read is called with it. False: the request was lost. */
 bool scenario_call(struct scenario *s, int32_t broker, int16_t api_key, const void *request,
