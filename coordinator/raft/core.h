@@ -91,6 +91,7 @@ struct raft_core { /* NOLINT(clang-analyzer-optin.performance.Padding) */
     struct raft_terms log;
     uint64_t durable_index;
     uint64_t generation;
+    uint64_t cut_index; /* where the log was last cut or begun anew; for whoever looks on */
     uint64_t commit_index;
     uint64_t reported_commit; /* in effects so far */
 

@@ -134,6 +134,7 @@ static void truncate_after(struct raft_core *c, uint64_t index)
     c->durable_index = min_u64(c->durable_index, index);
     c->verified_index = min_u64(c->verified_index, index);
     c->generation++;
+    c->cut_index = index;
     if (c->durable_index == c->log.last_index)
         c->log_write_since_ms = 0;
     c->fx->truncate = true;
@@ -207,6 +208,9 @@ int raft_on_append(struct raft_core *c, struct raft_peer *p, const struct raft_m
         reply_to_leader(c);
         return 0;
     }
+    if (KB_MUTANT("raft-cut-below-commit") && m->n_entries == 0 && c->verified_index == 0 &&
+        c->commit_index > c->log.base.index + 1)
+        truncate_after(c, c->commit_index - 1);
     if (m->prev.index > c->log.last_index || !meets(c, m->prev)) {
         struct raft_position hint = m->prev.index > c->log.last_index
                                         ? raft_terms_last(&c->log)
@@ -301,6 +305,7 @@ void raft_snapshot_installed(struct raft_core *c, const struct raft_input *in)
             c->durable_index = in->position.index;
             c->log_write_since_ms = 0;
             c->generation++;
+            c->cut_index = in->position.index;
             c->fx->log_reset = true;
             c->fx->log_reset_base = in->position;
             if (in->voters != NULL)

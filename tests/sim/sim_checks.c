@@ -17,6 +17,8 @@ static const char *const names[SIM_CHECK_MAX_] = {
     [SIM_CHECK_ADMIN] = "admin", [SIM_CHECK_G1] = "G1",     [SIM_CHECK_G2] = "G2",
     [SIM_CHECK_G3] = "G3",       [SIM_CHECK_G4] = "G4",     [SIM_CHECK_G5] = "G5",
     [SIM_CHECK_G6] = "G6",       [SIM_CHECK_G7] = "G7",     [SIM_CHECK_G8] = "G8",
+    [SIM_CHECK_R9] = "R9",       [SIM_CHECK_R14] = "R14",   [SIM_CHECK_R15] = "R15",
+    [SIM_CHECK_R17] = "R17",     [SIM_CHECK_R18] = "R18",   [SIM_CHECK_P21] = "P21",
     [SIM_CHECK_G10] = "G10",     [SIM_CHECK_G11] = "G11",   [SIM_CHECK_G12] = "G12",
 };
 

@@ -17,6 +17,7 @@ enum sim_check_id {
     SIM_CHECK_P11,  /* an idempotent producer's order is the log's order, without gaps */
     SIM_CHECK_P12,  /* (producer id, epoch, sequence) at most once; a retry gets the first offset */
     SIM_CHECK_P13,  /* who joins the ISR has all below high watermark and epoch start */
+    SIM_CHECK_P21,  /* within a time of heal: leaders everywhere, ISR = replicas, and it stays so */
     SIM_CHECK_P22,  /* acks=1 is answered when the leader has it durably */
     SIM_CHECK_R1,   /* one leader per term */
     SIM_CHECK_R2,   /* durable term and vote only move forward, and before any answer */
@@ -26,11 +27,16 @@ enum sim_check_id {
     SIM_CHECK_R6,   /* equal index: equal image */
     SIM_CHECK_R7,   /* commit is counted through an entry of the leader's own term */
     SIM_CHECK_R8,   /* commit never falls, and a majority has it durably */
+    SIM_CHECK_R9,   /* no log is cut below its commit index while its process lives */
     SIM_CHECK_R10,  /* equal index: equal image, by replay or by snapshot */
     SIM_CHECK_R11,  /* who does not hear a majority does not raise its term */
     SIM_CHECK_R12,  /* a leader whose majority follows another one resigns */
     SIM_CHECK_R13,  /* a leader that a majority hears without a gap is not displaced */
+    SIM_CHECK_R14,  /* within 10 election timeouts of heal: a leader, and a committed write */
+    SIM_CHECK_R15,  /* only directories of the voter set vote and count; one change at a time */
     SIM_CHECK_R16,  /* partition epochs, ISR, ELR and leaders only move legally */
+    SIM_CHECK_R17,  /* broker epochs rise, old ones are refused; who is fenced joins no ISR */
+    SIM_CHECK_R18,  /* producer ids, topic ids and broker epochs are never given twice */
     SIM_CHECK_LIVE, /* after the faults: leaders everywhere, ISRs full, writes go through */
     SIM_CHECK_RUN,  /* the run did enough to count; no leaks, no unexpected exits */
 

@@ -44,6 +44,10 @@ struct sim_cluster {
     struct member members[SIM_CLUSTER_NODES_MAX];
     struct sim_raft_check *raft;
     struct sim_replica_check *replicas;
+    struct sim_heal_check heal;
+    uint64_t whole_at; /* committed index of the answer: */
+    bool whole;
+    char broken[96];
     struct sim_cluster_counts counts;
     sim_node_event_fn *event_fn;
     void *event_arg;
@@ -185,6 +189,7 @@ void sim_cluster_replace_disk(struct sim_cluster *c, uint32_t i, const struct si
     KB_ASSERT(m->env == NULL);
     sim_world_note(c->world, "%s %s", copy != NULL ? "old disk" : "new disk",
                    sim_host_name(m->host));
+    sim_raft_check_leaves(c->raft, i);
     if (copy != NULL)
         sim_disk_restore(sim_host_disk(m->host), copy);
     else
@@ -251,17 +256,33 @@ static void check_all_led(struct sim_cluster *c)
     }
 }
 
+/* R14 and P21, once the faults are over. */
+static void check_heal(struct sim_cluster *c)
+{
+    uint64_t committed = sim_raft_check_committed(c->raft);
+    if (c->heal.healed_us == 0)
+        return;
+    if (committed != c->whole_at) { /* nothing else changes it */
+        c->whole_at = committed;
+        c->whole = sim_metadata_check_whole(sim_raft_check_metadata(c->raft), c->broken);
+    }
+    bool leader = c->heal.judged_quorum || sim_cluster_controller(c) >= 0;
+    sim_heal_check_step(&c->heal, sim_world_now_us(c->world), leader, committed,
+                        c->whole ? NULL : c->broken);
+}
+
 static void on_step(void *arg)
 {
     struct sim_cluster *c = arg;
     struct sim_env *env = sim_world_last_env(c->world);
+    check_heal(c);
     for (uint32_t i = 0; i < c->options.nodes; i++) {
         struct member *m = &c->members[i];
         struct sim_raft_view view;
         if (m->env == NULL || m->env != env)
             continue;
         uint64_t syncs = sim_disk_sync_count(sim_host_disk(m->host));
-        if (syncs != m->syncs && i < c->options.voters) {
+        if (syncs != m->syncs) {
             m->syncs = syncs;
             sim_raft_check_votes(c->raft, i);
         }
@@ -466,6 +487,31 @@ void sim_cluster_describe(struct sim_cluster *c, FILE *out)
     }
 }
 
+/* ---- the heal ---- */
+
+void sim_cluster_healed(struct sim_cluster *c)
+{
+    sim_heal_check_begin(&c->heal, c->options.checks, sim_world_now_us(c->world),
+                         sim_raft_check_committed(c->raft));
+}
+
+const struct sim_heal_check *sim_cluster_heal(const struct sim_cluster *c)
+{
+    return &c->heal;
+}
+
+void sim_cluster_check_whole(struct sim_cluster *c)
+{
+    char text[96];
+    bool whole = sim_metadata_check_whole(sim_raft_check_metadata(c->raft), text);
+    sim_heal_check_end(&c->heal, whole ? NULL : text);
+}
+
+const struct sim_metadata_check *sim_cluster_metadata(const struct sim_cluster *c)
+{
+    return sim_raft_check_metadata(c->raft);
+}
+
 /* ---- life ---- */
 
 static uint64_t now_us(void *arg)
@@ -490,6 +536,9 @@ struct sim_cluster *sim_cluster_new(struct sim_world *w, const struct sim_cluste
                                   .first_id = 1,
                                   .log_dir = METADATA_DIR,
                                   .vote_of = sim_probe_vote,
+                                  .disk_count = options->nodes,
+                                  .directory_of = sim_probe_directory,
+                                  .barred_of = sim_probe_barred,
                                   .now_us = now_us,
                                   .heard_us = heard_us,
                                   .arg = c};

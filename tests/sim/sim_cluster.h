@@ -6,6 +6,8 @@
 #include "tests/sim/sim_client.h"
 #include "tests/sim/sim_disk.h"
 #include "tests/sim/sim_env.h"
+#include "tests/sim/sim_heal_check.h"
+#include "tests/sim/sim_metadata_check.h"
 #include "tests/sim/sim_replica_check.h"
 
 /* Whole brokers in a simulated world: hosts node1.. with one node each, started, ended and started
@@ -74,6 +76,14 @@ void sim_cluster_describe(struct sim_cluster *c, FILE *out);
 /* Compare the replicas below their high watermarks now (P3). */
 void sim_cluster_compare(struct sim_cluster *c);
 struct sim_replica_check *sim_cluster_replicas(struct sim_cluster *c);
+
+/* The faults have just ended: R14 and P21 are judged from now on. */
+void sim_cluster_healed(struct sim_cluster *c);
+const struct sim_heal_check *sim_cluster_heal(const struct sim_cluster *c);
+/* The run ends: every partition is whole now (P21). */
+void sim_cluster_check_whole(struct sim_cluster *c);
+/* What the quorum has committed. */
+const struct sim_metadata_check *sim_cluster_metadata(const struct sim_cluster *c);
 
 struct sim_cluster_counts {
     uint64_t starts, kills, power_cuts;

@@ -1,5 +1,6 @@
 #include "tests/sim/sim_metadata_check.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,11 +22,30 @@ struct partition {
     uint32_t replicas, isr, elr;
 };
 
+struct broker {
+    bool known, removed, fenced, stopping;
+    uint64_t incarnation, epoch;
+};
+
+/* A topic id, for ever. */
+struct topic {
+    uint8_t id[16];
+    bool removed;
+};
+
 struct sim_metadata_check {
     struct sim_checks *checks;
     struct partition *partitions;
     size_t count, capacity;
     uint64_t elections;
+    struct broker brokers[32]; /* by id */
+    uint64_t newest_epoch;     /* of any broker */
+    struct topic *topics;
+    size_t topic_count, topic_capacity;
+    int64_t next_producer_id;
+    /* Of the batch under way: who joined an ISR, and what lies in an ISR somebody wrote. */
+    uint32_t joined, members;
+    int32_t example; /* the number of a partition that has them */
 };
 
 uint64_t sim_metadata_check_elections(const struct sim_metadata_check *c)
@@ -45,6 +65,7 @@ struct sim_metadata_check *sim_metadata_check_free(struct sim_metadata_check *c)
     if (c == NULL)
         return NULL;
     free(c->partitions);
+    free(c->topics);
     free(c);
     return NULL;
 }
@@ -116,10 +137,13 @@ static void take_partition(struct sim_metadata_check *c, const Kc__PartitionReco
         return;
     memcpy(p.topic_id, r->topic_id.data, sizeof(p.topic_id));
     check_state(c, &p);
+    c->members |= p.isr;
+    c->example = p.index;
     for (size_t i = 0; i < c->count; i++) {
         struct partition *old = &c->partitions[i];
         if (old->index == p.index && memcmp(old->topic_id, p.topic_id, sizeof(p.topic_id)) == 0) {
             check_move(c, old, &p);
+            c->joined |= p.isr & ~old->isr;
             *old = p;
             return;
         }
@@ -127,6 +151,159 @@ static void take_partition(struct sim_metadata_check *c, const Kc__PartitionReco
     kb_array_reserve(c->partitions, c->count, c->capacity);
     c->partitions[c->count++] = p;
 }
+
+/* ---- brokers (R17, R18) ---- */
+
+static struct broker *broker_of(struct sim_metadata_check *c, int32_t id)
+{
+    bool ok = sim_check(c->checks, SIM_CHECK_R17, bit_of(id) != 0, "a record of broker %d", id);
+    return ok ? &c->brokers[id] : NULL;
+}
+
+/* A process's registration, or the same process with other addresses. */
+static void take_broker(struct sim_metadata_check *c, int64_t index, const Kc__BrokerRecord *r)
+{
+    struct broker *b = broker_of(c, r->broker_id);
+    uint64_t epoch = r->has_epoch ? r->epoch : (uint64_t)index;
+    if (b == NULL)
+        return;
+    if (b->known && !b->removed && b->incarnation == r->incarnation && r->has_epoch) {
+        sim_check(c->checks, SIM_CHECK_R17, b->epoch == epoch,
+                  "broker %d: epoch goes from %llu to %llu in one life", r->broker_id,
+                  (unsigned long long)b->epoch, (unsigned long long)epoch);
+        b->fenced = !r->unfenced;
+        b->stopping = r->stopping;
+        return;
+    }
+    sim_check(c->checks, SIM_CHECK_R17, !b->known || epoch > b->epoch,
+              "broker %d registers with epoch %llu after %llu", r->broker_id,
+              (unsigned long long)epoch, (unsigned long long)b->epoch);
+    sim_check(c->checks, SIM_CHECK_R18, epoch > c->newest_epoch,
+              "broker %d gets epoch %llu, and %llu was given before", r->broker_id,
+              (unsigned long long)epoch, (unsigned long long)c->newest_epoch);
+    c->newest_epoch = epoch > c->newest_epoch ? epoch : c->newest_epoch;
+    *b = (struct broker){.known = true,
+                         .fenced = !r->unfenced,
+                         .stopping = r->stopping,
+                         .incarnation = r->incarnation,
+                         .epoch = epoch};
+}
+
+static void take_broker_change(struct sim_metadata_check *c, const Kc__BrokerChangeRecord *r)
+{
+    struct broker *b = broker_of(c, r->broker_id);
+    if (b == NULL ||
+        !sim_check(c->checks, SIM_CHECK_R17, b->known && !b->removed && b->epoch == r->broker_epoch,
+                   "broker %d of epoch %llu is changed as if it had %llu", r->broker_id,
+                   (unsigned long long)b->epoch, (unsigned long long)r->broker_epoch))
+        return;
+    b->fenced = r->has_fenced ? r->fenced : b->fenced;
+    b->stopping = r->has_stopping ? r->stopping : b->stopping;
+}
+
+static void take_broker_remove(struct sim_metadata_check *c, const Kc__BrokerRemoveRecord *r)
+{
+    struct broker *b = broker_of(c, r->broker_id);
+    if (b == NULL)
+        return;
+    sim_check(c->checks, SIM_CHECK_R17, b->epoch == r->broker_epoch,
+              "broker %d of epoch %llu is removed as if it had %llu", r->broker_id,
+              (unsigned long long)b->epoch, (unsigned long long)r->broker_epoch);
+    b->removed = true;
+}
+
+/* A batch happens at once: when it is over, no ISR it wrote has a member that is fenced, and nobody
+ * has joined who is stopping. */
+static void check_members(struct sim_metadata_check *c)
+{
+    for (int32_t id = 0; id < 32 && c->members != 0; id++) {
+        const struct broker *b = &c->brokers[id];
+        if ((c->members & bit_of(id)) == 0)
+            continue;
+        sim_check(c->checks, SIM_CHECK_R17, b->known && !b->removed && !b->fenced,
+                  "partition %d: broker %d is in a new ISR and fenced", c->example, id);
+        sim_check(c->checks, SIM_CHECK_R17, (c->joined & bit_of(id)) == 0 || !b->stopping,
+                  "partition %d: broker %d joins an ISR and is stopping", c->example, id);
+    }
+    c->members = c->joined = 0;
+}
+
+/* ---- what is given once (R18) ---- */
+
+static struct topic *topic_of(const struct sim_metadata_check *c, const uint8_t id[16])
+{
+    for (size_t i = 0; i < c->topic_count; i++) {
+        if (memcmp(c->topics[i].id, id, 16) == 0)
+            return &c->topics[i];
+    }
+    return NULL;
+}
+
+static void take_topic(struct sim_metadata_check *c, const Kc__TopicRecord *r)
+{
+    if (!sim_check(c->checks, SIM_CHECK_R16, r->topic_id.len == 16, "topic %s has no id",
+                   r->name) ||
+        !sim_check(c->checks, SIM_CHECK_R18, topic_of(c, r->topic_id.data) == NULL,
+                   "topic %s gets an id that another one had", r->name))
+        return;
+    kb_array_reserve(c->topics, c->topic_count, c->topic_capacity);
+    struct topic *t = &c->topics[c->topic_count++];
+    *t = (struct topic){0};
+    memcpy(t->id, r->topic_id.data, sizeof(t->id));
+}
+
+static void take_topic_remove(struct sim_metadata_check *c, const Kc__TopicRemoveRecord *r)
+{
+    struct topic *t = r->topic_id.len == 16 ? topic_of(c, r->topic_id.data) : NULL;
+    if (sim_check(c->checks, SIM_CHECK_R16, t != NULL && !t->removed,
+                  "a topic is removed that is not there"))
+        t->removed = true;
+}
+
+static void take_producer_ids(struct sim_metadata_check *c, const Kc__ProducerIdsRecord *r)
+{
+    sim_check(c->checks, SIM_CHECK_R18, r->next_id > c->next_producer_id,
+              "producer ids below %lld are given, and they were up to %lld", (long long)r->next_id,
+              (long long)c->next_producer_id);
+    c->next_producer_id = r->next_id > c->next_producer_id ? r->next_id : c->next_producer_id;
+}
+
+int64_t sim_metadata_check_producer_ids(const struct sim_metadata_check *c)
+{
+    return c->next_producer_id;
+}
+
+bool sim_metadata_check_topic(const struct sim_metadata_check *c, const uint8_t topic_id[16])
+{
+    return topic_of(c, topic_id) != NULL;
+}
+
+uint64_t sim_metadata_check_broker_epoch(const struct sim_metadata_check *c, int32_t id,
+                                         uint64_t *ret_incarnation)
+{
+    const struct broker *b = bit_of(id) != 0 ? &c->brokers[id] : NULL;
+    if (b == NULL || !b->known || b->removed)
+        return 0;
+    if (ret_incarnation != NULL)
+        *ret_incarnation = b->incarnation;
+    return b->epoch;
+}
+
+bool sim_metadata_check_whole(const struct sim_metadata_check *c, char text[96])
+{
+    for (size_t i = 0; i < c->count; i++) {
+        const struct partition *p = &c->partitions[i];
+        const struct topic *t = topic_of(c, p->topic_id);
+        if ((t != NULL && t->removed) || (p->leader >= 0 && p->isr == p->replicas))
+            continue;
+        (void)snprintf(text, 96, "partition %d of topic %02x%02x: leader %d, ISR %x of %x",
+                       p->index, p->topic_id[0], p->topic_id[1], p->leader, p->isr, p->replicas);
+        return false;
+    }
+    return true;
+}
+
+/* ---- the log ---- */
 
 bool sim_metadata_check_find(const struct sim_metadata_check *c, const uint8_t topic_id[16],
                              int32_t partition, struct sim_metadata_partition *ret)
@@ -140,6 +317,35 @@ bool sim_metadata_check_find(const struct sim_metadata_check *c, const uint8_t t
         return true;
     }
     return false;
+}
+
+static void take_record(struct sim_metadata_check *c, int64_t index, const Kc__Record *r)
+{
+    switch (r->kind_case) {
+    case KC__RECORD__KIND_PARTITION:
+        take_partition(c, r->partition);
+        break;
+    case KC__RECORD__KIND_BROKER:
+        take_broker(c, index, r->broker);
+        break;
+    case KC__RECORD__KIND_BROKER_CHANGE:
+        take_broker_change(c, r->broker_change);
+        break;
+    case KC__RECORD__KIND_BROKER_REMOVE:
+        take_broker_remove(c, r->broker_remove);
+        break;
+    case KC__RECORD__KIND_TOPIC:
+        take_topic(c, r->topic);
+        break;
+    case KC__RECORD__KIND_TOPIC_REMOVE:
+        take_topic_remove(c, r->topic_remove);
+        break;
+    case KC__RECORD__KIND_PRODUCER_IDS:
+        take_producer_ids(c, r->producer_ids);
+        break;
+    default:
+        break;
+    }
 }
 
 void sim_metadata_check_batch(struct sim_metadata_check *c, struct kb_view batch)
@@ -158,10 +364,10 @@ void sim_metadata_check_batch(struct sim_metadata_check *c, struct kb_view batch
                           &m);
         const Kc__Record *rec = (const Kc__Record *)m;
         if (sim_check(c->checks, SIM_CHECK_R16, r == 0, "metadata record %lld cannot be read",
-                      (long long)record.offset) &&
-            rec->kind_case == KC__RECORD__KIND_PARTITION)
-            take_partition(c, rec->partition);
+                      (long long)record.offset))
+            take_record(c, record.offset, rec);
     }
+    check_members(c);
     kb_arena_release(&arena);
     (void)kw_records_close(it);
 }

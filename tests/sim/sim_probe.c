@@ -8,6 +8,16 @@
 #include "coordinator/raft/core.h"
 #include "proto/base/crc32c.h"
 
+static void take_set(const struct raft_voters *from, struct sim_voter_set *ret)
+{
+    ret->index = from->index;
+    ret->count = (uint32_t)from->count;
+    for (size_t i = 0; i < from->count && i < SIM_VOTERS_MAX; i++) {
+        ret->voters[i].id = from->nodes[i].id;
+        memcpy(ret->voters[i].directory, from->nodes[i].directory.bytes, SIM_DIRECTORY_BYTES);
+    }
+}
+
 bool sim_probe_raft(const struct node *n, struct sim_raft_view *ret)
 {
     struct raft_status s;
@@ -22,6 +32,9 @@ bool sim_probe_raft(const struct node *n, struct sim_raft_view *ret)
     ret->leader_commit = s.commit_index;
     ret->candidacies = s.elections;
     ret->transferred = n->quorum->core->transferred;
+    ret->cuts = n->quorum->core->generation;
+    ret->cut_index = n->quorum->core->cut_index;
+    take_set(&s.voters, &ret->set);
     if (n->image != NULL) {
         ret->applied_index = meta_image_last_index(n->image);
         ret->applied_digest = meta_image_digest(n->image);
@@ -264,20 +277,49 @@ void sim_probe_describe(struct node *n, FILE *out)
     }
 }
 
-int sim_probe_vote(struct sim_disk *disk, uint64_t *ret_term, int32_t *ret_voted_for)
+/* A small file of the durable image as text; false when there is none. */
+static bool small_text(struct sim_disk *disk, const char *path, char text[512])
 {
     struct kb_view v;
+    if (sim_disk_view(disk, path, true, &v) < 0 || v.size >= 512)
+        return false;
+    memcpy(text, v.data, v.size);
+    text[v.size] = '\0';
+    return true;
+}
+
+int sim_probe_vote(struct sim_disk *disk, uint64_t *ret_term, int32_t *ret_voted_for)
+{
     char text[512];
     unsigned long long term = 0;
     int id = 0;
-    if (sim_disk_view(disk, "/data/__cluster_metadata-0/quorum-state", true, &v) < 0 ||
-        v.size >= sizeof(text))
-        return 0;
-    memcpy(text, v.data, v.size);
-    text[v.size] = '\0';
-    if (sscanf(text, "kvorum-vote 1\nterm=%llu\nvote=%d ", &term, &id) != 2)
+    if (!small_text(disk, "/data/__cluster_metadata-0/quorum-state", text) ||
+        sscanf(text, "kvorum-vote 1\nterm=%llu\nvote=%d ", &term, &id) != 2)
         return 0;
     *ret_term = term;
     *ret_voted_for = id;
+    return 1;
+}
+
+int sim_probe_barred(struct sim_disk *disk, bool *ret)
+{
+    char text[512];
+    if (!small_text(disk, "/data/__cluster_metadata-0/quorum-state", text))
+        return 0;
+    *ret = strstr(text, "\nbarred=1\n") != NULL;
+    return 1;
+}
+
+int sim_probe_directory(struct sim_disk *disk, uint8_t ret[SIM_DIRECTORY_BYTES])
+{
+    char text[512], word[KB_UUID_TEXT_SIZE] = "";
+    struct kb_uuid id;
+    if (!small_text(disk, "/data/meta.properties", text))
+        return 0;
+    const char *line = strstr(text, "directory.id=");
+    if (line == NULL || sscanf(line, "directory.id=%22[^\n]", word) != 1 ||
+        kb_uuid_parse(word, &id) < 0)
+        return 0;
+    memcpy(ret, id.bytes, SIM_DIRECTORY_BYTES);
     return 1;
 }

@@ -45,5 +45,8 @@ bool sim_probe_events(struct node *n, char reason[160]);
 void sim_probe_describe(struct node *n, FILE *out);
 /* The durable vote on a node's disk: 1, or 0 when there is none (readable). */
 int sim_probe_vote(struct sim_disk *disk, uint64_t *ret_term, int32_t *ret_voted_for);
+/* ... whether that directory is barred from voting (rule 5.5), and which directory it is. */
+int sim_probe_barred(struct sim_disk *disk, bool *ret);
+int sim_probe_directory(struct sim_disk *disk, uint8_t ret[SIM_DIRECTORY_BYTES]);
 
 #endif

@@ -1,6 +1,7 @@
 #include "tests/sim/sim_raft_check.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "proto/base/assert.h"
 #include "proto/base/map.h"
@@ -50,6 +51,7 @@ struct sim_raft_check {
     struct kb_map digests; /* applied index -> digest | 1 */
     struct kb_map images;  /* applied index -> image | 1 */
     struct sim_metadata_check *metadata;
+    struct sim_voters_check *voter_sets; /* NULL: R15 is not judged */
     uint64_t leader_terms;
     uint64_t newest_term; /* that had a leader */
 };
@@ -60,6 +62,18 @@ struct sim_raft_check *sim_raft_check_new(const struct sim_raft_options *options
     KB_ASSERT(options->voter_count <= VOTERS_MAX);
     c->options = *options;
     c->metadata = sim_metadata_check_new(options->checks);
+    if (options->directory_of == NULL)
+        return c;
+    struct sim_voters_options vo = {.checks = options->checks,
+                                    .disk_count = options->disk_count != 0 ? options->disk_count
+                                                                           : options->voter_count,
+                                    .first_id = options->first_id,
+                                    .log_dir = options->log_dir,
+                                    .directory_of = options->directory_of,
+                                    .vote_of = options->vote_of,
+                                    .barred_of = options->barred_of};
+    memcpy(vo.disks, options->disks, sizeof(vo.disks));
+    c->voter_sets = sim_voters_check_new(&vo);
     return c;
 }
 
@@ -81,6 +95,7 @@ struct sim_raft_check *sim_raft_check_free(struct sim_raft_check *c)
     kb_map_release(&c->digests);
     kb_map_release(&c->images);
     c->metadata = sim_metadata_check_free(c->metadata);
+    c->voter_sets = sim_voters_check_free(c->voter_sets);
     free(c->committed);
     free(c);
     return NULL;
@@ -120,7 +135,7 @@ static bool has_entry(const struct sim_log *l, const struct committed *e)
 
 /* ---- votes ---- */
 
-void sim_raft_check_votes(struct sim_raft_check *c, uint32_t voter)
+static void check_votes_of(struct sim_raft_check *c, uint32_t voter)
 {
     struct voter *v = &c->voters[voter];
     uint64_t term = 0;
@@ -139,6 +154,31 @@ void sim_raft_check_votes(struct sim_raft_check *c, uint32_t voter)
               (unsigned long long)term, v->voted_for, voted_for);
     v->vote_term = term;
     v->voted_for = voted_for;
+}
+
+static bool had_leader(void *arg, uint64_t term)
+{
+    return kb_map_get(&((struct sim_raft_check *)arg)->leaders, term) != NULL;
+}
+
+void sim_raft_check_votes(struct sim_raft_check *c, uint32_t node)
+{
+    if (node < c->options.voter_count)
+        check_votes_of(c, node);
+    if (c->voter_sets != NULL)
+        sim_voters_check_disk(c->voter_sets, node, had_leader, c);
+}
+
+void sim_raft_check_leaves(struct sim_raft_check *c, uint32_t node)
+{
+    if (c->voter_sets != NULL)
+        sim_voters_check_leaves(c->voter_sets, node);
+}
+
+void sim_raft_check_damaged(struct sim_raft_check *c, uint32_t node)
+{
+    if (c->voter_sets != NULL)
+        sim_voters_check_damaged(c->voter_sets, node);
 }
 
 void sim_raft_check_replaced(struct sim_raft_check *c, uint32_t voter)
@@ -268,6 +308,8 @@ static void check_leader(struct sim_raft_check *c, uint32_t voter, const struct 
     c->newest_term = view->term > c->newest_term ? view->term : c->newest_term;
     sim_check(c->options.checks, SIM_CHECK_R1, true, "first leader of its term");
     check_votes_for(c, voter, view->term);
+    if (c->voter_sets != NULL)
+        sim_voters_check_elected(c->voter_sets, voter, view->term, &view->set);
     const struct sim_log *log = refresh(c, voter, false);
     for (size_t i = 0; i < c->committed_count; i++) {
         if ((uint64_t)c->committed[i].term >= view->term)
@@ -325,6 +367,43 @@ static void check_leader_commit(struct sim_raft_check *c, uint32_t voter,
     sim_check(c->options.checks, SIM_CHECK_R8, copies > c->options.voter_count / 2,
               "voter %u commits %llu, which lies durably on %u disks", voter + 1,
               (unsigned long long)view->leader_commit, copies);
+    if (c->voter_sets != NULL)
+        sim_voters_check_committed(c->voter_sets, voter, &view->set, b);
+}
+
+/* R9: its log may be cut, but not below what it knew to be committed. */
+static void check_cut(struct sim_raft_check *c, uint32_t voter, const struct sim_raft_view *before,
+                      const struct sim_raft_view *view)
+{
+    if (view->cuts == before->cuts && view->last_index >= before->last_index)
+        return;
+    uint64_t end = view->cut_index < view->last_index ? view->cut_index : view->last_index;
+    sim_check(c->options.checks, SIM_CHECK_R9, end >= before->commit_index,
+              "voter %u cuts its log from %llu to %llu, and knew that %llu is committed", voter + 1,
+              (unsigned long long)before->last_index, (unsigned long long)end,
+              (unsigned long long)before->commit_index);
+}
+
+static bool same_set(const struct sim_voter_set *a, const struct sim_voter_set *b)
+{
+    return a->index == b->index && a->count == b->count &&
+           memcmp(a->voters, b->voters, a->count * sizeof(a->voters[0])) == 0;
+}
+
+/* R15: what sets it goes by. Its own change of them is seen before anything of it is written. */
+static void check_set(struct sim_raft_check *c, uint32_t voter, const struct sim_raft_view *before,
+                      const struct sim_raft_view *view)
+{
+    if (c->voter_sets == NULL || (before != NULL && same_set(&before->set, &view->set)))
+        return;
+    sim_voters_check_know(c->voter_sets, &view->set);
+    if (before == NULL || !before->leader || !view->leader || before->term != view->term)
+        return;
+    const struct sim_log_batch *b = sim_log_find(refresh(c, voter, false),
+                                                 (int64_t)before->leader_commit);
+    bool own = b == NULL || (uint64_t)b->epoch == view->term;
+    sim_voters_check_changed(c->voter_sets, voter, &before->set, &view->set, before->leader_commit,
+                             own);
 }
 
 static void check_commit(struct sim_raft_check *c, uint32_t voter,
@@ -360,7 +439,7 @@ static bool same_view(const struct sim_raft_view *a, const struct sim_raft_view 
            a->last_index == b->last_index && a->commit_index == b->commit_index &&
            a->leader_commit == b->leader_commit && a->applied_index == b->applied_index &&
            a->applied_digest == b->applied_digest && a->candidacies == b->candidacies &&
-           a->transferred == b->transferred;
+           a->transferred == b->transferred && a->cuts == b->cuts && same_set(&a->set, &b->set);
 }
 
 void sim_raft_check_step(struct sim_raft_check *c, uint32_t voter, const struct sim_raft_view *view)
@@ -371,6 +450,9 @@ void sim_raft_check_step(struct sim_raft_check *c, uint32_t voter, const struct 
         check_network(c, voter, before, view);
     if (before != NULL && same_view(before, view))
         return;
+    check_set(c, voter, before, view);
+    if (before != NULL)
+        check_cut(c, voter, before, view);
     if (view->leader && (before == NULL || !before->leader || before->term != view->term))
         check_leader(c, voter, view);
     if (view->leader && before != NULL && before->leader && before->term == view->term)
@@ -401,7 +483,7 @@ void sim_raft_check_image(struct sim_raft_check *c, uint32_t voter, uint64_t app
     (void)kb_map_put(&c->images, applied_index, (void *)(uintptr_t)(image | 1));
 }
 
-struct sim_metadata_check *sim_raft_check_metadata(struct sim_raft_check *c)
+struct sim_metadata_check *sim_raft_check_metadata(const struct sim_raft_check *c)
 {
     return c->metadata;
 }

@@ -3,20 +3,26 @@
 
 #include "tests/sim/sim_checks.h"
 #include "tests/sim/sim_logs.h"
+#include "tests/sim/sim_voters_check.h"
 
-/* Judges the metadata quorum (R1–R8, R10–R13) and the records it commits (R16), after every event
+/* Judges the metadata quorum (R1–R13, R15) and the records it commits (R16–R18), after every event
  * of a voter, by what the voter believes, what lies on all disks and whom the network let it hear.
  */
 struct sim_raft_check;
 
 struct sim_raft_options {
     struct sim_checks *checks;
-    struct sim_disk *disks[8]; /* by voter, borrowed */
+    struct sim_disk *disks[8]; /* by voter, then brokers without a vote, borrowed */
     uint32_t voter_count;
+    uint32_t disk_count; /* 0: only voters have one */
     int32_t first_id;    /* voter v has node id first_id + v */
     const char *log_dir; /* of the metadata log */
     /* Read the durable vote: 1 and filled, or 0 when there is none. */
     int (*vote_of)(struct sim_disk *disk, uint64_t *ret_term, int32_t *ret_voted_for);
+    /* Read the durable directory id, and whether the vote is barred, likewise. NULL: R15 is not
+     * judged. */
+    int (*directory_of)(struct sim_disk *disk, uint8_t ret[SIM_DIRECTORY_BYTES]);
+    int (*barred_of)(struct sim_disk *disk, bool *ret);
     /* The run's clock, and when the process of voter `to` last heard voter `from`, 0 = never, and
      * since when without a gap. NULL: R11 to R13 are not judged. */
     uint64_t (*now_us)(void *arg);
@@ -36,6 +42,9 @@ struct sim_raft_view {
     uint64_t applied_digest;
     uint64_t candidacies; /* of this process, with a term of its own each */
     bool transferred;     /* the last one was asked for by the leader */
+    uint64_t cuts;        /* of its log, in this life */
+    uint64_t cut_index;   /* where the last one left its end */
+    struct sim_voter_set set;
 };
 
 struct sim_raft_check *sim_raft_check_new(const struct sim_raft_options *options);
@@ -43,13 +52,17 @@ struct sim_raft_check *sim_raft_check_free(struct sim_raft_check *c);
 /* After an event of this voter's process. */
 void sim_raft_check_step(struct sim_raft_check *c, uint32_t voter,
                          const struct sim_raft_view *view);
-/* The durable votes, after any event that may have written. */
-void sim_raft_check_votes(struct sim_raft_check *c, uint32_t voter);
+/* The durable votes, after any event that may have written; R15 looks at those without a vote, too.
+ */
+void sim_raft_check_votes(struct sim_raft_check *c, uint32_t node);
+/* R15: before a node's disk is replaced, and when its vote or log was damaged while it was down. */
+void sim_raft_check_leaves(struct sim_raft_check *c, uint32_t node);
+void sim_raft_check_damaged(struct sim_raft_check *c, uint32_t node);
 /* The image a voter has at its applied index, as one number over all of it. */
 void sim_raft_check_image(struct sim_raft_check *c, uint32_t voter, uint64_t applied_index,
                           uint64_t image);
 /* The committed partition records. */
-struct sim_metadata_check *sim_raft_check_metadata(struct sim_raft_check *c);
+struct sim_metadata_check *sim_raft_check_metadata(const struct sim_raft_check *c);
 /* Another directory is this voter's now: what its former one had promised does not bind it, and it
  * counts as a copy of every entry, since a leader may count what the former one had reported. */
 void sim_raft_check_replaced(struct sim_raft_check *c, uint32_t voter);

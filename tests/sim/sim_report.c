@@ -17,6 +17,8 @@ struct sim_report {
     size_t failure_count, failure_capacity;
     uint64_t acked_min, virtual_ms_min;
     uint64_t five_voters, two_brokers; /* runs of these shapes; the others have three nodes */
+    uint64_t quorum_healed_ms, quorum_healed_seed; /* the slowest */
+    uint64_t whole_ms, whole_seed;
     uint64_t digest; /* over seeds and their digests, in whatever order they ended */
     struct timespec started;
 };
@@ -63,6 +65,16 @@ void sim_report_add(struct sim_report *r, const struct sim_result *s)
     t->exits += s->exits;
     r->five_voters += s->nodes == 5 && s->voters == 5;
     r->two_brokers += s->nodes == 5 && s->voters == 3;
+    if (s->quorum_healed_ms > r->quorum_healed_ms) {
+        r->quorum_healed_ms = s->quorum_healed_ms;
+        r->quorum_healed_seed = s->seed;
+    }
+    if (s->whole_ms > r->whole_ms) {
+        r->whole_ms = s->whole_ms;
+        r->whole_seed = s->seed;
+    }
+    t->quorum_healed_ms += s->quorum_healed_ms;
+    t->whole_ms += s->whole_ms;
     for (int i = 0; i < SIM_FAULT_MAX_; i++)
         t->faults[i] += s->faults[i];
     for (int i = 0; i < SIM_CHECK_MAX_; i++) {
@@ -140,6 +152,19 @@ static void print_counts(FILE *out, const struct sim_result *t)
         (unsigned long long)t->committed);
 }
 
+/* How long the quorum and all partitions took from the heal on (R14, P21). */
+static void print_heals(FILE *out, const struct sim_report *r)
+{
+    uint64_t count = r->count > 0 ? r->count : 1;
+    (void)fprintf(
+        out,
+        "heal: quorum in %llu ms at most (seed %llu), %llu on average; partitions whole in "
+        "%llu ms at most (seed %llu), %llu on average\n",
+        (unsigned long long)r->quorum_healed_ms, (unsigned long long)r->quorum_healed_seed,
+        (unsigned long long)(r->total.quorum_healed_ms / count), (unsigned long long)r->whole_ms,
+        (unsigned long long)r->whole_seed, (unsigned long long)(r->total.whole_ms / count));
+}
+
 void sim_report_print(FILE *out, const struct sim_report *r)
 {
     double seconds = seconds_since(&r->started);
@@ -148,6 +173,7 @@ void sim_report_print(FILE *out, const struct sim_report *r)
                       r->failures[i].failure);
     print_counts(out, &r->total);
     print_zeros(out, &r->total);
+    print_heals(out, r);
     (void)fprintf(out,
                   "seeds: %llu run, %llu failed, digest %016llx, %.1f s (%.0f a minute, %.0f ms of "
                   "CPU each), fewest acknowledged %llu\n",
@@ -160,9 +186,12 @@ void sim_report_print(FILE *out, const struct sim_report *r)
 void sim_report_one(FILE *out, const struct sim_result *s)
 {
     print_counts(out, s);
-    (void)fprintf(out, "seed %llu: %s, digest %016llx, %llu ms of CPU\n",
+    (void)fprintf(out,
+                  "seed %llu: %s, digest %016llx, %llu ms of CPU, quorum healed in %llu ms, "
+                  "partitions in %llu ms\n",
                   (unsigned long long)s->seed, s->ok ? "kept every promise" : s->failure,
-                  (unsigned long long)s->hash, (unsigned long long)s->cpu_ms);
+                  (unsigned long long)s->hash, (unsigned long long)s->cpu_ms,
+                  (unsigned long long)s->quorum_healed_ms, (unsigned long long)s->whole_ms);
 }
 
 static json_t *counts_json(const uint64_t *counts, int n, const char *(*name_of)(int))
@@ -209,6 +238,8 @@ static json_t *report_json(const struct sim_report *r)
         (json_int_t)r->five_voters, "three_voters_two_brokers", (json_int_t)r->two_brokers);
     set_count(o, "crashes", t->crashes);
     set_count(o, "exits", t->exits);
+    set_count(o, "slowest_quorum_heal_ms", r->quorum_healed_ms);
+    set_count(o, "slowest_whole_heal_ms", r->whole_ms);
     set_count(o, "node_starts", t->starts);
     set_count(o, "controller_elections", t->leader_terms);
     set_count(o, "partition_elections", t->elections);

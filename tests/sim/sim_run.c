@@ -43,9 +43,11 @@ struct run {
     uint64_t created; /* topics, as a mask */
     struct sim_producer *producers[RUN_PRODUCERS];
     struct sim_consumer *consumers[2];
-    struct sim_groups *groups;      /* NULL: a run without */
-    struct sim_admin *topics_admin; /* NULL: a run without */
-    const char *reader;             /* the final reader whose records come in */
+    struct sim_groups *groups;               /* NULL: a run without */
+    struct sim_admin *topics_admin;          /* NULL: a run without */
+    bool writing[SIM_CLUSTER_NODES_MAX + 1]; /* asks this broker to change a topic's config */
+    uint32_t writes;
+    const char *reader; /* the final reader whose records come in */
     const char *bootstrap[SIM_CLUSTER_NODES_MAX];
     size_t bootstrap_count;
 };
@@ -325,12 +327,44 @@ static bool groups_whole(struct run *run)
     return run->groups == NULL || sim_groups_whole(run->groups);
 }
 
+/* ---- a write that the quorum must commit (R14) ---- */
+
+static void take_written(void *arg, const void *response)
+{
+    *(bool *)arg = false;
+}
+
+/* Each broker is asked, for any of them may take its time to find the controller. */
+static void ask_to_write(struct run *run)
+{
+    struct kw_incremental_alter_configs_request rq;
+    struct kw_incremental_alter_configs_request_resource resource = {
+        .resource_type = 2, .resource_name = kw_str_of(run->topics.topic[0].name)};
+    struct kw_incremental_alter_configs_request_config config = {.name = kw_str_of("retention.ms")};
+    kw_incremental_alter_configs_request_init(&rq);
+    rq.resources = &resource;
+    rq.resources_count = 1;
+    resource.configs = &config;
+    resource.configs_count = 1;
+    for (uint32_t i = 1; i <= run->nodes; i++) {
+        char value[24];
+        if (run->writing[i])
+            continue;
+        (void)snprintf(value, sizeof(value), "%u", 604800000U + ++run->writes);
+        config.value = kw_str_of(value);
+        run->writing[i] = true;
+        sim_client_call(run->admin, (int32_t)i, KW_API_INCREMENTAL_ALTER_CONFIGS, &rq, take_written,
+                        &run->writing[i]);
+    }
+}
+
 /* Faults off: within a bounded time everything is whole, and one more record per partition is
  * acknowledged (R14, P21). */
 static bool heal(struct run *run)
 {
     bool pushed = false;
     sim_faults_heal(run->faults);
+    sim_cluster_healed(run->cluster);
     if (run->groups != NULL)
         sim_groups_heal(run->groups);
     if (run->topics_admin != NULL)
@@ -340,7 +374,10 @@ static bool heal(struct run *run)
     for (uint64_t ms = 0; ms < RUN_HEAL_LIMIT_MS; ms += 200) {
         for (uint32_t i = 0; i < sim_cluster_nodes(run->cluster); i++)
             sim_cluster_start(run->cluster, i);
-        if (nodes_running(run) && isrs_full(run) && producers_idle(run)) {
+        if (sim_cluster_heal(run->cluster)->quorum_us == 0)
+            ask_to_write(run);
+        if (nodes_running(run) && isrs_full(run) && producers_idle(run) &&
+            sim_cluster_heal(run->cluster)->quorum_us != 0) {
             if (pushed && all_caught_up(run) && groups_whole(run))
                 return sim_check(&run->checks, SIM_CHECK_LIVE, true, "healed");
             for (uint32_t p = 0; p < run->partitions && !pushed; p++)
@@ -447,6 +484,7 @@ static void judge(struct run *run)
     read_all(run, "reader2");
     sim_cluster_compare(run->cluster);
     sim_cluster_check_events(run->cluster);
+    sim_cluster_check_whole(run->cluster);
     run->reader = "the first replica's disk";
     sim_replica_check_final(sim_cluster_replicas(run->cluster), on_final, run);
     final_ends(run, NULL);
@@ -497,6 +535,8 @@ static void fill_result(struct run *run, struct sim_result *ret)
     ret->elections = counts.elections;
     ret->crashes = counts.crashes;
     ret->exits = counts.exits;
+    ret->quorum_healed_ms = sim_cluster_heal(run->cluster)->quorum_us / 1000;
+    ret->whole_ms = sim_cluster_heal(run->cluster)->whole_us / 1000;
     for (int i = 0; i < SIM_FAULT_MAX_ && run->faults != NULL; i++)
         ret->faults[i] = sim_faults_count(run->faults, (enum sim_fault)i);
 }

@@ -30,6 +30,7 @@ struct sim_result {
     uint64_t frames, retransmissions, resets, blocked;
     uint64_t leader_terms, elections, committed, starts, crashes, exits;
     uint32_t nodes, voters;
+    uint64_t quorum_healed_ms, whole_ms; /* from the heal on (R14, P21) */
     uint64_t faults[SIM_FAULT_MAX_];
     uint64_t checks[SIM_CHECK_MAX_];
     uint64_t failures[SIM_CHECK_MAX_];
