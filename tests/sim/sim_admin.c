@@ -60,6 +60,10 @@ static void called(struct sim_admin *a, int16_t error)
 static void take_created(void *arg, const void *response)
 {
     const struct kw_create_topics_response *rs = response;
+    const struct sim_admin *a = arg;
+    if (rs != NULL && rs->topics_count == 1 && rs->topics[0].error_code == KW_NONE &&
+        sim_client_version(a->client, KW_API_CREATE_TOPICS) >= 7 && a->options.on_topic_id != NULL)
+        a->options.on_topic_id(a->options.arg, &rs->topics[0].topic_id);
     called(arg, rs != NULL && rs->topics_count == 1 ? rs->topics[0].error_code : SIM_ADMIN_LOST);
 }
 

@@ -12,6 +12,9 @@ struct sim_admin_options {
     struct sim_client_options client;
     struct sim_checks *checks; /* borrowed */
     int32_t brokers;
+    /* Runs when an answer says that a topic was made with this id. May be NULL. */
+    void (*on_topic_id)(void *arg, const struct kb_uuid *id);
+    void *arg;
 };
 struct sim_admin *sim_admin_new(struct kb_env *env, const struct sim_admin_options *options);
 /* NULL accepted; returns NULL. */

@@ -359,9 +359,27 @@ static void compare_images(struct sim_cluster *c)
     }
 }
 
+/* R18: what a process takes for its epoch is that of its registration. */
+static void compare_broker_epochs(struct sim_cluster *c)
+{
+    const struct sim_metadata_check *metadata = sim_raft_check_metadata(c->raft);
+    for (uint32_t i = 0; i < c->options.nodes; i++) {
+        const struct member *m = &c->members[i];
+        uint64_t incarnation = 0, epoch = 0, registered = 0;
+        if (m->env == NULL || sim_env_is_down(m->env) ||
+            !sim_probe_broker_epoch(m->node, &incarnation, &epoch))
+            continue;
+        uint64_t given = sim_metadata_check_broker_epoch(metadata, (int32_t)i + 1, &registered);
+        sim_check(c->options.checks, SIM_CHECK_R18, registered != incarnation || given == epoch,
+                  "node %u takes %llu for its epoch, and was given %llu", i + 1,
+                  (unsigned long long)epoch, (unsigned long long)given);
+    }
+}
+
 void sim_cluster_compare(struct sim_cluster *c)
 {
     compare_images(c);
+    compare_broker_epochs(c);
     for (uint32_t p = 0; p < sim_topics_partitions(c->options.topics); p++) {
         int64_t high_watermarks[SIM_CLUSTER_NODES_MAX];
         for (uint32_t i = 0; i < c->options.nodes; i++)

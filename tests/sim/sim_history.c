@@ -28,6 +28,8 @@ struct sim_history {
     struct sim_sent *sent;
     size_t sent_count, sent_capacity;
     uint64_t acked, reads;
+    int64_t *identities; /* producer ids that were given */
+    size_t identities_count, identities_capacity;
 };
 
 static int64_t offsets_get(const struct offsets *o, int64_t offset)
@@ -66,6 +68,7 @@ struct sim_history *sim_history_free(struct sim_history *h)
     }
     free(h->partitions);
     free(h->sent);
+    free(h->identities);
     free(h);
     return NULL;
 }
@@ -121,6 +124,17 @@ int64_t sim_history_parse(struct kb_view value)
 }
 
 /* ---- sending ---- */
+
+void sim_history_identity(struct sim_history *h, int64_t producer_id)
+{
+    bool given = false;
+    for (size_t i = 0; i < h->identities_count; i++)
+        given = given || h->identities[i] == producer_id;
+    sim_check(h->checks, SIM_CHECK_R18, !given, "producer id %lld is given twice",
+              (long long)producer_id);
+    kb_array_reserve(h->identities, h->identities_count, h->identities_capacity);
+    h->identities[h->identities_count++] = producer_id;
+}
 
 uint64_t sim_history_send(struct sim_history *h, const struct sim_sent *sent)
 {

@@ -44,6 +44,9 @@ void sim_history_value(uint64_t id, struct kb_buf *value);
 /* The id in a value, or -1 when the bytes are nobody's. */
 int64_t sim_history_parse(struct kb_view value);
 
+/* R18: a producer was given this id as a new one; nobody was before. */
+void sim_history_identity(struct sim_history *h, int64_t producer_id);
+
 void sim_history_done(struct sim_history *h, uint64_t id, enum sim_outcome outcome, int64_t offset);
 /* A consumer was given this record. */
 void sim_history_read(struct sim_history *h, uint32_t consumer, uint32_t partition, int64_t offset,

@@ -131,6 +131,13 @@ bool sim_probe_image(const struct node *n, uint64_t *ret_index, uint64_t *ret_im
     return true;
 }
 
+bool sim_probe_broker_epoch(const struct node *n, uint64_t *ret_incarnation, uint64_t *ret_epoch)
+{
+    *ret_incarnation = n->incarnation;
+    *ret_epoch = n->broker_epoch;
+    return n->broker_epoch != 0;
+}
+
 int32_t sim_probe_leader_epoch(const struct node *n, const char *topic, int32_t partition)
 {
     const struct node_partition *p = find_open(n, topic, partition);

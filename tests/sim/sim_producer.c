@@ -125,6 +125,8 @@ static void take_id(void *arg, const void *response)
     }
     p->producer_id = rs->producer_id;
     p->producer_epoch = rs->producer_epoch;
+    if (p->options.on_identity != NULL)
+        p->options.on_identity(p->options.on_ack_arg, p->producer_id, p->producer_epoch);
     send_all(p);
 }
 
@@ -141,6 +143,21 @@ static bool has_identity(struct sim_producer *p)
         sim_client_call(p->client, SIM_ANY_BROKER, KW_API_INIT_PRODUCER_ID, &rq, take_id, p);
     }
     return false;
+}
+
+/* As clients do after an error they cannot make good: the next epoch of their id, which nobody has
+ * to be asked for, or another id. Sequences begin anew. */
+static void renew(struct sim_producer *p)
+{
+    uint32_t every = p->options.renews_every;
+    if (every == 0 || p->producer_id < 0 || !sim_producer_is_idle(p) || draw(p, 1, every) != 1)
+        return;
+    if (draw(p, 0, 2) == 0)
+        p->producer_id = -1;
+    else
+        p->producer_epoch++;
+    for (uint32_t i = 0; i < p->lane_count; i++)
+        p->lanes[i].sequence = 0;
 }
 
 /* ---- answers ---- */
@@ -334,6 +351,7 @@ static void on_make(void *arg)
     struct sim_producer *p = arg;
     if (p->stopped)
         return;
+    renew(p);
     make_batch(p, (uint32_t)draw(p, 0, p->lane_count - 1),
                (uint32_t)draw(p, 1, p->options.records_max));
     kb_timer_arm(p->make, draw(p, p->options.interval_ms_min, p->options.interval_ms_max));

@@ -25,6 +25,11 @@ struct sim_producer_options {
     bool idempotent;                           /* with acks -1 */
     uint32_t interval_ms_min, interval_ms_max; /* between batches */
     uint32_t records_max;                      /* per batch */
+    /* An idempotent one that has nothing under way takes its next epoch, or a new id, before one
+     * batch of this many; 0 = never. */
+    uint32_t renews_every;
+    /* Runs when it was given an id. May be NULL. */
+    void (*on_identity)(void *arg, int64_t producer_id, int16_t producer_epoch);
     /* Runs when a batch is acknowledged, before the history hears of it. May be NULL. */
     void (*on_ack)(void *arg, const struct sim_ack *ack);
     void *on_ack_arg;

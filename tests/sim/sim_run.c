@@ -24,7 +24,8 @@
 #define RUN_VIRTUAL_MS_MIN 20000
 #define RUN_PRODUCERS 4
 #define RUN_REPLICAS 3
-#define RUN_ADMIN_EVERY 3 /* seeds */
+#define RUN_RENEWS_EVERY 25 /* batches of an idempotent producer, on average */
+#define RUN_ADMIN_EVERY 3   /* seeds */
 #define RUN_ADMIN_CALLS_MIN 5
 
 struct run {
@@ -222,6 +223,25 @@ static void on_ack(void *arg, const struct sim_ack *ack)
                           ack->last_offset, ack->acks, ack->batch);
 }
 
+/* R18, and R7: what a client is told of an id is committed. */
+static void on_identity(void *arg, int64_t producer_id, int16_t producer_epoch)
+{
+    struct run *run = arg;
+    int64_t given = sim_metadata_check_producer_ids(sim_cluster_metadata(run->cluster));
+    sim_history_identity(run->history, producer_id);
+    sim_check(&run->checks, SIM_CHECK_R18, producer_id < given && producer_epoch == 0,
+              "a client is given producer id %lld epoch %d, and ids below %lld are committed",
+              (long long)producer_id, producer_epoch, (long long)given);
+}
+
+static void on_topic_id(void *arg, const struct kb_uuid *id)
+{
+    struct run *run = arg;
+    sim_check(&run->checks, SIM_CHECK_R18,
+              sim_metadata_check_topic(sim_cluster_metadata(run->cluster), id->bytes),
+              "a client is told of a topic whose id is not committed");
+}
+
 static bool is_behind(void *arg, uint32_t partition, int32_t broker)
 {
     return sim_cluster_is_behind(((struct run *)arg)->cluster, partition, broker);
@@ -255,6 +275,8 @@ static void start_clients(struct run *run, struct reader_arg *readers)
                                           .interval_ms_min = 20,
                                           .interval_ms_max = 120,
                                           .records_max = 3,
+                                          .renews_every = RUN_RENEWS_EVERY,
+                                          .on_identity = on_identity,
                                           .on_ack = on_ack,
                                           .on_ack_arg = run,
                                           .is_behind = is_behind};
@@ -278,6 +300,8 @@ static void start_admin(struct run *run)
 {
     struct sim_admin_options ao = {.client = client_options(run),
                                    .checks = &run->checks,
+                                   .on_topic_id = on_topic_id,
+                                   .arg = run,
                                    .brokers = (int32_t)sim_cluster_nodes(run->cluster)};
     run->topics_admin = sim_admin_new(sim_env_kb(sim_world_add_env(run->world, "admin")), &ao);
 }

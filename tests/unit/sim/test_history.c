@@ -181,8 +181,21 @@ START_TEST(refused__must_not_appear)
 }
 END_TEST
 
-UNIT_MAIN("sim_history", judge__accepts_a_run_without_faults, judge__names_a_lost_record,
-          judge__names_a_duplicate, judge__names_a_reordering_and_a_gap,
+START_TEST(judge__names_an_id_given_twice)
+{
+    struct fixture f;
+    setup(&f);
+    sim_history_identity(f.h, 1000);
+    sim_history_identity(f.h, 2000);
+    ck_assert_uint_eq(f.checks.check[SIM_CHECK_R18].checks, 2);
+    ck_assert_uint_eq(f.checks.check[SIM_CHECK_R18].failures, 0);
+    sim_history_identity(f.h, 1000);
+    expect(&f, SIM_CHECK_R18);
+}
+END_TEST
+
+UNIT_MAIN("sim_history", judge__names_an_id_given_twice, judge__accepts_a_run_without_faults,
+          judge__names_a_lost_record, judge__names_a_duplicate, judge__names_a_reordering_and_a_gap,
           judge__names_an_acknowledgement_at_the_wrong_offset,
           read__names_a_record_that_changed_or_vanished, read__names_foreign_bytes,
           final__names_readers_that_disagree, refused__must_not_appear)
