@@ -62,6 +62,9 @@ static int cut_file(struct kb_fs *fs, struct cut_job *c)
     c->rebuild.scan.check_crc = c->check_crc;
     if (r == 0)
         r = log_rebuild_run(fs, fd, &c->rebuild);
+    /* The offset lies inside a batch: marks are void from where the log ends now. */
+    if (r == 0 && c->rebuild.scan.next_offset < c->offset)
+        r = log_cut_limit_save(fs, c->dir, LOG_CUT_TO, c->rebuild.scan.next_offset);
     if (r == 0)
         r = kb_fs_truncate(fs, fd, c->rebuild.scan.position);
     if (r == 0 && !KB_MUTANT("cut-not-synced"))

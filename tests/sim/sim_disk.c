@@ -105,6 +105,23 @@ struct sim_disk *sim_disk_free(struct sim_disk *d)
     return NULL;
 }
 
+void sim_disk_set_witness(struct sim_disk *d, sim_disk_witness_fn *fn, void *arg)
+{
+    d->witness = fn;
+    d->witness_arg = arg;
+}
+
+static void tell(struct sim_disk *d, const struct sim_disk_change *change)
+{
+    if (d->witness != NULL)
+        d->witness(d->witness_arg, change);
+}
+
+static void tell_of(struct sim_disk *d, enum sim_disk_change_kind kind, const struct sim_inode *i)
+{
+    tell(d, &(struct sim_disk_change){.kind = kind, .inode = i->id, .dir = i->dir});
+}
+
 struct sim_disk_settings *sim_disk_settings(struct sim_disk *d)
 {
     return &d->settings;
@@ -229,6 +246,16 @@ static void op_add(struct sim_disk *d, struct sim_dir_op op)
     op.name = kb_strdup(op.name);
     op.from_name = op.from_name != NULL ? kb_strdup(op.from_name) : NULL;
     d->ops[d->op_count++] = op;
+    static const enum sim_disk_change_kind kinds[] = {[SIM_DIR_LINK] = SIM_CHANGE_LINK,
+                                                      [SIM_DIR_UNLINK] = SIM_CHANGE_UNLINK,
+                                                      [SIM_DIR_RENAME] = SIM_CHANGE_RENAME};
+    tell(d, &(struct sim_disk_change){.kind = kinds[op.kind],
+                                      .inode = op.inode != NULL ? op.inode->id : 0,
+                                      .dir = op.inode != NULL && op.inode->dir,
+                                      .in_dir = op.dir->id,
+                                      .name = op.name,
+                                      .from_dir = op.from_dir != NULL ? op.from_dir->id : 0,
+                                      .from_name = op.from_name});
 }
 
 void sim_disk_name_set(struct sim_disk *d, struct sim_inode *dir, const char *name,
@@ -473,6 +500,7 @@ int sim_disk_sync_dir(struct sim_disk *d, const char *path)
     if (fails(d, &d->settings.sync_fail_next, d->settings.sync_eio_ppm))
         return -KB_EIO;
     sim_disk_commit_dir(d, dir);
+    tell_of(d, SIM_CHANGE_SYNC_DIR, dir);
     return 0;
 }
 
@@ -551,6 +579,11 @@ int sim_inode_write(struct sim_disk *d, struct sim_inode *i, const void *data, s
     }
     if (size > 0)
         sim_inode_put(i, data, size, position);
+    tell(d, &(struct sim_disk_change){.kind = SIM_CHANGE_WRITE,
+                                      .inode = i->id,
+                                      .position = position,
+                                      .data = data,
+                                      .size = size});
     i->modified_wall_ms = wall_ms;
     sim_disk_recharge(d, i, before);
     return r;
@@ -564,6 +597,7 @@ int sim_inode_truncate(struct sim_disk *d, struct sim_inode *i, uint64_t size, i
     if (fails(d, &d->settings.write_fail_next, d->settings.write_eio_ppm))
         return -KB_EIO;
     sim_inode_resize(i, size);
+    tell(d, &(struct sim_disk_change){.kind = SIM_CHANGE_SIZE, .inode = i->id, .size = size});
     i->modified_wall_ms = wall_ms;
     if (i->reserved > size)
         i->reserved = size;
@@ -594,6 +628,7 @@ int sim_inode_sync(struct sim_disk *d, struct sim_inode *i)
         return -KB_EIO;
     }
     sim_inode_make_durable(i);
+    tell_of(d, SIM_CHANGE_SYNC, i);
     return 0;
 }
 

@@ -83,6 +83,31 @@ struct sim_disk_copy *sim_disk_copy_new(struct sim_disk *d);
 void sim_disk_restore(struct sim_disk *d, const struct sim_disk_copy *copy);
 struct sim_disk_copy *sim_disk_copy_free(struct sim_disk_copy *copy);
 
+/* ---- a witness ----
+ * Hears of every change and sync that succeeded, in order, before anything else happens. Inodes have
+ * numbers; the root directory of a new disk is SIM_DISK_ROOT. */
+enum { SIM_DISK_ROOT = 1 };
+enum sim_disk_change_kind {
+    SIM_CHANGE_WRITE,    /* inode, position, data, size */
+    SIM_CHANGE_SIZE,     /* inode, size */
+    SIM_CHANGE_SYNC,     /* inode */
+    SIM_CHANGE_LINK,     /* in_dir, name, inode (a new one or a second name), dir */
+    SIM_CHANGE_UNLINK,   /* in_dir, name */
+    SIM_CHANGE_RENAME,   /* from_dir, from_name, in_dir, name, inode */
+    SIM_CHANGE_SYNC_DIR, /* inode */
+};
+struct sim_disk_change {
+    enum sim_disk_change_kind kind;
+    uint64_t inode;
+    bool dir; /* the inode is a directory */
+    uint64_t position, size;
+    const void *data;
+    uint64_t in_dir, from_dir;
+    const char *name, *from_name;
+};
+typedef void sim_disk_witness_fn(void *arg, const struct sim_disk_change *change);
+void sim_disk_set_witness(struct sim_disk *d, sim_disk_witness_fn *fn, void *arg); /* NULL: none */
+
 uint64_t sim_disk_used_bytes(const struct sim_disk *d);
 /* Syncs of files and directories so far: what is durable changes with nothing else but power cuts.
  */

@@ -35,6 +35,8 @@ struct sim_disk {
     struct sim_dir_op *ops; /* in the order they were made */
     size_t op_count, op_capacity;
     char *foreign_lock; /* path, or NULL */
+    sim_disk_witness_fn *witness;
+    void *witness_arg;
 };
 
 struct sim_path {
