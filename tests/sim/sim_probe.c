@@ -204,6 +204,13 @@ static bool fences_alternate(const struct node_events *e, int32_t id)
     return true;
 }
 
+size_t sim_probe_client_bytes(const struct node *n)
+{
+    size_t used = n->client_budget.used_bytes;
+    size_t cached = n->cache != NULL ? log_cache_bytes(n->cache) : 0;
+    return used > cached ? used - cached : 0;
+}
+
 bool sim_probe_events(struct node *n, char reason[160])
 {
     const struct node_events *e = node_watch_events(n);

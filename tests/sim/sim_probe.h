@@ -40,6 +40,8 @@ int32_t sim_probe_leader_epoch(const struct node *n, const char *topic, int32_t 
 bool sim_probe_coordinates(const struct node *n, int32_t partition);
 /* ... and may: it leads the partition, whose high watermark has reached the start of its epoch. */
 bool sim_probe_may_coordinate(const struct node *n, int32_t partition);
+/* What frames of clients hold of the node's memory, beyond what the cache of the logs counts. */
+size_t sim_probe_client_bytes(const struct node *n);
 /* The ring of recent events is in order and agrees with what the node believes at its end: who is
  * the controller, which brokers are fenced, whose link is open. Otherwise false and the reason. */
 bool sim_probe_events(struct node *n, char reason[160]);
