@@ -255,6 +255,20 @@ static void stop_when_moved(struct node *n, uint64_t now_ms)
         stop_finish(n);
 }
 
+/* Evidence is no younger than the question, and what the controller in this process answers no
+ * younger than its majority: without one the others have elected another by the time it resigns,
+ * and a session counted only from then on would be a second one (3.7). */
+static void note_heard(struct node *n, uint64_t sent_ms)
+{
+    uint64_t heard_ms = sent_ms;
+    if (node_quorum_is_leader(n)) {
+        uint64_t majority_ms = raft_core_majority_ms(node_quorum_core(n), sent_ms);
+        heard_ms = majority_ms < sent_ms ? majority_ms : sent_ms;
+    }
+    if (heard_ms > n->lifecycle->heard_ms)
+        n->lifecycle->heard_ms = heard_ms;
+}
+
 static void on_beat_answer(void *arg, const Kvorum__PeerMessage *answer, struct kb_block *frame,
                            struct kb_view payload)
 {
@@ -283,7 +297,7 @@ static void on_beat_answer(void *arg, const Kvorum__PeerMessage *answer, struct 
         return;
     }
     if (!r->fenced)
-        y->heard_ms = sent_ms; /* evidence is no younger than the question */
+        note_heard(n, sent_ms);
     if (y->want_stop && r->may_stop && y->may_stop_ms == 0) {
         y->may_stop_ms = node_now(n);
         stop_when_moved(n, y->may_stop_ms);

@@ -165,6 +165,11 @@ static uint64_t quorum_deadline(const struct raft_core *c)
     return raft_quorum_value(c, c->now_ms, ack_ms_of) + c->times.check_quorum_ms;
 }
 
+uint64_t raft_core_majority_ms(const struct raft_core *c, uint64_t now_ms)
+{
+    return c->role == RAFT_LEADER ? raft_quorum_value(c, now_ms, ack_ms_of) : 0;
+}
+
 /* False: resigned. What a full disk keeps from the log cannot be read from it either, so nobody
  * ever has all of it and no transfer ends well: the others, who have less, choose among themselves.
  */

@@ -362,6 +362,9 @@ void raft_core_status(const struct raft_core *c, struct raft_status *ret);
 /* Fill up to capacity peers: the voters in set order (self included), then linked observers. Only a
  * leader knows ends and times. Returns how many there are. */
 size_t raft_core_peers(const struct raft_core *c, struct raft_peer_status *ret, size_t capacity);
+/* When a leader last had the answers of a majority, its own being from now_ms; 0 without the lead.
+ */
+uint64_t raft_core_majority_ms(const struct raft_core *c, uint64_t now_ms);
 /* Term of an index inside the log or of the snapshot itself; 0 = unknown. */
 uint64_t raft_core_term_at(const struct raft_core *c, uint64_t index);
 

@@ -1,5 +1,6 @@
 /* Who may answer for a group (G1, G2): not a coordinator that is cut off or was replaced, and its
  * successor only when all that may have been acknowledged is committed and loaded. */
+#include "broker/node/node_internal.h"
 #include "tests/sim/sim_probe.h"
 #include "tests/unit/node/scenario.h"
 
@@ -146,6 +147,40 @@ START_TEST(cut_off__coordinator_answers_nothing)
 }
 END_TEST
 
+static int32_t controller(const struct scenario *s)
+{
+    for (uint32_t i = 0; i < 3; i++) {
+        if (node_quorum_is_leader(sim_cluster_node(s->cluster, i)))
+            return (int32_t)i + 1;
+    }
+    return -1;
+}
+
+/* The controller, which leads a partition, is cut off from all others: they elect after one
+ * session, and it must know by then, too. Its own answers to itself are no sign of a controller. */
+START_TEST(cut_off__controller_counts_one_session)
+{
+    for (uint64_t seed = 31, found = 0; found < 3; seed++) {
+        struct scenario s;
+        int error = -1;
+        scenario_start(&s, seed);
+        scenario_until(&s, commits_five, 20000, "a commit");
+        int32_t id = coordinator(&s);
+        if (id == controller(&s)) {
+            found++;
+            cut_from_others(&s, id, true);
+            scenario_run_for(&s, 2100);
+            ask_commit(&s, id, 6, &error);
+            scenario_run_for(&s, 100);
+            ck_assert_int_eq(error, KW_NOT_COORDINATOR);
+            cut_from_others(&s, id, false);
+            scenario_until(&s, commits_five, 20000, "commits go on");
+        }
+        scenario_end(&s);
+    }
+}
+END_TEST
+
 START_TEST(replaced__coordinator_answers_nothing)
 {
     struct scenario s;
@@ -238,5 +273,6 @@ START_TEST(successor__answers_only_what_is_committed)
 }
 END_TEST
 
-UNIT_MAIN("node_coordinators", cut_off__coordinator_answers_nothing,
-          replaced__coordinator_answers_nothing, successor__answers_only_what_is_committed)
+UNIT_MAIN("node_coordinators", cut_off__controller_counts_one_session,
+          cut_off__coordinator_answers_nothing, replaced__coordinator_answers_nothing,
+          successor__answers_only_what_is_committed)
