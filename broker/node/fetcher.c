@@ -416,6 +416,12 @@ static void take_item(struct fetcher *f, const Kvorum__FetchResponse__Item *item
     if (r != REP_ANSWER_TAKE || p->fetch_entry != e)
         return;
     size_t size = acceptable(p, &e->answer, records.data, records.size);
+    if (size == 0 && records.size >= BATCH_HEAD_BYTES &&
+        rep_answer_straddles(p->rep, &e->answer, (int64_t)kb_get_be64(records.data), node_now(n),
+                             &fx)) {
+        node_partition_run(p, &fx);
+        return;
+    }
     if (size > 0) {
         e->block = kb_block_ref(frame);
         e->position = (size_t)(records.data - frame->data);

@@ -51,6 +51,12 @@ static int32_t view_epoch_before(void *arg, int64_t offset)
     return log_epoch_at(p->log, offset - 1);
 }
 
+static int64_t view_first_base(void *arg)
+{
+    const struct node_partition *p = arg;
+    return log_segment_info(p->log, 0).base_offset;
+}
+
 static uint64_t view_controller_heard(void *arg)
 {
     struct node_partition *p = arg;
@@ -75,6 +81,7 @@ static struct node_partition *partition_new(struct node *n, const char *topic,
     struct rep_view view = {
         .arg = p,
         .end_offset_for_epoch = view_end_offset,
+        .first_base = view_first_base,
         .epoch_before = view_epoch_before,
         .controller_heard_ms = view_controller_heard,
         .link_heard_ms = view_link_heard,

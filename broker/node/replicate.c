@@ -162,6 +162,14 @@ static void take_records(struct follow *f, const struct rep_fetch_answer *a)
 {
     struct session *s = f->session;
     Kvorum__FetchResponse__Item *item = add_item(s, f);
+    /* Below the start only the base of the batch that holds it will do. */
+    if (f->fetch.offset < a->log_start && f->read.records.size > 0 &&
+        f->read.first_offset != f->fetch.offset) {
+        item->has_reset_offset = 1;
+        item->reset_offset = a->log_start;
+        kb_chain_release(&f->read.records);
+        return;
+    }
     item->has_high_watermark = 1;
     item->high_watermark = a->high_watermark;
     item->has_log_start = 1;
@@ -215,12 +223,13 @@ static void read_for(struct follow *f, const struct rep_fetch_answer *a)
     struct node_partition *p = f->partition;
     size_t taken = (size_t)s->payload.size + s->reads_bytes;
     size_t left = taken < s->max_bytes ? s->max_bytes - taken : 0;
+    int64_t from = f->fetch.offset;
     if (left == 0 && taken > 0) {
         mark_ready(f); /* no room in this answer: first in the next one */
         return;
     }
     f->read = (struct log_read){
-        .offset = f->fetch.offset,
+        .offset = from < log_start_offset(p->log) ? log_start_offset(p->log) : from,
         .bound_offset = a->bound,
         .max_bytes = left < NODE_FETCH_PARTITION_BYTES ? left : NODE_FETCH_PARTITION_BYTES,
         .min_one = taken == 0,

@@ -178,6 +178,22 @@ bool rep_answer_batch(const struct rep *r, const struct rep_answer *answer, int6
            last_epoch <= batch_epoch && batch_epoch <= answer->leader_epoch; /* 2.4, KAFKA-18723 */
 }
 
+bool rep_answer_straddles(struct rep *r, const struct rep_answer *answer, int64_t base_offset,
+                          uint64_t now_ms, struct rep_effects *fx)
+{
+    const struct rep_peer *self = rep_peer_find(r, r->config.node_id);
+    bool counts = self != NULL && (self->meta.in_isr || self->meta.in_elr);
+    bool straddles = r->state == REP_FOLLOWER &&
+                     answer->leader_epoch == r->image.leader_epoch && !counts &&
+                     r->log_end == r->log_start && base_offset >= 0 && base_offset < r->log_end;
+
+    rep_fx_begin(fx);
+    if (straddles)
+        start_cut(r, REP_FX_RESET, base_offset, fx);
+    rep_fx_end(r, now_ms, fx);
+    return straddles;
+}
+
 void rep_answer_end(struct rep *r, const struct rep_answer *answer, uint64_t now_ms,
                     struct rep_effects *fx)
 {

@@ -254,6 +254,14 @@ static bool proves_loss(const struct rep *r, const struct rep_fetch *f)
            f->high_watermark > r->hw;
 }
 
+/* Nothing of an empty log can diverge. Below our start it may ask for what is still in our files: the
+ * batch that holds the start may begin there, and only whole batches are sent. */
+static bool may_begin_below_start(const struct rep *r, const struct rep_fetch *f)
+{
+    return f->last_epoch < 0 && r->log_start < r->log_end && r->view.first_base != NULL &&
+           f->offset >= r->view.first_base(r->view.arg);
+}
+
 /* Second half of 2.2: does its log agree with ours up to its end? */
 static enum rep_fetch_result judge_position(const struct rep *r, const struct rep_fetch *f,
                                             struct rep_fetch_answer *ret)
@@ -262,7 +270,7 @@ static enum rep_fetch_result judge_position(const struct rep *r, const struct re
 
     if (f->offset < 0 || f->last_epoch > f->leader_epoch)
         return REP_FETCH_INVALID;
-    if (f->offset < r->log_start) {
+    if (f->offset < r->log_start && !may_begin_below_start(r, f)) {
         ret->reset_offset = r->log_start;
         return REP_FETCH_RESET;
     }

@@ -45,6 +45,9 @@ struct rep_view {
     /* Epoch of the batch that holds offset - 1; -1 if the log holds none there. Entries without
      * records do not count. */
     int32_t (*epoch_before)(void *arg, int64_t offset);
+    /* Base offset of the oldest bytes the log still has, at or below its start. May be NULL: its
+     * start is always the base of a batch. */
+    int64_t (*first_base)(void *arg);
     /* Last acknowledged controller heartbeat (3.7); 0 = never. May be NULL: never cut off. */
     uint64_t (*controller_heard_ms)(void *arg);
     /* Last frame of a follower's data link numbered link; 0 = none or link closed. A frame of a
@@ -424,6 +427,11 @@ enum rep_answer_result rep_answer_begin(struct rep *r, const struct rep_answer *
  * taken but not yet appended; the first last_epoch is rep_fetch_position's. */
 bool rep_answer_batch(const struct rep *r, const struct rep_answer *answer, int64_t expected_base,
                       int32_t last_epoch, int64_t base_offset, int32_t batch_epoch);
+/* The first batch of the answer, when rep_answer_batch refuses it: an empty log outside ISR and ELR
+ * that was told to begin inside this batch (the leader's start may lie there) begins anew at its
+ * base, as Kafka's followers do. True: the effects say so, the answer is spent. */
+bool rep_answer_straddles(struct rep *r, const struct rep_answer *answer, int64_t base_offset,
+                          uint64_t now_ms, struct rep_effects *fx);
 /* All taken batches are appended (rep_on_appended was called): HW = min(leader's, LEO), log start
  * follows; asks for more. */
 void rep_answer_end(struct rep *r, const struct rep_answer *answer, uint64_t now_ms,

@@ -313,6 +313,40 @@ START_TEST(reset__empty_log_drops_nothing)
 }
 END_TEST
 
+/* Node 2, out of the ISR, was told to begin at 50. */
+static void begin_empty_at_50(bool in_isr)
+{
+    toy_node_free(&t);
+    toy_node_init(&t, 2, 3, 0, 0);
+    toy_image_init(&m);
+    m.replicas[1].in_isr = in_isr;
+    toy_node_image(&t, &m.image, 1000);
+    handle(reset(50), 1001);
+    ck_assert_int_eq(t.log.end, 50);
+}
+
+START_TEST(batch__that_holds_the_start_is_taken_from_its_base)
+{ /* else a replica behind DeleteRecords never comes back */
+    begin_empty_at_50(false);
+    struct rep_answer a = data(60, 50);
+    ck_assert(!rep_answer_batch(t.rep, &a, 50, -1, 48, 3));
+    ck_assert(!rep_answer_straddles(t.rep, &a, 50, 1002, &t.fx));
+    ck_assert(rep_answer_straddles(t.rep, &a, 48, 1002, &t.fx));
+    toy_node_do(&t, 1002);
+    ck_assert_int_eq(t.reset_to, 48);
+    ck_assert_int_eq(t.log.end, 48);
+    ck_assert_int_eq(rep_hw(t.rep), 48);
+    a = data(60, 50);
+    ck_assert(rep_answer_batch(t.rep, &a, 48, -1, 48, 3));
+    toy_log_append(&t.log, 3, 1);
+    rep_on_appended(t.rep, t.log.end, 1003, &t.fx);
+    ck_assert(!rep_answer_straddles(t.rep, &a, 47, 1004, &t.fx)); /* no more: it holds records */
+    begin_empty_at_50(true);
+    a = data(60, 50);
+    ck_assert(!rep_answer_straddles(t.rep, &a, 48, 1002, &t.fx)); /* it counts (2.8) */
+}
+END_TEST
+
 START_TEST(reset__backwards_is_refused)
 { /* 2.6 */
     follow(6);
@@ -361,5 +395,6 @@ UNIT_MAIN("replica follower", position__comes_from_the_log,
           diverging__below_the_hw_is_legal_after_an_unclean_election,
           diverging__below_the_log_start_begins_again, diverging__without_progress_is_dropped,
           truncation__reports_of_the_former_generation_are_dropped, reset__member_waits_to_be_out,
-          reset__empty_log_drops_nothing, reset__backwards_is_refused,
+          reset__empty_log_drops_nothing, batch__that_holds_the_start_is_taken_from_its_base,
+          reset__backwards_is_refused,
           durable__is_reported_when_it_moves)

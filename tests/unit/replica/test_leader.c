@@ -287,6 +287,26 @@ START_TEST(fetch__below_the_log_start_begins_again)
 }
 END_TEST
 
+START_TEST(fetch__of_an_empty_log_may_begin_at_the_batch_of_the_start)
+{ /* only whole batches are sent, and the one that holds the start begins below it */
+    lead(10);
+    t.log.start = 6;
+    t.kept_below = 2;
+    rep_on_log_start(t.rep, 6, 6, 1001, &t.fx);
+    struct rep_fetch f = request(2, 5, -1);
+    ck_assert_int_eq(ask(&f, 1002), REP_FETCH_OK);
+    ck_assert_int_eq(got.log_start, 6);
+    ck_assert_int_eq(at(2, 5, 1003), REP_FETCH_RESET); /* what it has there may diverge */
+    f = request(2, 3, -1);                             /* its files are gone here */
+    ck_assert_int_eq(ask(&f, 1004), REP_FETCH_RESET);
+    t.log.start = 10;
+    t.kept_below = 6;
+    rep_on_log_start(t.rep, 10, 10, 1006, &t.fx);
+    f = request(2, 5, -1); /* nothing is left to send */
+    ck_assert_int_eq(ask(&f, 1007), REP_FETCH_RESET);
+}
+END_TEST
+
 START_TEST(durable__counts_up_to_the_checked_position_only)
 { /* 2.3, P14 */
     lead(0);
@@ -542,7 +562,8 @@ UNIT_MAIN("replica leader", cut_off__a_request_judged_late_is_no_younger,
           hw__joiner_counts_until_the_lag_time, fetch__checks_come_in_order,
           fetch__replaced_link_is_void, fetch__diverging_request_records_nothing,
           fetch__bound_is_what_is_written, log_start__never_falls,
-          fetch__below_the_log_start_begins_again, durable__counts_up_to_the_checked_position_only,
+          fetch__below_the_log_start_begins_again,
+          fetch__of_an_empty_log_may_begin_at_the_batch_of_the_start, durable__counts_up_to_the_checked_position_only,
           again__judges_without_recording, new_epoch__forgets_positions,
           rebooted_follower__is_forgotten, position_that_falls__takes_the_durable_end_along,
           follower_with_higher_hw__proves_the_leader_damaged,

@@ -72,6 +72,12 @@ static int32_t view_epoch_before(void *arg, int64_t offset)
     return offset > l->start && offset <= l->end ? l->records[offset - 1].epoch : -1;
 }
 
+static int64_t view_first_base(void *arg)
+{
+    const struct toy_node *t = arg;
+    return t->log.start - t->kept_below;
+}
+
 static uint64_t view_controller_heard(void *arg)
 {
     return ((struct toy_node *)arg)->controller_heard_ms;
@@ -89,7 +95,11 @@ static uint64_t view_link_heard(void *arg, int32_t follower, uint64_t link)
 void toy_node_open(struct toy_node *t, int32_t id, enum rep_log_state state, int64_t hw,
                    uint64_t now_ms)
 {
-    struct rep_view view = {t, view_end_offset, view_epoch_before, view_controller_heard,
+    struct rep_view view = {t,
+                            view_end_offset,
+                            view_epoch_before,
+                            view_first_base,
+                            view_controller_heard,
                             view_link_heard};
     struct rep_log_facts facts = {
         .state = state,

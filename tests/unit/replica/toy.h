@@ -48,6 +48,7 @@ struct toy_node {
     enum rep_report report;
     int64_t truncated_to, reset_to; /* last; -1 = none */
     bool lowered_hw, set_aside;
+    int64_t kept_below; /* offsets below the log's start that its files still have */
     bool hold_cuts; /* truncations and resets wait for toy_node_finish_cut */
 };
 /* A replica of config.node_id = id with a whole log that holds n records of the given epoch, all on
