@@ -340,10 +340,12 @@ static void submit(struct node_group *g, struct group_effects *fx, struct group_
 
 static void start_loading(struct node_group *g);
 
-/* Asked before the shard hears of anything that appends: a refused batch costs the shard. */
+/* Asked before the shard hears of anything that appends: a refused batch costs the shard. A log
+ * that knows its disk to be full refuses (9.3). */
 static bool can_append(struct node_group *g)
 {
-    return rep_check_append(g->partition->rep, -1, node_now(g->node)) == REP_APPEND_OK;
+    return (!log_is_full(g->partition->log) || KB_MUTANT("group-appends-to-full-log")) &&
+           rep_check_append(g->partition->rep, -1, node_now(g->node)) == REP_APPEND_OK;
 }
 
 static void on_timer(void *arg)

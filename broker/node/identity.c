@@ -198,9 +198,12 @@ int node_identity_start(struct node *n, const char *founding_text)
     }
     if (founding_text != NULL) {
         int r = founding_parse(d, founding_text);
+        if (r < 0 && n->blank)
+            return r; /* who may have voted in that set must not forget it */
         if (r < 0)
-            return r;
-        d->founding = FOUNDING_DONE;
+            kb_log_error("identity", "event=founding_damaged"); /* the log's sets rule (11.2) */
+        else
+            d->founding = FOUNDING_DONE;
     }
     if (!n->blank)
         d->joined = true;

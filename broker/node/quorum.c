@@ -77,6 +77,8 @@ static void run_effects(struct node_quorum *q, const struct raft_effects *fx,
 {
     struct raft_message snapshot_message;
     run_log(q, fx, msg, entries);
+    if (fx->cut_healed)
+        log_forget_cut(q->log);
     for (size_t i = 0; i < fx->n_messages; i++)
         quorum_send_message(q, &fx->messages[i], NULL);
     for (size_t i = 0; i < fx->n_sends; i++)

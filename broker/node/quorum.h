@@ -68,8 +68,8 @@ struct quorum_job {
     bool installing;
     /* Found by the start job. */
     struct kb_buf vote;
-    struct kb_buf snapshot;
-    char *snapshot_name;
+    struct kb_buf snapshot, older;
+    char *snapshot_name, *older_name;
     int vote_result;
     TAILQ_ENTRY(quorum_job) entries;
 };
@@ -89,6 +89,10 @@ struct node_quorum {
     struct log *log;
     struct log_dir_log *dir_log;
     enum raft_log_state log_state;
+    int64_t damaged_from; /* the log is good below this offset only; -1: all of it */
+    bool damage_drops;    /* the first operation drops what is damaged: see quorum_ops_run */
+    uint64_t bar_sequence; /* hard state that says that this directory may not vote; 0: none yet */
+    bool bar_durable;
     bool log_found;
     bool begun;
     bool stopping;

@@ -29,9 +29,11 @@ static void job_free(struct quorum_job *j)
     kb_buf_release(&j->bytes);
     kb_buf_release(&j->vote);
     kb_buf_release(&j->snapshot);
+    kb_buf_release(&j->older);
     (void)kb_free(j->path);
     (void)kb_free(j->path_remove);
     (void)kb_free(j->snapshot_name);
+    (void)kb_free(j->older_name);
     (void)kb_free(j);
 }
 
@@ -116,6 +118,8 @@ static void vote_done(struct kb_job *job, int result)
         return;
     }
     struct raft_input in = {.kind = RAFT_IN_HARD_PERSISTED, .sequence = j->sequence};
+    if (q->bar_sequence != 0 && j->sequence >= q->bar_sequence)
+        q->bar_durable = true;
     job_free(j);
     quorum_step(q, &in, NULL, NULL);
 }
@@ -167,6 +171,8 @@ void quorum_save_hard(struct node_quorum *q, const struct raft_hard_state *hard,
     j->path = kb_asprintf("%s/" VOTE_FILE, log_dir_log_path(q->dir_log));
     j->sequence = sequence;
     q->vote_newest = sequence;
+    if (hard->barred && q->bar_sequence == 0)
+        q->bar_sequence = sequence;
     if (q->vote_waiting != NULL)
         job_free(q->vote_waiting);
     q->vote_waiting = NULL;
@@ -177,7 +183,8 @@ void quorum_save_hard(struct node_quorum *q, const struct raft_hard_state *hard,
 /* ---- the start
  * -------------------------------------------------------------------------------------------- */
 
-/* Snapshot names sort by index: %020llu-%010llu.checkpoint. */
+/* Snapshot names sort by index: %020llu-%010llu.checkpoint. The newest two are kept: the older one
+ * is there when a crash came before its removal, and stands in for a damaged newest one. */
 static int find_snapshot(void *arg, const char *name, enum kb_fs_type type)
 {
     struct quorum_job *j = arg;
@@ -185,9 +192,20 @@ static int find_snapshot(void *arg, const char *name, enum kb_fs_type type)
     size_t suffix = strlen(SNAPSHOT_SUFFIX);
     if (type != KB_FS_FILE || size <= suffix || strcmp(name + size - suffix, SNAPSHOT_SUFFIX) != 0)
         return 0;
-    (void)kb_free(j->snapshot_name);
+    (void)kb_free(j->older_name);
+    j->older_name = j->snapshot_name;
     j->snapshot_name = kb_strdup(name);
     return 0;
+}
+
+static int read_snapshot(struct kb_fs *fs, const char *dir, const char *name, struct kb_buf *ret)
+{
+    if (name == NULL)
+        return 0;
+    char *path = kb_asprintf("%s/%s", dir, name);
+    int r = kb_fs_read_all(fs, path, QUORUM_SNAPSHOT_BYTES_MAX, ret);
+    (void)kb_free(path);
+    return r;
 }
 
 static int load_run(struct kb_job *job, struct kb_fs *fs)
@@ -198,22 +216,24 @@ static int load_run(struct kb_job *job, struct kb_fs *fs)
     kb_buf_append(&j->vote, "", 1);
     (void)kb_free(vote);
     int r = kb_fs_list(fs, j->path, find_snapshot, j);
-    if (r < 0 || j->snapshot_name == NULL)
-        return r;
-    char *path = kb_asprintf("%s/%s", j->path, j->snapshot_name);
-    r = kb_fs_read_all(fs, path, QUORUM_SNAPSHOT_BYTES_MAX, &j->snapshot);
-    (void)kb_free(path);
+    if (r == 0)
+        r = read_snapshot(fs, j->path, j->snapshot_name, &j->snapshot);
+    if (r == 0)
+        r = read_snapshot(fs, j->path, j->older_name, &j->older);
     return r;
 }
 
-static int load_snapshot(struct node_quorum *q, struct quorum_job *j)
+static bool load_snapshot(struct node_quorum *q, const struct quorum_job *j, const char *name,
+                          const struct kb_buf *bytes)
 {
     struct meta_image *image = NULL;
     struct raft_voters v = {0};
     const struct meta_voter *voters = NULL;
-    int r = meta_snapshot_read(kb_view_of(j->snapshot.data, j->snapshot.size), &image);
-    if (r < 0)
-        return r;
+    int r = meta_snapshot_read(kb_view_of(bytes->data, bytes->size), &image);
+    if (r < 0) {
+        kb_log_error("quorum", "event=snapshot_damaged file=%s error=%s", name, kb_err_name(r));
+        return false;
+    }
     q->node->image = meta_image_free(q->node->image);
     q->node->image = image;
     v.index = meta_image_last_index(image);
@@ -222,11 +242,11 @@ static int load_snapshot(struct node_quorum *q, struct quorum_job *j)
         v.nodes[i] = (struct raft_node){.id = voters[i].id, .directory = voters[i].directory};
     quorum_set_snapshot(
         q, (struct raft_position){.index = v.index, .term = meta_image_last_term(image)},
-        kb_asprintf("%s/%s", j->path, j->snapshot_name), j->snapshot.size);
+        kb_asprintf("%s/%s", j->path, name), bytes->size);
     kb_array_reserve(q->voters, q->voters_count, q->voters_capacity);
     q->voters[q->voters_count++] = v;
     q->voters_index = v.index;
-    return 0;
+    return true;
 }
 
 static void load_done(struct kb_job *job, int result)
@@ -241,8 +261,12 @@ static void load_done(struct kb_job *job, int result)
         q->vote_damaged = true;
     if (KB_MUTANT("raft-forget-vote"))
         q->hard.vote.id = RAFT_NOBODY;
-    if (result == 0 && j->snapshot.size > 0)
-        result = load_snapshot(q, j);
+    q->bar_durable = q->hard.barred;
+    if (q->vote_damaged)
+        kb_log_error("quorum", "event=vote_damaged");
+    if (result == 0 && j->snapshot_name != NULL &&
+        !load_snapshot(q, j, j->snapshot_name, &j->snapshot) && j->older_name != NULL)
+        (void)load_snapshot(q, j, j->older_name, &j->older);
     job_free(j);
     quorum_loaded(q, result, what);
 }

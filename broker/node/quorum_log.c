@@ -63,10 +63,20 @@ static int op_append(struct node_quorum *q, struct quorum_op *op)
     return 0;
 }
 
+/* What is damaged stays, as the proof that it is, until the disk says that this directory may not
+ * vote (5.5): a start in between would find a sound shorter log. And until there is something to
+ * take its place. */
+static bool keep_damage(const struct node_quorum *q, const struct quorum_op *op)
+{
+    return q->damage_drops && (!q->bar_durable || (op->kind == QUORUM_TRUNCATE &&
+                                                   TAILQ_NEXT(op, entries) == NULL));
+}
+
 void quorum_ops_run(struct node_quorum *q)
 {
     struct quorum_op *op = NULL;
-    while (!q->op_running && (op = TAILQ_FIRST(&q->ops)) != NULL) {
+    while (!q->op_running && (op = TAILQ_FIRST(&q->ops)) != NULL && !keep_damage(q, op)) {
+        q->damage_drops = false;
         if (op->kind == QUORUM_TRUNCATE || op->kind == QUORUM_RESET) {
             q->op_running = true;
             if (op->kind == QUORUM_TRUNCATE)

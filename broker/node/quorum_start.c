@@ -1,5 +1,6 @@
 /* The Raft log's reports, and the start: log, vote, snapshot, voter sets, then the core. */
 #include "broker/node/quorum.h"
+#include "proto/base/mutant.h"
 
 /* ---- the log's reports
  * ----------------------------------------------------------------------------------------- */
@@ -69,6 +70,7 @@ void node_quorum_found(struct node *n, const struct log_dir_found *found)
     TAILQ_INIT(&q->jobs);
     TAILQ_INIT(&q->waits);
     q->leader.id = RAFT_NOBODY;
+    q->damaged_from = -1;
     q->timer = kb_timer_new(n->env, quorum_on_timer, q);
     q->apply_timer = kb_timer_new(n->env, quorum_on_apply_timer, q);
     n->image = meta_image_new();
@@ -99,6 +101,7 @@ static struct log_options raft_log_options(struct node_quorum *q)
         .cache = q->node->cache,
         .read_pool = q->node->read_pool,
         .clean = q->node->clean_start,
+        .remember_cut = KB_MUTANT("raft-cut-forgotten") ? false : true,
         .durable_mark = log_dir_mark_get(q->dir_log, LOG_DIR_DURABLE),
         .start_offset = log_dir_mark_get(q->dir_log, LOG_DIR_START),
         .first_offset = 1,
@@ -130,6 +133,8 @@ static void on_log_open(struct log *log, void *user, int result, const struct lo
     q->log_state = found->state == LOG_CUT       ? RAFT_LOG_CUT
                    : found->state == LOG_DAMAGED ? RAFT_LOG_DAMAGED
                                                  : RAFT_LOG_WHOLE;
+    if (found->state == LOG_DAMAGED)
+        q->damaged_from = found->damaged_from;
     if (q->log_state != RAFT_LOG_WHOLE)
         kb_log_error("quorum", "event=metadata_log_not_whole state=%s end=%lld",
                      log_state_name(found->state), (long long)found->end_offset);
@@ -169,6 +174,16 @@ static void scan_bytes(struct node_quorum *q, const uint8_t *data, size_t size)
     }
 }
 
+/* A batch that recovery had no reason to read is not what was written. */
+static void damage_found(struct node_quorum *q, int64_t offset)
+{
+    kb_log_error("quorum", "event=metadata_log_not_whole state=damaged end=%lld",
+                 (long long)offset);
+    q->log_state = RAFT_LOG_DAMAGED;
+    q->damaged_from = offset;
+    node_quorum_ready(q->node, 0, NULL);
+}
+
 static void on_scan_bytes(struct node_load *load, int result)
 {
     struct node_quorum *q = load->user;
@@ -176,8 +191,12 @@ static void on_scan_bytes(struct node_load *load, int result)
     if (result == 0)
         scan_bytes(q, load->bytes.data, load->bytes.size);
     node_load_release(load);
-    if (result < 0) {
+    if (result < 0 && result != -KB_ECORRUPT) {
         start_failed(q, result, "log");
+        return;
+    }
+    if (result < 0) {
+        damage_found(q, q->scan.offset);
         return;
     }
     q->scan.offset = q->scan.next_offset;
@@ -191,6 +210,10 @@ static void on_scan(struct log_read *r, int result)
 {
     struct node_quorum *q = r->user;
     q->scanning = false;
+    if (result == -KB_ECORRUPT) {
+        damage_found(q, q->scan.offset);
+        return;
+    }
     if (result != LOG_READ_OK) {
         start_failed(q, result < 0 ? result : -KB_ECORRUPT, "log");
         return;
@@ -222,6 +245,18 @@ void quorum_loaded(struct node_quorum *q, int result, const char *what)
         return;
     }
     int64_t start = log_start_offset(q->log);
+    if (q->snapshot.index + 1 < (uint64_t)start) {
+        /* What the log begins behind is lost, so nothing in it can be applied: all of it comes
+         * anew from a leader, and until then this directory does not vote. */
+        kb_log_error("quorum", "event=metadata_state_lost snapshot=%llu log_start=%lld",
+                     (unsigned long long)q->snapshot.index, (long long)start);
+        q->log_state = RAFT_LOG_DAMAGED;
+        q->damaged_from = (int64_t)q->snapshot.index + 1;
+        q->damage_drops = true;
+        quorum_op_add(q, QUORUM_RESET)->index = q->snapshot.index;
+        node_quorum_ready(q->node, 0, NULL);
+        return;
+    }
     if (q->snapshot.index + 1 > (uint64_t)start &&
         q->snapshot.index < (uint64_t)log_end_offset(q->log))
         start = (int64_t)q->snapshot.index + 1;
@@ -234,6 +269,7 @@ void quorum_loaded(struct node_quorum *q, int result, const char *what)
         /* The log ends before the snapshot, or is another one there: a crash during an install. It
          * begins anew behind it. */
         q->generation = 0;
+        q->damage_drops = q->log_state == RAFT_LOG_DAMAGED;
         quorum_op_add(q, QUORUM_RESET)->index = q->snapshot.index;
         q->scan.offset = (int64_t)q->snapshot.index + 1;
         quorum_ops_run(q);
@@ -252,12 +288,16 @@ static size_t known_entries(struct node_quorum *q, struct raft_entry **ret)
     struct raft_entry *entries = NULL;
     int64_t at = (int64_t)q->snapshot.index + 1;
     int64_t end = log_end_offset(q->log);
+    if (q->damaged_from >= 0 && q->damaged_from < end)
+        end = q->damaged_from;
     while (at < end) {
         int32_t epoch = log_epoch_at(q->log, at);
         struct log_epoch_end e = log_epoch_end_offset(q->log, epoch);
         if (e.end_offset <= at)
             break;
         kb_array_reserve(entries, count, capacity);
+        if (e.end_offset > end)
+            e.end_offset = end;
         entries[count++] = (struct raft_entry){
             .first = (uint64_t)at,
             .last = (uint64_t)e.end_offset - 1,
@@ -291,6 +331,10 @@ void node_quorum_begin(struct node *n)
         return;
     q->begun = true;
     add_founding_voters(q);
+    if (q->log_state == RAFT_LOG_DAMAGED && TAILQ_EMPTY(&q->ops)) {
+        q->damage_drops = true;
+        quorum_op_add(q, QUORUM_TRUNCATE)->index = (uint64_t)q->damaged_from - 1;
+    }
     struct raft_core_config config = {
         .self = {.id = n->config.node_id, .directory = n->directory_id},
         .seed = kb_env_random_u64(n->env),

@@ -67,7 +67,8 @@ static void judge_recovery(struct raft_core *c, const struct raft_core_config *c
         c->hard.vote = raft_nobody();
     if (config->log_state == RAFT_LOG_DAMAGED || (vote_damaged && !alone))
         c->hard.barred = true;
-    if (config->log_state == RAFT_LOG_CUT && !alone)
+    c->cut = config->log_state == RAFT_LOG_CUT;
+    if (c->cut && !alone)
         c->cut_until_ms = c->now_ms + c->times.cut_ms;
     if (vote_damaged || c->hard.barred != config->hard.barred)
         raft_hard_changed(c);
@@ -219,6 +220,13 @@ void raft_commit_to(struct raft_core *c, uint64_t index)
     KB_ASSERT(index <= c->log.last_index);
     if (index > c->commit_index || KB_MUTANT("raft-commit-falls"))
         c->commit_index = index;
+}
+
+void raft_cut_healed(struct raft_core *c)
+{
+    c->cut_until_ms = 0;
+    c->fx->cut_healed = c->fx->cut_healed || c->cut;
+    c->cut = false;
 }
 
 /* ---- the outbox -------------------------------------------------------------------------------

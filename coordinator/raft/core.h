@@ -109,6 +109,7 @@ struct raft_core { /* NOLINT(clang-analyzer-optin.performance.Padding) */
     uint64_t elections;
     uint64_t election_at_ms;   /* next (pre-)vote of this node, or end of the present one */
     uint64_t unknown_until_ms; /* after a start: the leader is not known to be lost before this */
+    bool cut;                  /* found cut, and perhaps something committed is missing */
     uint64_t cut_until_ms;     /* 5.5: a cut tail does not vote before this; 0 = not cut */
     uint64_t floor_index;      /* 5.6: no vote while durable_index is below */
     uint64_t floor_term;
@@ -212,6 +213,8 @@ void raft_post(struct raft_core *c, const struct raft_peer *p, const struct raft
 void raft_write_started(struct raft_core *c);
 /* Raise the commit index; reports what may be applied. */
 void raft_commit_to(struct raft_core *c, uint64_t index);
+/* A log that was found cut has all that is committed again. */
+void raft_cut_healed(struct raft_core *c);
 uint64_t raft_applicable(const struct raft_core *c);
 
 /* ---- election.c ---- */

@@ -110,7 +110,7 @@ static void judge_healed(struct raft_core *c)
     }
     if (have < c->commit_index || raft_terms_at(&c->log, c->commit_index) != c->hard.term)
         return; /* not all that was ever committed, as far as is known */
-    c->cut_until_ms = 0;
+    raft_cut_healed(c);
     if (c->hard.term > c->floor_term)
         c->floor_index = 0;
 }

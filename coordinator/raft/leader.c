@@ -97,6 +97,7 @@ static void advance_commit(struct raft_core *c)
         (raft_terms_at(&c->log, index) != c->hard.term && !KB_MUTANT("raft-commit-older-term")))
         return;
     raft_commit_to(c, index);
+    raft_cut_healed(c);
     forget_committed(c);
     for (size_t i = 0; i < c->n_peers; i++)
         c->peers[i]->beat = true;

@@ -288,6 +288,9 @@ struct raft_effects {
     struct raft_node leader;
     /* Apply up to here: min(commit, own durable). Never falls (R8). */
     uint64_t commit_index;
+    /* The log was found cut (5.5), and now nothing that was committed is missing in it: the driver
+     * may forget. Once. */
+    bool cut_healed;
     /* RAFT_IN_CONFIRM: the round started. confirmed_round >= it: a majority followed after that. */
     uint64_t round;
     uint64_t confirmed_round;

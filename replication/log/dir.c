@@ -352,22 +352,24 @@ void log_dir_mark_set(struct log_dir *dir, struct log_dir_log *log, enum log_dir
 
 /* ---- identity ---- */
 
-void log_dir_set_cluster_id(struct log_dir *dir, const char *cluster_id, log_dir_done_fn *fn,
-                            void *arg)
-{
-    struct dir_op *op = op_new(dir, DIR_FILE_META, replace_run, fn, arg);
-    KB_ASSERT(strlen(cluster_id) < sizeof(dir->meta.cluster_id));
-    (void)snprintf(dir->meta.cluster_id, sizeof(dir->meta.cluster_id), "%s", cluster_id);
-    op->path = dir_join(dir->path, DIR_FILE_META);
-    dir_meta_format(&dir->meta, &op->data);
-    op_submit(op);
-}
-
 static void write_state(struct log_dir *dir, log_dir_done_fn *fn, void *arg)
 {
     struct dir_op *op = op_new(dir, DIR_FILE_STATE, replace_run, fn, arg);
     op->path = dir_join(dir->path, DIR_FILE_STATE);
+    dir->state.meta = dir->meta;
     dir_state_format(&dir->state, &op->data);
+    op_submit(op);
+}
+
+void log_dir_set_cluster_id(struct log_dir *dir, const char *cluster_id, log_dir_done_fn *fn,
+                            void *arg)
+{
+    KB_ASSERT(strlen(cluster_id) < sizeof(dir->meta.cluster_id));
+    (void)snprintf(dir->meta.cluster_id, sizeof(dir->meta.cluster_id), "%s", cluster_id);
+    write_state(dir, NULL, NULL); /* the copy first: a start takes the id from whichever has it */
+    struct dir_op *op = op_new(dir, DIR_FILE_META, replace_run, fn, arg);
+    op->path = dir_join(dir->path, DIR_FILE_META);
+    dir_meta_format(&dir->meta, &op->data);
     op_submit(op);
 }
 
@@ -614,6 +616,9 @@ static void open_done(struct kb_job *job, int result)
     if (result == 0) {
         logs = kb_new_array(struct log_dir_found_log, o->start.log_count);
         take_found(dir, &o->start, &found, logs);
+        if (o->start.repaired)
+            kb_log_error("dir", "event=meta_repaired dir=%s why=\"meta.properties was damaged\"",
+                         dir->path);
         dir->last_checkpoint_ms = kb_env_now_ms(dir->env);
         dir->open_fn(dir->open_arg, dir, 0, NULL, &found);
     } else {

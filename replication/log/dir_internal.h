@@ -51,6 +51,7 @@ struct dir_start {
     struct dir_meta meta;
     struct dir_state state;
     bool fresh, clean, reserve_present;
+    bool repaired; /* meta.properties was damaged and has been written again from its copy */
     int64_t clean_broker_epoch;
     char *reason; /* on failure */
     struct dir_start_log *logs;

@@ -162,10 +162,10 @@ static int replace_text(struct dir_start *s, struct kb_fs *fs, const char *name,
 static int format(struct dir_start *s, struct kb_fs *fs)
 {
     struct kb_buf text = {0};
-    struct dir_state none = {.broker_epoch = -1};
     s->fresh = true;
     s->meta = (struct dir_meta){.directory_id = s->new_directory_id, .node_id = s->node_id};
-    dir_state_format(&none, &text);
+    s->state = (struct dir_state){.broker_epoch = -1, .meta = s->meta};
+    dir_state_format(&s->state, &text);
     int r = replace_text(s, fs, DIR_FILE_STATE, &text);
     if (r == 0) {
         text = (struct kb_buf){0};
@@ -173,6 +173,25 @@ static int format(struct dir_start *s, struct kb_fs *fs)
         r = replace_text(s, fs, DIR_FILE_META, &text);
     }
     return r < 0 ? fail(s, r, "the data directory cannot be formatted") : 0;
+}
+
+/* meta.properties has no checksum; kvorum.state has, and a copy of it. Row 42: what contradicts the
+ * copy is damage, and the copy tells what it was. */
+static int repair_meta(struct dir_start *s, struct kb_fs *fs)
+{
+    struct kb_buf text = {0};
+    s->meta = s->state.meta;
+    s->repaired = true;
+    dir_meta_format(&s->meta, &text);
+    int r = replace_text(s, fs, DIR_FILE_META, &text);
+    return r < 0 ? fail(s, r, "meta.properties cannot be repaired") : 0;
+}
+
+/* A cluster id that only one of them has was being written. */
+static bool meta_contradicts(const struct dir_meta *m, const struct dir_meta *copy)
+{
+    return m->node_id != copy->node_id || !kb_uuid_equal(&m->directory_id, &copy->directory_id) ||
+           (copy->cluster_id[0] != '\0' && strcmp(m->cluster_id, copy->cluster_id) != 0);
 }
 
 static int check_meta(struct dir_start *s)
@@ -199,28 +218,32 @@ static int check_meta(struct dir_start *s)
 static int load_meta(struct dir_start *s, struct kb_fs *fs)
 {
     struct kb_buf text = {0};
+    bool copy = s->state.meta.node_id >= 0;
     int r = read_small(s, fs, DIR_FILE_META, SMALL_FILE_MAX, &text);
     if (r == -KB_ENOENT && s->log_count == 0)
         return format(s, fs);
+    if (r == 0)
+        r = dir_meta_parse(kb_view_of(text.data, text.size), &s->meta);
+    kb_buf_release(&text);
+    if (copy && (r == -KB_ENOENT || r == -KB_ECORRUPT || r == -KB_ETOOBIG ||
+                 (r == 0 && meta_contradicts(&s->meta, &s->state.meta))))
+        r = repair_meta(s, fs);
+    if (s->reason != NULL)
+        return r;
     if (r == -KB_ENOENT)
         return fail(s, -KB_ECORRUPT,
                     "there are logs but no meta.properties: restore that file, "
                     "or empty the directory to start it anew");
-    if (r < 0)
-        return fail(s, r, "meta.properties cannot be read");
-    r = dir_meta_parse(kb_view_of(text.data, text.size), &s->meta);
-    kb_buf_release(&text);
     if (r == -KB_EUNSUPPORTED)
         return fail(s, r, "meta.properties has another version than 1");
-    return r < 0 ? fail(s, r, "meta.properties is damaged") : check_meta(s);
+    if (r == -KB_ECORRUPT)
+        return fail(s, r, "meta.properties is damaged");
+    return r < 0 ? fail(s, r, "meta.properties cannot be read") : check_meta(s);
 }
 
 static int load_state(struct dir_start *s, struct kb_fs *fs)
 {
     struct kb_buf text = {0};
-    s->state = (struct dir_state){.broker_epoch = -1};
-    if (s->fresh)
-        return 0;
     int r = read_small(s, fs, DIR_FILE_STATE, SMALL_FILE_MAX, &text);
     if (r < 0 && r != -KB_ENOENT && r != -KB_ETOOBIG)
         return fail(s, r, "kvorum.state cannot be read");
@@ -229,7 +252,8 @@ static int load_state(struct dir_start *s, struct kb_fs *fs)
     kb_buf_release(&text);
     /* The careful reading: rolled back (8.4), machine restarted, nothing missing is empty (8.2). */
     if (r < 0)
-        s->state = (struct dir_state){.broker_epoch = -1, .creations_index = INT64_MAX};
+        s->state = (struct dir_state){
+            .broker_epoch = -1, .creations_index = INT64_MAX, .meta = {.node_id = -1}};
     return 0;
 }
 
@@ -340,13 +364,13 @@ int dir_start_run(struct dir_start *s, struct kb_fs *fs)
     if (r == 0)
         r = list_logs(s, fs);
     if (r == 0)
+        r = load_state(s, fs);
+    if (r == 0)
         r = load_meta(s, fs);
     if (r == 0) /* a refused start leaves what it refused as it was */
         r = take_marker(s, fs);
     if (r == 0)
         r = sync_names(s, fs);
-    if (r == 0)
-        r = load_state(s, fs);
     if (r == 0)
         r = load_marks(s, fs);
     if (r == 0)

@@ -131,12 +131,13 @@ void dir_meta_format(const struct dir_meta *m, struct kb_buf *ret)
 
 int dir_state_parse(struct kb_view text, struct dir_state *ret)
 {
-    struct dir_state s = {.broker_epoch = -1};
+    struct dir_state s = {.broker_epoch = -1, .meta = {.node_id = -1}};
     struct kb_view rest = text;
     struct kb_view line;
     struct kb_view v;
     int64_t version = -1;
     int64_t index = -1;
+    int64_t node = -1;
     bool summed = false;
     const uint8_t *line_start = rest.data;
     while (next_line(&rest, &line)) {
@@ -149,6 +150,12 @@ int dir_state_parse(struct kb_view text, struct dir_state *ret)
             good = good && copy_text(v, s.boot_id, sizeof(s.boot_id));
         else if (value_of(line, "creations.index=", &v))
             good = good && parse_int(v, 0, INT64_MAX, &index);
+        else if (value_of(line, "cluster.id=", &v))
+            good = good && copy_text(v, s.meta.cluster_id, sizeof(s.meta.cluster_id));
+        else if (value_of(line, "directory.id=", &v))
+            good = good && parse_uuid(v, &s.meta.directory_id);
+        else if (value_of(line, "node.id=", &v))
+            good = good && parse_int(v, 0, INT32_MAX, &node);
         else if (value_of(line, "crc=", &v)) {
             char want[9];
             uint32_t crc = kb_crc32c(0, text.data, (size_t)(line_start - text.data));
@@ -163,6 +170,8 @@ int dir_state_parse(struct kb_view text, struct dir_state *ret)
     if (!summed || version < 0 || index < 0)
         return -KB_ECORRUPT;
     s.creations_index = (uint64_t)index;
+    if (!kb_uuid_is_zero(&s.meta.directory_id))
+        s.meta.node_id = (int32_t)node;
     *ret = s;
     return 0;
 }
@@ -172,6 +181,12 @@ void dir_state_format(const struct dir_state *s, struct kb_buf *ret)
     size_t start = ret->size;
     kb_buf_printf(ret, "version=1\nbroker.epoch=%lld\nboot.id=%s\ncreations.index=%llu\n",
                   (long long)s->broker_epoch, s->boot_id, (unsigned long long)s->creations_index);
+    if (s->meta.node_id >= 0) {
+        char id[KB_UUID_TEXT_SIZE];
+        kb_uuid_format(&s->meta.directory_id, id);
+        kb_buf_printf(ret, "cluster.id=%s\ndirectory.id=%s\nnode.id=%d\n", s->meta.cluster_id, id,
+                      s->meta.node_id);
+    }
     kb_buf_printf(ret, "crc=%08x\n", kb_crc32c(0, ret->data + start, ret->size - start));
 }
 

@@ -23,11 +23,12 @@ struct dir_meta {
 int dir_meta_parse(struct kb_view text, struct dir_meta *ret);
 void dir_meta_format(const struct dir_meta *m, struct kb_buf *ret);
 
-/* kvorum.state. */
+/* kvorum.state. Under its checksum it has meta.properties a second time. */
 struct dir_state {
     int64_t broker_epoch;     /* -1: none */
     uint64_t creations_index; /* 0: none */
     char boot_id[64];         /* "": unknown */
+    struct dir_meta meta;     /* node_id -1: not there (written by an earlier version) */
 };
 int dir_state_parse(struct kb_view text, struct dir_state *ret);
 void dir_state_format(const struct dir_state *s, struct kb_buf *ret);

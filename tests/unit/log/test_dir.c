@@ -197,6 +197,55 @@ START_TEST(close__marks_clean_once)
 }
 END_TEST
 
+/* Row 42: kvorum.state has a copy of meta.properties under its checksum. Whichever bit turns in
+ * either of them, the directory is the same one; of both together it is not told what they were. */
+START_TEST(open__repairs_each_turned_bit_of_the_identity)
+{
+    static const char *const files[] = {ROOT "/meta.properties", ROOT "/kvorum.state"};
+    struct life l;
+    life_init(&l, 8);
+    struct sim_disk *disk = sim_host_disk(l.host);
+    ck_assert(life_open(&l));
+    struct kb_uuid id = l.found.directory_id;
+    struct answer a = {0};
+    log_dir_set_cluster_id(l.dir, "abcdefghijklmnopqrstuv", on_done, &a);
+    ck_assert(wait_for(&l, &a));
+    a.came = false;
+    log_dir_set_broker_epoch(l.dir, 12, on_done, &a);
+    ck_assert(wait_for(&l, &a));
+    put_log(&l, "orders-0");
+    life_end(&l, false);
+    for (size_t f = 0; f < 2; f++) {
+        struct kb_buf was = {0};
+        ck_assert_int_eq(sim_disk_read(disk, files[f], &was), 0);
+        for (size_t bit = 0; bit < was.size * 8; bit++) {
+            struct kb_buf now = {0};
+            ck_assert_int_eq(sim_disk_flip_bit(disk, files[f], bit / 8, bit % 8), 0);
+            ck_assert(life_open(&l));
+            if (l.result == -KB_EUNSUPPORTED) { /* the version's digit: refused, and as it was */
+                ck_assert_uint_eq(f, 0);
+                sim_disk_put(disk, files[f], was.data, was.size);
+                life_end(&l, false);
+                continue;
+            }
+            ck_assert_msg(l.result == 0, "%s bit %zu: %s", files[f], bit, l.reason);
+            ck_assert(kb_uuid_equal(&id, &l.found.directory_id) && !l.found.fresh);
+            ck_assert_str_eq(l.cluster_id, "abcdefghijklmnopqrstuv");
+            ck_assert(f == 1 || l.found.broker_epoch == 12);
+            life_end(&l, true);
+            ck_assert_int_eq(sim_disk_read(disk, files[0], &now), 0);
+            ck_assert(life_open(&l));
+            ck_assert_int_eq(l.result, 0);
+            life_end(&l, false);
+            sim_disk_put(disk, files[f], was.data, was.size);
+            kb_buf_release(&now);
+        }
+        kb_buf_release(&was);
+    }
+    life_release(&l);
+}
+END_TEST
+
 /* The boot id is not stored before the registration: a start in between must not hide the power
  * cut from the next one. */
 START_TEST(open__boot_id_counts_from_the_broker_epoch_on)
@@ -258,6 +307,8 @@ START_TEST(open__refuses_what_is_not_its_own)
     ck_assert_int_eq(l.found.clean_broker_epoch, 7);
     life_end(&l, true);
 
+    /* Without its copy meta.properties cannot be told from what it was. */
+    sim_disk_put(disk, ROOT "/kvorum.state", "version=1\n", 10);
     static const char *const bad[] = {"", "version=1\n", "version=1\nnode.id=1\n",
                                       "version=1\nnode.id=x\ndirectory.id=AAAAAAAAQACAAAAAAAAAAQ\n",
                                       "version=1\nnode.id=1\ndirectory.id=AAAAAAAAQACAAA\n"};
@@ -755,7 +806,8 @@ START_TEST(life__survives_a_crash_at_each_file_call)
 }
 END_TEST
 
-UNIT_MAIN("dir", open__formats_once_and_keeps_the_identity, close__marks_clean_once,
+UNIT_MAIN("dir", open__repairs_each_turned_bit_of_the_identity,
+          open__formats_once_and_keeps_the_identity, close__marks_clean_once,
           open__boot_id_counts_from_the_broker_epoch_on, open__refuses_what_is_not_its_own,
           open__reads_kafkas_meta_properties, open__damaged_state_is_read_carefully,
           due__checkpoints_what_changed_each_second, flush__many_share_a_write,
