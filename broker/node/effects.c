@@ -260,6 +260,18 @@ void node_partition_run(struct node_partition *p, const struct rep_effects *fx)
     p->running = false;
 }
 
+void node_partition_damaged(struct node_partition *p, uint32_t generation, int64_t from)
+{
+    struct rep_effects fx;
+    if (p == NULL || p->state != NODE_PARTITION_OPEN || p->log == NULL ||
+        log_generation(p->log) != generation)
+        return;
+    kb_log_error("partition", "event=damaged tp=%s-%d from=%lld", p->topic, p->index,
+                 (long long)from);
+    rep_on_damaged(p->rep, from, node_now(p->node), &fx);
+    node_partition_run(p, &fx);
+}
+
 /* ---- the log's reports
  * -------------------------------------------------------------------------------------------- */
 

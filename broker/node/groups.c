@@ -474,8 +474,11 @@ static void on_read(struct log_read *r, int result)
     struct node_group *g = r->user;
     g->reading = false;
     if (result != LOG_READ_OK) {
+        struct node_partition *p = g->partition;
         g->failed = true;
         kb_timer_arm(g->timer, RELOAD_MS);
+        if (result == -KB_ECORRUPT) /* ends the lead, and g with it */
+            node_partition_damaged(p, log_generation(p->log), r->offset);
         return;
     }
     g->copying = true;

@@ -309,6 +309,9 @@ void node_partitions_report(struct node *n, struct kb_arena *arena,
                             Kvorum__PeerLogReport ***ret_items, size_t *ret_count);
 /* Run replica effects (role changes, HW moves, proposals, truncations, wake-ups). */
 void node_partition_run(struct node_partition *p, const struct rep_effects *fx);
+/* What the log holds from this offset on, in this generation, is not what was written (10.4). p may
+ * be NULL: it left meanwhile. */
+void node_partition_damaged(struct node_partition *p, uint32_t generation, int64_t from);
 /* produce.c */
 void node_produce_check(struct node_partition *p);
 void node_produce_fail_all(struct node_partition *p, enum rep_fail_reason reason);

@@ -31,7 +31,6 @@ static void finish(struct node_read_op *op, enum kw_error error)
 static void log_result(struct node_read_op *op, int result)
 {
     struct node_partition *p = op->partition;
-    struct rep_effects fx;
     op->records = op->log_read.records;
     op->log_read.records = (struct kb_chain){0};
     if (p->state !=
@@ -52,8 +51,7 @@ static void log_result(struct node_read_op *op, int result)
         finish(op, KW_NONE); /* nothing now; the client asks again */
         return;
     case -KB_ECORRUPT:
-        rep_on_damaged(p->rep, op->log_read.offset, node_now(p->node), &fx);
-        node_partition_run(p, &fx);
+        node_partition_damaged(p, log_generation(p->log), op->log_read.offset);
         finish(op, KW_KAFKA_STORAGE_ERROR);
         return;
     default:

@@ -208,12 +208,9 @@ static void on_read(struct log_read *r, int result)
 static void read_failed(struct follow *f, int result)
 {
     struct node_partition *p = f->partition;
-    struct rep_effects fx;
     add_error(f->session, f, KW_UNKNOWN_SERVER_ERROR);
-    if (result != -KB_ECORRUPT || p == NULL || p->state != NODE_PARTITION_OPEN)
-        return;
-    rep_on_damaged(p->rep, f->read.offset, node_now(p->node), &fx);
-    node_partition_run(p, &fx);
+    if (result == -KB_ECORRUPT && p != NULL && p->state == NODE_PARTITION_OPEN)
+        node_partition_damaged(p, log_generation(p->log), f->read.offset);
 }
 
 /* Start reading what the follower may have. */

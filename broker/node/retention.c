@@ -151,6 +151,9 @@ static void cleaner_done(struct kb_job *job, int result)
     if (result < 0) {
         kb_log_warn("cleaner", "event=compaction_failed dir=%s error=%s", c->dir,
                     kb_err_name(result));
+        if (result == -KB_ECORRUPT && c->result.damaged_from >= 0)
+            node_partition_damaged(node_partition_find(c->node, &c->topic_id, c->index),
+                                   c->generation, c->result.damaged_from);
         cleaner_end(c, false);
         return;
     }

@@ -131,8 +131,10 @@ int compact_scan(struct compact *c, const struct log_compact_segment *segment, b
         return r;
     r = log_scan_run(c->fs, fd, &scan);
     (void)kb_fs_close(c->fs, fd);
-    if (r == 0 && scan.stopped == 0 && (scan.bad || scan.position != segment->size_bytes))
+    if (r == 0 && scan.stopped == 0 && (scan.bad || scan.position != segment->size_bytes)) {
+        c->result->damaged_from = scan.next_offset;
         r = -KB_ECORRUPT;
+    }
     return r < 0 ? r : scan.stopped;
 }
 
@@ -297,7 +299,7 @@ static int clean_groups(struct compact *c)
 int log_compact_run(struct kb_fs *fs, const struct log_compact_input *in,
                     struct log_compact_result *ret)
 {
-    struct log_compact_result result = {.first_dirty = in->first_dirty};
+    struct log_compact_result result = {.first_dirty = in->first_dirty, .damaged_from = -1};
     struct compact c = {.fs = fs, .in = in, .result = &result};
     compact_map_init(&c.map, in->config.map_bytes, in->hash_seed);
     int r = compact_clear_cleaned(fs, in->dir);
@@ -316,7 +318,10 @@ int log_compact_run(struct kb_fs *fs, const struct log_compact_input *in,
     compact_map_release(&c.map);
     (void)kb_free(c.aborted);
     if (r < 0) {
+        int64_t damaged_from = result.damaged_from;
         log_compact_result_release(&result);
+        if (r == -KB_ECORRUPT)
+            *ret = (struct log_compact_result){.damaged_from = damaged_from};
         return r;
     }
     *ret = result;

@@ -65,6 +65,7 @@ mutant("raft-observers-vote", "R15", "any linked directory counts as a voter")
 mutant("raft-two-changes-at-once", "R15", "a second change of the voter set does not wait for the first", "raft_transcripts", VOTERS)
 mutant("raft-change-before-own-commit", "R15", "the voter set changes before an entry of the leader's term is committed", "raft_transcripts", VOTERS)
 mutant("raft-damaged-log-votes", "R5 R15", "a directory with a damaged log or vote file votes", "raft_voting", DAMAGE)
+mutant("raft-cut-forgotten", "R5 R8", "a cut that a start made in the metadata log is forgotten by the next one", "node_damage", DAMAGE)
 
 # ---- metadata
 mutant("elect-out-of-replicas", "R16", "leaders are elected among all replicas")
@@ -149,6 +150,7 @@ mutant("stale-generation-commits", "G5", "members of an older generation commit 
 mutant("stale-generation-syncs", "G5", "members of an older generation get assignments", "groups_transcripts", GROUPS)
 mutant("stale-generation-beats", "G5", "members of an older generation are told that all is well", "groups_transcripts", GROUPS)
 mutant("session-cut-short", "G7", "members are expelled after a quarter of their session", "groups_transcripts", GROUPS)
+mutant("group-appends-to-full-log", "G2", "groups append to a log that is known to be full, and lose their shard each time", "node_groups", GROUPS)
 mutant("dead-member-stays", "G7", "dead members are never expelled", "groups_transcripts", GROUPS)
 mutant("offsets-expire-in-use", "G8", "offsets of a group in use expire", "groups_transcripts", GROUPS)
 mutant("expiry-by-wall-clock", "G8", "offsets expire by a wall clock that may jump", "groups_rules", GROUPS)

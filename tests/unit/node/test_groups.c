@@ -396,6 +396,43 @@ START_TEST(topic_deleted__waits_until_it_can_be_appended)
 }
 END_TEST
 
+static void fill_all(struct scenario *s, bool full)
+{
+    for (uint32_t i = 0; i < 3; i++) {
+        struct sim_disk *d = sim_host_disk(sim_cluster_host(s->cluster, i));
+        sim_disk_settings(d)->capacity_bytes = full ? sim_disk_used_bytes(d) : 0;
+    }
+}
+
+/* 9.3: when every disk is full the groups are refused what must be written (an OffsetFetch, too: its
+ * proof of leadership is a record), and no attempt costs the shard. */
+START_TEST(full_disks__cost_no_shard)
+{
+    struct scenario s;
+    int error = KW_NONE;
+    scenario_start(&s, 12);
+    scenario_until(&s, commits, 20000, "a first commit");
+    fill_all(&s, true);
+    for (int i = 0; i < 400 && error == KW_NONE; i++)
+        error = commit(&s, 7);
+    ck_assert_int_ne(error, KW_NONE);
+    scenario_run_for(&s, 5000); /* the log has heard it, a shard that met it is loaded again */
+    int32_t id = coordinator(&s);
+    ck_assert_int_gt(id, 0);
+    for (int i = 0; i < 10; i++) {
+        struct commit c;
+        commit_init(&c, &s, 8);
+        (void)scenario_call(&s, id, KW_API_OFFSET_COMMIT, &c.rq, read_commit, &c);
+        ck_assert_int_eq(c.error, KW_COORDINATOR_NOT_AVAILABLE);
+        ck_assert_int_eq(gaps(&s, id, 300), 0);
+    }
+    fill_all(&s, false);
+    scenario_until(&s, fetches_seven, 30000, "what was committed before");
+    scenario_until(&s, commits, 30000, "commits with space again");
+    scenario_end(&s);
+}
+END_TEST
+
 /* Clocks jump a month ahead; then another broker, which has run all the while, takes the groups
  * over. Its first pass over the offsets must not believe the clock. */
 START_TEST(takeover__after_a_clock_jump_expires_nothing)
@@ -418,4 +455,5 @@ END_TEST
 
 UNIT_MAIN("node_groups", takeover__after_a_clock_jump_expires_nothing,
           commit__that_does_not_end_is_answered, readers__wait_for_what_they_saw,
-          loading__is_waited_for_at_no_growing_cost, topic_deleted__waits_until_it_can_be_appended)
+          loading__is_waited_for_at_no_growing_cost, full_disks__cost_no_shard,
+          topic_deleted__waits_until_it_can_be_appended)
