@@ -72,6 +72,10 @@ def by_seeds(name, seeds):
     bug = re.search(r"assertion_failed at=(?:\.\./)*(\S+) what=(.*)$", r.stderr, re.M)
     if said is not None and bug is not None and "died" in said:
         said = f"assert: {bug.group(1)} {bug.group(2)}"
+    if said is not None:
+        broken = re.findall(r"(\S+)=\d+\(!\)", r.stdout)
+        others = [b for b in broken if not said.startswith(b + ":")]
+        said += f" [also {' '.join(others)}]" if others else ""
     if r.returncode != 0 and said is None:
         said = "run: " + (r.stdout + r.stderr)[-200:].strip()
     return (int(count.group(1)) if count else 0), said
@@ -115,7 +119,9 @@ def judge(m, args, tests):
 def show(r):
     seeds = "-" if r["seeds"] is None else str(r["seeds"])
     said = r["message"] if r["message"] is not None else "ALIVE" + (f" ({r['why']})" if r["why"] else "")
-    print(f"{r['mutant']:33} {' '.join(r['promises']):9} {seeds:>5}  {r['noticed']:16} {said[:130]}", flush=True)
+    also = said.rfind(" [also ")
+    said = said[:130] + (said[also:] if also >= 130 else "")
+    print(f"{r['mutant']:33} {' '.join(r['promises']):9} {seeds:>5}  {r['noticed']:16} {said}", flush=True)
 
 
 def check_sound(mutants, tests, args):

@@ -199,6 +199,12 @@ void sim_cluster_replace_disk(struct sim_cluster *c, uint32_t i, const struct si
     sim_replica_check_replaced(c->replicas, i);
 }
 
+void sim_cluster_damage_vote(struct sim_cluster *c, uint32_t i)
+{
+    KB_ASSERT(c->members[i].env == NULL);
+    sim_raft_check_damaged(c->raft, i);
+}
+
 /* ---- watching ---- */
 
 /* 9.3: after a failed write or sync it hands over and leaves. Looked at twice, for a process that
@@ -615,6 +621,11 @@ void sim_cluster_on_event(struct sim_cluster *c, sim_node_event_fn *fn, void *ar
 uint32_t sim_cluster_nodes(const struct sim_cluster *c)
 {
     return c->options.nodes;
+}
+
+uint32_t sim_cluster_voters(const struct sim_cluster *c)
+{
+    return c->options.voters;
 }
 
 struct sim_host *sim_cluster_host(const struct sim_cluster *c, uint32_t i)

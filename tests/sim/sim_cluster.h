@@ -37,6 +37,7 @@ typedef void sim_node_event_fn(void *arg, uint32_t node);
 void sim_cluster_on_event(struct sim_cluster *c, sim_node_event_fn *fn, void *arg);
 
 uint32_t sim_cluster_nodes(const struct sim_cluster *c);
+uint32_t sim_cluster_voters(const struct sim_cluster *c); /* the first ones */
 struct sim_host *sim_cluster_host(const struct sim_cluster *c, uint32_t i);
 /* The running process; NULL while it is down. */
 struct sim_env *sim_cluster_env(const struct sim_cluster *c, uint32_t i);
@@ -48,6 +49,9 @@ void sim_cluster_start(struct sim_cluster *c, uint32_t i);
 void sim_cluster_kill(struct sim_cluster *c, uint32_t i, bool power);
 /* It has another directory from now on: empty, or an older copy of one. It must be down. */
 void sim_cluster_replace_disk(struct sim_cluster *c, uint32_t i, const struct sim_disk_copy *copy);
+/* Its vote was damaged on the disk: it must not vote before a leader has brought it up (R15). It
+ * must be down. */
+void sim_cluster_damage_vote(struct sim_cluster *c, uint32_t i);
 /* Every running node's ring of events agrees with what it believes now. */
 void sim_cluster_check_events(struct sim_cluster *c);
 /* The node says it is unfenced and running. */

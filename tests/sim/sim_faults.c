@@ -14,21 +14,39 @@ static const struct {
     const char *name;
     uint32_t weight; /* how often it is drawn, beside the others */
 } faults[SIM_FAULT_MAX_] = {
-    [SIM_FAULT_POWER] = {"power", 5},         [SIM_FAULT_POWER_ALL] = {"power_all", 3},
-    [SIM_FAULT_KILL] = {"kill", 3},           [SIM_FAULT_KILL_ALL] = {"kill_all", 2},
-    [SIM_FAULT_FILE_CALL] = {"file_call", 5}, [SIM_FAULT_KILL_CHASE] = {"kill_chase", 2},
-    [SIM_FAULT_FREEZE] = {"freeze", 3},       [SIM_FAULT_CUT] = {"cut", 4},
-    [SIM_FAULT_BRIDGE] = {"bridge", 2},       [SIM_FAULT_ISOLATE] = {"isolate", 3},
-    [SIM_FAULT_VANISH] = {"vanish", 2},       [SIM_FAULT_LOSS] = {"loss", 3},
-    [SIM_FAULT_DELAY] = {"delay", 2},         [SIM_FAULT_REORDER] = {"reorder", 2},
-    [SIM_FAULT_CLOG] = {"clog", 3},           [SIM_FAULT_RESET] = {"reset", 3},
-    [SIM_FAULT_REPEAT] = {"repeat", 2},       [SIM_FAULT_HALF_OPEN] = {"half_open", 3},
-    [SIM_FAULT_STALL] = {"stall", 2},         [SIM_FAULT_CLOCK] = {"clock", 1},
-    [SIM_FAULT_FULL] = {"full", 2},           [SIM_FAULT_FULL_HARD] = {"full_no_reserve", 2},
-    [SIM_FAULT_WRITE_EIO] = {"write_eio", 2}, [SIM_FAULT_SYNC_EIO] = {"sync_eio", 2},
-    [SIM_FAULT_DEATH] = {"disk_death", 2},    [SIM_FAULT_WIPE] = {"wipe", 0},
-    [SIM_FAULT_LOST] = {"disk_lost", 0},      [SIM_FAULT_ROT] = {"bit_flip", 0},
+    [SIM_FAULT_POWER] = {"power", 5},
+    [SIM_FAULT_POWER_ALL] = {"power_all", 3},
+    [SIM_FAULT_KILL] = {"kill", 3},
+    [SIM_FAULT_KILL_ALL] = {"kill_all", 2},
+    [SIM_FAULT_FILE_CALL] = {"file_call", 5},
+    [SIM_FAULT_KILL_CHASE] = {"kill_chase", 2},
+    [SIM_FAULT_FREEZE] = {"freeze", 3},
+    [SIM_FAULT_CUT] = {"cut", 4},
+    [SIM_FAULT_BRIDGE] = {"bridge", 2},
+    [SIM_FAULT_ISOLATE] = {"isolate", 3},
+    [SIM_FAULT_VANISH] = {"vanish", 2},
+    [SIM_FAULT_LOSS] = {"loss", 3},
+    [SIM_FAULT_DELAY] = {"delay", 2},
+    [SIM_FAULT_REORDER] = {"reorder", 2},
+    [SIM_FAULT_CLOG] = {"clog", 3},
+    [SIM_FAULT_RESET] = {"reset", 3},
+    [SIM_FAULT_REPEAT] = {"repeat", 2},
+    [SIM_FAULT_HALF_OPEN] = {"half_open", 3},
+    [SIM_FAULT_STALL] = {"stall", 2},
+    [SIM_FAULT_CLOCK] = {"clock", 1},
+    [SIM_FAULT_FULL] = {"full", 2},
+    [SIM_FAULT_FULL_HARD] = {"full_no_reserve", 2},
+    [SIM_FAULT_WRITE_EIO] = {"write_eio", 2},
+    [SIM_FAULT_SYNC_EIO] = {"sync_eio", 2},
+    [SIM_FAULT_DEATH] = {"disk_death", 2},
+    [SIM_FAULT_WIPE] = {"wipe", 0},
+    [SIM_FAULT_LOST] = {"disk_lost", 0},
+    [SIM_FAULT_ROT] = {"bit_flip", 0},
     [SIM_FAULT_ROLLBACK] = {"rollback", 0},
+    [SIM_FAULT_VOTE_ROT] = {"vote_flip", 0},
+    [SIM_FAULT_RAFT_ROT] = {"raft_log_flip", 0},
+    [SIM_FAULT_SNAPSHOT_ROT] = {"snapshot_flip", 0},
+    [SIM_FAULT_IDENTITY_ROT] = {"identity_flip", 0},
 };
 
 /* Counted by those who do it: it may come to nothing. */
@@ -241,9 +259,9 @@ static enum sim_fault draw_fault(struct sim_faults *f)
  * own: the other faults of a seed stay what they are. */
 static void plan_victim(struct sim_faults *f, uint64_t start_us, uint64_t end_us)
 {
-    static const enum sim_fault kinds[] = {SIM_FAULT_WIPE,     SIM_FAULT_WIPE,    SIM_FAULT_LOST,
-                                           SIM_FAULT_ROT,      SIM_FAULT_ROT,     SIM_FAULT_ROT,
-                                           SIM_FAULT_ROLLBACK, SIM_FAULT_ROLLBACK};
+    static const enum sim_fault kinds[] = {
+        SIM_FAULT_WIPE, SIM_FAULT_WIPE,     SIM_FAULT_LOST,     SIM_FAULT_ROT,     SIM_FAULT_ROT,
+        SIM_FAULT_ROT,  SIM_FAULT_ROLLBACK, SIM_FAULT_ROLLBACK, SIM_FAULT_VOTE_ROT};
     struct kb_prng prng;
     kb_prng_init(&prng, sim_world_seed(f->world));
     uint64_t kind = kb_prng_range(&prng, 0, 12);
@@ -258,7 +276,9 @@ static void plan_victim(struct sim_faults *f, uint64_t start_us, uint64_t end_us
         e->start_us = kb_prng_range(&prng, start_us, middle_us);
         e->duration_us = middle_us - e->start_us + kb_prng_range(&prng, 0, middle_us / 4);
     }
-    e->node = (uint32_t)kb_prng_range(&prng, 0, sim_cluster_nodes(f->cluster) - 1);
+    bool of_voter = e->fault >= SIM_FAULT_VOTE_ROT;
+    e->node = (uint32_t)kb_prng_range(
+        &prng, 0, (of_voter ? sim_cluster_voters(f->cluster) : sim_cluster_nodes(f->cluster)) - 1);
     sim_world_after(f->world, e->start_us, on_begin, e);
 }
 

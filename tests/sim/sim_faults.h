@@ -39,6 +39,11 @@ enum sim_fault {
     SIM_FAULT_LOST,     /* as death, and it returns with an empty disk */
     SIM_FAULT_ROT,      /* it loses power, and bits in files of partitions turn meanwhile */
     SIM_FAULT_ROLLBACK, /* it loses power and returns with an older copy of its disk */
+    /* Or one of these at one voter, whose bits turn while it has no power (fault row 42): */
+    SIM_FAULT_VOTE_ROT,     /* in its vote */
+    SIM_FAULT_RAFT_ROT,     /* in its metadata log */
+    SIM_FAULT_SNAPSHOT_ROT, /* in its snapshot of the metadata */
+    SIM_FAULT_IDENTITY_ROT, /* in meta.properties */
     SIM_FAULT_MAX_
 };
 const char *sim_fault_name(enum sim_fault fault);

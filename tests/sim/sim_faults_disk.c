@@ -177,6 +177,73 @@ static void turn_bits(struct episode *e)
         turn_bit(e);
 }
 
+/* ---- bits of the metadata (fault row 42) ---- */
+
+#define RAFT_DIR "/data/__cluster_metadata-0"
+
+struct one_name {
+    const char *suffix;
+    char name[128]; /* the last one that has it */
+};
+
+static int take_name(void *arg, const char *name, enum kb_fs_type type)
+{
+    struct one_name *n = arg;
+    size_t size = strlen(name), suffix = strlen(n->suffix);
+    if (type == KB_FS_FILE && size >= suffix && strcmp(name + size - suffix, n->suffix) == 0)
+        (void)snprintf(n->name, sizeof(n->name), "%s", name);
+    return 0;
+}
+
+/* Where its files are; false: it has none. */
+static bool metadata_file(struct episode *e, char path[300])
+{
+    struct one_name n = {.suffix = e->fault == SIM_FAULT_VOTE_ROT   ? "quorum-state"
+                                   : e->fault == SIM_FAULT_RAFT_ROT ? ".log"
+                                                                    : ".checkpoint"};
+    if (e->fault == SIM_FAULT_IDENTITY_ROT) {
+        (void)snprintf(path, 300, "/data/meta.properties");
+        return true;
+    }
+    (void)sim_disk_list(disk_of(e), RAFT_DIR, false, take_name, &n);
+    (void)snprintf(path, 300, RAFT_DIR "/%s", n.name);
+    return n.name[0] != '\0';
+}
+
+/* The vote's checksum is text: in another case it is the same. */
+static uint64_t vote_size(struct kb_view text)
+{
+    uint64_t size = text.size;
+    while (size > 0 && text.data[size - 1] != '=')
+        size--;
+    return size;
+}
+
+static void turn_metadata_bit(struct episode *e)
+{
+    struct sim_faults *f = e->faults;
+    struct kb_view bytes;
+    char path[300];
+    if (!is_down(e) || !metadata_file(e, path) ||
+        sim_disk_view(disk_of(e), path, false, &bytes) < 0 || bytes.size == 0)
+        return;
+    uint64_t size = e->fault == SIM_FAULT_VOTE_ROT ? vote_size(bytes) : bytes.size;
+    uint64_t position = sim_faults_draw(f, 0, size - 1);
+    unsigned bit = (unsigned)sim_faults_draw(f, 0, 7);
+    if (e->fault == SIM_FAULT_RAFT_ROT && !is_covered(bytes, position))
+        return;
+    sim_world_note(f->world, "bit turned in %s of node %u at %llu of %llu", path, e->node + 1,
+                   (unsigned long long)position, (unsigned long long)bytes.size);
+    sim_faults_happened(e);
+    /* Who it is says its directory, and checkers read that, too. */
+    if (e->fault == SIM_FAULT_IDENTITY_ROT)
+        (void)sim_disk_flip_bit(disk_of(e), path, position, bit);
+    else
+        (void)sim_disk_rot_bit(disk_of(e), path, position, bit);
+    if (e->fault == SIM_FAULT_VOTE_ROT)
+        sim_cluster_damage_vote(f->cluster, e->node);
+}
+
 /* ---- back in time ---- */
 
 /* A directory that goes back is found only while another holder lives (8.4), so that nothing else
@@ -319,6 +386,10 @@ bool sim_faults_disk_begin(struct episode *e)
         return true;
     case SIM_FAULT_WIPE:
     case SIM_FAULT_ROT:
+    case SIM_FAULT_VOTE_ROT:
+    case SIM_FAULT_RAFT_ROT:
+    case SIM_FAULT_SNAPSHOT_ROT:
+    case SIM_FAULT_IDENTITY_ROT:
         sim_cluster_kill(e->faults->cluster, e->node, true);
         return true;
     case SIM_FAULT_ROLLBACK:
@@ -354,6 +425,12 @@ void sim_faults_disk_end(struct episode *e)
         break;
     case SIM_FAULT_ROT:
         turn_bits(e);
+        break;
+    case SIM_FAULT_VOTE_ROT:
+    case SIM_FAULT_RAFT_ROT:
+    case SIM_FAULT_SNAPSHOT_ROT:
+    case SIM_FAULT_IDENTITY_ROT:
+        turn_metadata_bit(e);
         break;
     case SIM_FAULT_ROLLBACK:
         back_end(e);

@@ -12,7 +12,7 @@
 
 /* Ten times the silence after which a voter stands, without what is drawn on top of it. */
 #define SIM_HEAL_QUORUM_MS UINT64_C(10000)
-#define SIM_HEAL_WHOLE_MS UINT64_C(20000)
+#define SIM_HEAL_WHOLE_MS UINT64_C(10000)
 
 struct sim_heal_check {
     struct sim_checks *checks; /* borrowed */

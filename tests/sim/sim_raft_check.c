@@ -37,6 +37,10 @@ struct voter {
     struct sim_log visible, durable;
     uint64_t vote_term;
     int32_t voted_for;
+    uint64_t lost_term; /* the same, when it was damaged on the disk */
+    int32_t lost_for;
+    bool vote_lost;  /* and no leader has brought it up since */
+    bool was_barred; /* since then */
     uint64_t leads_since_us;
     uint64_t step_us;     /* of its last event */
     uint64_t outdated_us; /* it ran so long as leader beside one of a later term */
@@ -144,10 +148,21 @@ static void check_votes_of(struct sim_raft_check *c, uint32_t voter)
     int found = c->options.vote_of == NULL
                     ? 0
                     : c->options.vote_of(c->options.disks[voter], &term, &voted_for);
-    if (found == 2)
-        v->barred = true;
-    if (found != 1)
+    if (found <= 0)
         return;
+    if (v->vote_lost) { /* R15 judges what it does until then */
+        bool barred = false;
+        (void)c->options.barred_of(c->options.disks[voter], &barred);
+        v->vote_lost = barred || !v->was_barred;
+        v->was_barred = v->was_barred || barred;
+        v->vote_term = term;
+        v->voted_for = voted_for;
+        return;
+    }
+    if (found == 2) {
+        v->barred = true;
+        return;
+    }
     if (v->barred) { /* a leader has brought it up, and with it term and vote (5.5) */
         v->barred = false;
         v->vote_term = term;
@@ -188,8 +203,14 @@ void sim_raft_check_leaves(struct sim_raft_check *c, uint32_t node)
 
 void sim_raft_check_damaged(struct sim_raft_check *c, uint32_t node)
 {
-    if (c->voter_sets != NULL)
-        sim_voters_check_damaged(c->voter_sets, node);
+    struct voter *v = &c->voters[node];
+    if (c->voter_sets == NULL)
+        return;
+    v->vote_lost = true;
+    v->was_barred = false;
+    v->lost_term = v->vote_term;
+    v->lost_for = v->voted_for;
+    sim_voters_check_damaged(c->voter_sets, node);
 }
 
 void sim_raft_check_replaced(struct sim_raft_check *c, uint32_t voter)
@@ -208,8 +229,9 @@ static void check_votes_for(struct sim_raft_check *c, uint32_t leader, uint64_t 
     for (uint32_t n = 0; n < c->options.voter_count; n++) {
         sim_raft_check_votes(c, n);
         const struct voter *v = &c->voters[n];
-        votes += v->vote_term > term ||
-                 (v->vote_term == term && v->voted_for == c->options.first_id + (int32_t)leader);
+        int32_t id = c->options.first_id + (int32_t)leader;
+        votes += v->vote_term > term || (v->vote_term == term && v->voted_for == id) ||
+                 v->lost_term > term || (v->lost_term == term && v->lost_for == id);
     }
     sim_check(c->options.checks, SIM_CHECK_R2, votes > c->options.voter_count / 2,
               "voter %u leads term %llu with %u durable votes", leader + 1,

@@ -12,8 +12,11 @@ struct directory {
     uint32_t disk;
     uint64_t term; /* its newest durable vote */
     int32_t voted_for;
+    uint64_t lost_term; /* the same, when it was damaged */
+    int32_t lost_for;
     int64_t kept_end; /* what it held when it was lost or went back in time; 0 = never */
     bool damaged;     /* and no leader has brought it up since */
+    bool was_barred;  /* since then: its process has noticed */
 };
 
 struct sim_voters_check {
@@ -134,7 +137,7 @@ void sim_voters_check_disk(struct sim_voters_check *c, uint32_t disk,
     uint64_t term = 0;
     int32_t voted_for = -1;
     bool barred = false;
-    if (d == NULL || c->options.vote_of(c->options.disks[disk], &term, &voted_for) != 1 ||
+    if (d == NULL || c->options.vote_of(c->options.disks[disk], &term, &voted_for) <= 0 ||
         (term == d->term && voted_for == d->voted_for && !d->damaged))
         return;
     int32_t id = c->options.first_id + (int32_t)disk;
@@ -144,7 +147,8 @@ void sim_voters_check_disk(struct sim_voters_check *c, uint32_t disk,
                   "node %d votes for %d in term %llu with a directory that no voter set has", id,
                   voted_for, (unsigned long long)term);
     if (d->damaged && c->options.barred_of(c->options.disks[disk], &barred) == 1) {
-        bool brought_up = !barred && had_leader(arg, term);
+        bool brought_up = !barred && d->was_barred && had_leader(arg, term);
+        d->was_barred = d->was_barred || barred;
         sim_check(c->options.checks, SIM_CHECK_R15, brought_up || !votes,
                   "node %d votes for %d in term %llu and has not been brought up since it was "
                   "damaged",
@@ -169,8 +173,12 @@ void sim_voters_check_leaves(struct sim_voters_check *c, uint32_t disk)
 void sim_voters_check_damaged(struct sim_voters_check *c, uint32_t disk)
 {
     struct directory *d = on_disk(c, disk);
-    if (d != NULL)
-        d->damaged = true;
+    if (d == NULL)
+        return;
+    d->damaged = true;
+    d->was_barred = false;
+    d->lost_term = d->term;
+    d->lost_for = d->voted_for;
 }
 
 /* ---- majorities ---- */
@@ -186,7 +194,9 @@ void sim_voters_check_elected(struct sim_voters_check *c, uint32_t disk, uint64_
               (unsigned long long)term);
     for (uint32_t i = 0; i < set->count; i++) {
         const struct directory *d = find(c, set->voters[i].directory);
-        votes += d != NULL && (d->term > term || (d->term == term && d->voted_for == leader));
+        votes += d != NULL &&
+                 (d->term > term || (d->term == term && d->voted_for == leader) ||
+                  d->lost_term > term || (d->lost_term == term && d->lost_for == leader));
     }
     sim_check(c->options.checks, SIM_CHECK_R15, votes > set->count / 2,
               "node %d leads term %llu by the votes of %u of %u directories", leader,

@@ -216,6 +216,14 @@ START_TEST(voters_check__names_a_damaged_directory_that_votes)
     v.on[1].barred = true;
     vote(1, 4, 3);
     voters_end(SIM_CHECK_R15);
+    voters_begin();
+    vote(1, 3, 1);
+    sim_voters_check_damaged(v.check, 1);
+    vote(1, 3, 1); /* not written yet */
+    ck_assert_uint_eq(v.checks.check[SIM_CHECK_R15].failures, 0);
+    v.led = 4;
+    vote(1, 4, 3); /* as if nothing had happened */
+    voters_end(SIM_CHECK_R15);
 }
 END_TEST
 
