@@ -12,6 +12,7 @@
 #include "tests/sim/sim_net.h"
 #include "tests/sim/sim_probe.h"
 #include "tests/sim/sim_raft_check.h"
+#include "tests/sim/sim_wire_check.h"
 
 #define LOG_DIR "/data"
 #define METADATA_DIR LOG_DIR "/__cluster_metadata-0"
@@ -44,6 +45,7 @@ struct sim_cluster {
     struct member members[SIM_CLUSTER_NODES_MAX];
     struct sim_raft_check *raft;
     struct sim_replica_check *replicas;
+    struct sim_wire_check *wire;
     struct sim_heal_check heal;
     uint64_t whole_at; /* committed index of the answer: */
     bool whole;
@@ -454,6 +456,21 @@ bool sim_cluster_is_member(const struct sim_cluster *c, uint32_t i)
     return i < c->options.voters ? sim_cluster_is_voter(c, i) : sim_cluster_is_running(c, i);
 }
 
+bool sim_cluster_is_registered(const struct sim_cluster *c, uint32_t i)
+{
+    const struct member *m = &c->members[i];
+    uint64_t incarnation = 0, epoch = 0;
+    return m->env != NULL && !sim_env_is_down(m->env) &&
+           sim_probe_broker_epoch(m->node, &incarnation, &epoch);
+}
+
+bool sim_cluster_proposes(const struct sim_cluster *c, uint32_t i, uint32_t joiner)
+{
+    const struct member *m = &c->members[i];
+    return m->env != NULL && !sim_env_is_down(m->env) &&
+           sim_probe_proposes(m->node, (int32_t)joiner + 1);
+}
+
 uint64_t sim_cluster_commit_index(const struct sim_cluster *c, uint32_t i)
 {
     const struct member *m = &c->members[i];
@@ -551,6 +568,23 @@ static uint64_t heard_us(void *arg, uint32_t from, uint32_t to, uint64_t *ret_st
     return sim_net_heard_us(a, b);
 }
 
+static bool is_member(const struct sim_cluster *c, const struct sim_host *h)
+{
+    for (uint32_t i = 0; i < c->options.nodes; i++) {
+        if (c->members[i].host == h)
+            return true;
+    }
+    return false;
+}
+
+static void on_frame(void *arg, const struct sim_host *from, const struct sim_host *to,
+                     uint64_t conn, uint64_t other, struct kb_view frame)
+{
+    const struct sim_cluster *c = arg;
+    if (is_member(c, from) && is_member(c, to))
+        sim_wire_check_frame(c->wire, conn, other, frame);
+}
+
 struct sim_cluster *sim_cluster_new(struct sim_world *w, const struct sim_cluster_options *options)
 {
     struct sim_cluster *c = kb_new(struct sim_cluster);
@@ -588,6 +622,8 @@ struct sim_cluster *sim_cluster_new(struct sim_world *w, const struct sim_cluste
     }
     c->raft = sim_raft_check_new(&ro);
     c->replicas = sim_replica_check_new(&po);
+    c->wire = sim_wire_check_new(options->checks, sim_raft_check_metadata(c->raft));
+    sim_net_on_frame(w, on_frame, c);
     sim_world_on_down(w, on_down, c);
     sim_world_on_step(w, on_step, c);
     for (uint32_t i = 0; i < options->nodes; i++)
@@ -599,6 +635,7 @@ struct sim_cluster *sim_cluster_free(struct sim_cluster *c)
 {
     if (c == NULL)
         return NULL;
+    sim_net_on_frame(c->world, NULL, NULL);
     sim_world_on_down(c->world, NULL, NULL);
     sim_world_on_step(c->world, NULL, NULL);
     for (uint32_t i = 0; i < c->options.nodes; i++) {
@@ -606,6 +643,7 @@ struct sim_cluster *sim_cluster_free(struct sim_cluster *c)
             sim_env_kill(c->members[i].env);
         member_free(&c->members[i]);
     }
+    c->wire = sim_wire_check_free(c->wire);
     c->raft = sim_raft_check_free(c->raft);
     c->replicas = sim_replica_check_free(c->replicas);
     free(c);
@@ -651,6 +689,7 @@ struct sim_replica_check *sim_cluster_replicas(struct sim_cluster *c)
 struct sim_cluster_counts sim_cluster_counts(const struct sim_cluster *c)
 {
     struct sim_cluster_counts counts = c->counts;
+    counts.old_requests = sim_wire_check_old(c->wire);
     counts.leader_terms = sim_raft_check_leaders(c->raft);
     counts.elections = sim_raft_check_elections(c->raft);
     counts.committed = sim_raft_check_committed(c->raft);

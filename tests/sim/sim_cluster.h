@@ -60,6 +60,10 @@ bool sim_cluster_is_running(const struct sim_cluster *c, uint32_t i);
 bool sim_cluster_is_voter(const struct sim_cluster *c, uint32_t i);
 /* It is all it is meant to be: running, with a vote if it is to have one. */
 bool sim_cluster_is_member(const struct sim_cluster *c, uint32_t i);
+/* It has been registered in this life, unfenced or not. */
+bool sim_cluster_is_registered(const struct sim_cluster *c, uint32_t i);
+/* Node i leads a partition and has asked the controller to let node `joiner` into its ISR. */
+bool sim_cluster_proposes(const struct sim_cluster *c, uint32_t i, uint32_t joiner);
 /* What the node knows to be committed of the metadata; 0 while it is down. */
 uint64_t sim_cluster_commit_index(const struct sim_cluster *c, uint32_t i);
 /* The node has an open replica of this partition. */
@@ -91,7 +95,8 @@ const struct sim_metadata_check *sim_cluster_metadata(const struct sim_cluster *
 
 struct sim_cluster_counts {
     uint64_t starts, kills, power_cuts;
-    uint64_t crashes, exits;                     /* how processes ended: not by themselves, or so */
+    uint64_t crashes, exits; /* how processes ended: not by themselves, or so */
+    uint64_t old_requests;   /* with broker epochs that were not the newest (R17) */
     uint64_t leader_terms, elections, committed; /* elections: of partition leaders */
 };
 struct sim_cluster_counts sim_cluster_counts(const struct sim_cluster *c);

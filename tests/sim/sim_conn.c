@@ -380,6 +380,9 @@ static void deliver_frames(struct sim_conn *c)
         w->net.frames++;
         if (c->remote != NULL)
             sim_net_heard(c->remote, local_of(c));
+        if (c->remote != NULL && w->frame_fn != NULL)
+            w->frame_fn(w->frame_arg, c->remote, local_of(c), c->id,
+                        c->peer != NULL ? c->peer->id : 0, kb_view_of(b->data, size));
         sim_trace(w, SIM_EV_FRAME, c->env, c->id << 32 | kb_crc32c(size, b->data, size));
         c->handler->on_frame(&c->base, c->user, b);
         (void)kb_block_unref(b);

@@ -47,6 +47,7 @@ static const struct {
     [SIM_FAULT_RAFT_ROT] = {"raft_log_flip", 0},
     [SIM_FAULT_SNAPSHOT_ROT] = {"snapshot_flip", 0},
     [SIM_FAULT_IDENTITY_ROT] = {"identity_flip", 0},
+    [SIM_FAULT_JOIN_RACE] = {"join_race", 3},
 };
 
 /* Counted by those who do it: it may come to nothing. */
@@ -118,7 +119,7 @@ static void fault_begin(struct episode *e)
 {
     struct sim_cluster *c = e->faults->cluster;
     struct sim_env *env = sim_cluster_env(c, e->node);
-    if (sim_faults_net_begin(e) || sim_faults_disk_begin(e))
+    if (sim_faults_net_begin(e) || sim_faults_disk_begin(e) || sim_faults_race_begin(e))
         return;
     switch (e->fault) {
     case SIM_FAULT_POWER:
@@ -162,6 +163,7 @@ static void fault_end(struct episode *e)
     struct sim_env *env = sim_cluster_env(c, e->node);
     sim_faults_net_end(e);
     sim_faults_disk_end(e);
+    sim_faults_race_end(e);
     switch (e->fault) {
     case SIM_FAULT_POWER:
     case SIM_FAULT_KILL:

@@ -44,6 +44,8 @@ enum sim_fault {
     SIM_FAULT_RAFT_ROT,     /* in its metadata log */
     SIM_FAULT_SNAPSHOT_ROT, /* in its snapshot of the metadata */
     SIM_FAULT_IDENTITY_ROT, /* in meta.properties */
+    /* A replica dies while its leader's wish to take it into the ISR is late on its way. */
+    SIM_FAULT_JOIN_RACE,
     SIM_FAULT_MAX_
 };
 const char *sim_fault_name(enum sim_fault fault);

@@ -84,6 +84,12 @@ void sim_net_set_tcp_timeout(struct sim_world *w, uint64_t timeout_ms)
     w->tcp_timeout_us = timeout_ms * 1000;
 }
 
+void sim_net_on_frame(struct sim_world *w, sim_frame_fn *fn, void *arg)
+{
+    w->frame_fn = fn;
+    w->frame_arg = arg;
+}
+
 struct sim_net_counts sim_net_counts(const struct sim_world *w)
 {
     return w->net;

@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "proto/base/bytes.h"
 #include "tests/sim/sim_world.h"
 
 /* The network: TCP as processes see it. Bytes of a connection keep their order and are never
@@ -49,6 +50,12 @@ uint64_t sim_net_steady_us(const struct sim_host *from, const struct sim_host *t
 /* After this long without a way an unacknowledged sender gives up (default 15 s; a process meets
  * it as KB_CLOSE_ERROR). */
 void sim_net_set_tcp_timeout(struct sim_world *w, uint64_t timeout_ms);
+
+/* Told of every frame that reaches a process: on which end of a connection, and from which (0 when
+ * that is gone). fn NULL = nobody. */
+typedef void sim_frame_fn(void *arg, const struct sim_host *from, const struct sim_host *to,
+                          uint64_t conn, uint64_t other, struct kb_view frame);
+void sim_net_on_frame(struct sim_world *w, sim_frame_fn *fn, void *arg);
 
 struct sim_net_counts {
     uint64_t connects, frames, bytes, resets, retransmissions, blocked, half_opened;

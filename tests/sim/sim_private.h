@@ -116,6 +116,8 @@ struct sim_world {
     uint64_t tcp_timeout_us;
     uint64_t conn_ids;
     struct sim_net_counts net;
+    sim_frame_fn *frame_fn; /* NULL: nobody is told */
+    void *frame_arg;
     struct sim_call_list calls;
     struct sim_env *last_env;
     sim_call_fn *step_fn;

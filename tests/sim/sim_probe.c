@@ -131,6 +131,22 @@ bool sim_probe_image(const struct node *n, uint64_t *ret_index, uint64_t *ret_im
     return true;
 }
 
+bool sim_probe_proposes(const struct node *n, int32_t broker)
+{
+    const struct node_partition *p;
+    struct rep_inspect i;
+    for (p = n->partitions; p != NULL; p = p->hh.next) {
+        if (p->rep == NULL || p->state != NODE_PARTITION_OPEN || !rep_is_leader(p->rep))
+            continue;
+        rep_inspect(p->rep, node_now(p->node), &i);
+        for (size_t k = 0; k < i.n_peers && i.proposal_in_flight; k++) {
+            if (i.peers[k].node_id == broker && i.peers[k].joining)
+                return true;
+        }
+    }
+    return false;
+}
+
 bool sim_probe_broker_epoch(const struct node *n, uint64_t *ret_incarnation, uint64_t *ret_epoch)
 {
     *ret_incarnation = n->incarnation;

@@ -32,6 +32,8 @@ int32_t sim_probe_epoch_at(const struct node *n, const char *topic, int32_t part
                            int64_t offset);
 /* One number over all that the node's committed image holds, and its index; false without one. */
 bool sim_probe_image(const struct node *n, uint64_t *ret_index, uint64_t *ret_image);
+/* It leads a partition and has proposed to take this broker into its ISR. */
+bool sim_probe_proposes(const struct node *n, int32_t broker);
 /* Its incarnation and the epoch it goes by; false while it has none. */
 bool sim_probe_broker_epoch(const struct node *n, uint64_t *ret_incarnation, uint64_t *ret_epoch);
 /* The leader epoch the node knows of this partition; -1 when it holds no replica. */

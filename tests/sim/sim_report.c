@@ -63,6 +63,7 @@ void sim_report_add(struct sim_report *r, const struct sim_result *s)
     t->elections += s->elections;
     t->crashes += s->crashes;
     t->exits += s->exits;
+    t->old_requests += s->old_requests;
     r->five_voters += s->nodes == 5 && s->voters == 5;
     r->two_brokers += s->nodes == 5 && s->voters == 3;
     if (s->quorum_healed_ms > r->quorum_healed_ms) {
@@ -143,13 +144,14 @@ static void print_counts(FILE *out, const struct sim_result *t)
     (void)fprintf(
         out,
         "world: virtual_s=%llu events=%llu frames=%llu late=%llu resets=%llu blocked=%llu "
-        "node_starts=%llu crashes=%llu exits=%llu terms=%llu elections=%llu committed=%llu\n",
+        "node_starts=%llu crashes=%llu exits=%llu terms=%llu elections=%llu committed=%llu "
+        "old_requests=%llu\n",
         (unsigned long long)t->virtual_ms / 1000, (unsigned long long)t->events,
         (unsigned long long)t->frames, (unsigned long long)t->retransmissions,
         (unsigned long long)t->resets, (unsigned long long)t->blocked,
         (unsigned long long)t->starts, (unsigned long long)t->crashes, (unsigned long long)t->exits,
         (unsigned long long)t->leader_terms, (unsigned long long)t->elections,
-        (unsigned long long)t->committed);
+        (unsigned long long)t->committed, (unsigned long long)t->old_requests);
 }
 
 /* How long the quorum and all partitions took from the heal on (R14, P21). */

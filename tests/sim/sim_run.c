@@ -559,6 +559,7 @@ static void fill_result(struct run *run, struct sim_result *ret)
     ret->elections = counts.elections;
     ret->crashes = counts.crashes;
     ret->exits = counts.exits;
+    ret->old_requests = counts.old_requests;
     ret->quorum_healed_ms = sim_cluster_heal(run->cluster)->quorum_us / 1000;
     ret->whole_ms = sim_cluster_heal(run->cluster)->whole_us / 1000;
     for (int i = 0; i < SIM_FAULT_MAX_ && run->faults != NULL; i++)

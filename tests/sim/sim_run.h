@@ -28,7 +28,7 @@ struct sim_result {
     uint64_t virtual_ms, cpu_ms;
     uint64_t sent, acked, reads;
     uint64_t frames, retransmissions, resets, blocked;
-    uint64_t leader_terms, elections, committed, starts, crashes, exits;
+    uint64_t leader_terms, elections, committed, starts, crashes, exits, old_requests;
     uint32_t nodes, voters;
     uint64_t quorum_healed_ms, whole_ms; /* from the heal on (R14, P21) */
     uint64_t faults[SIM_FAULT_MAX_];
