@@ -255,11 +255,13 @@ int log_append_leader(struct log *log, struct kb_block *block, size_t position, 
     append_roll(log, roll);
     if (r != 0)
         return r;
-    kb_put_be64(p, (uint64_t)log->end);
-    kb_put_be32(p + LOG_HEAD_BEFORE_LENGTH, (uint32_t)leader_epoch);
     h.base_offset = log->end;
     h.last_offset = log->end + delta;
-    h.epoch = leader_epoch;
+    h.epoch = KB_MUTANT("append-in-former-epoch") && log->lane == KB_LANE_DATA && log->end > 0
+                  ? log_epochs_at(&log->epochs, log->end - 1)
+                  : leader_epoch;
+    kb_put_be64(p, (uint64_t)h.base_offset);
+    kb_put_be32(p + LOG_HEAD_BEFORE_LENGTH, (uint32_t)h.epoch);
     append_note(log, block, position, &h);
     append_write(log, block, position, size, delta + 1);
     *ret = (struct log_appended){h.base_offset, h.last_offset, size};

@@ -86,6 +86,7 @@ mutant("producer-ids-twice", "R18 P12", "the same block of producer ids is given
 mutant("acks-all-like-acks-1", "P1 P9", "acks=all is answered when the leader alone has the records")
 mutant("follower-cuts-to-hw", "P1 P6", "a follower begins by cutting its log to its high watermark (KIP-101)")
 mutant("lead-from-before-restart", "P2 P8", "a broker leads on after a restart by the records of its former life", "replica_roles", CHECKED_BEFORE)
+mutant("append-in-former-epoch", "P8", "a leader appends in the epoch of the batch before")
 mutant("divergence-unseen", "P3", "the leader does not compare epochs with a follower")
 mutant("follower-forgets-last-epoch", "P3", "followers ask without saying which epoch their log ends in (KAFKA-15510)")
 mutant("hw-without-isr", "P4", "the high watermark does not wait for the ISR")

@@ -20,6 +20,9 @@ static const char *const names[SIM_CHECK_MAX_] = {
     [SIM_CHECK_R9] = "R9",       [SIM_CHECK_R14] = "R14",   [SIM_CHECK_R15] = "R15",
     [SIM_CHECK_R17] = "R17",     [SIM_CHECK_R18] = "R18",   [SIM_CHECK_P21] = "P21",
     [SIM_CHECK_G10] = "G10",     [SIM_CHECK_G11] = "G11",   [SIM_CHECK_G12] = "G12",
+    [SIM_CHECK_P6] = "P6",       [SIM_CHECK_P8] = "P8",     [SIM_CHECK_P14] = "P14",
+    [SIM_CHECK_P15] = "P15",     [SIM_CHECK_P18] = "P18",   [SIM_CHECK_P19] = "P19",
+    [SIM_CHECK_P20] = "P20",
 };
 
 const char *sim_check_name(enum sim_check_id id)

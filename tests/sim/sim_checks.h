@@ -76,6 +76,18 @@ enum sim_check_id {
     /* Topics are what the answers to admin calls allow: what was answered happened, what was
      * refused did not, nothing is half-created (fault row 17). */
     SIM_CHECK_ADMIN,
+    /* A leader's LEO never falls inside its epoch; a follower truncates only to the
+     * epoch-divergence point, never below its HW, and before it raises HW. */
+    SIM_CHECK_P6,
+    SIM_CHECK_P8,  /* all batches of an epoch were appended by one broker, in one life of it */
+    SIM_CHECK_P14, /* what a follower reports as durable is */
+    /* A stale or unknown leader epoch, or a wrong topic id, is answered by an error that says so;
+     * never with data. */
+    SIM_CHECK_P15,
+    SIM_CHECK_P18, /* ListOffsets: earliest, latest and times agree with the log */
+    SIM_CHECK_P19, /* OffsetForLeaderEpoch agrees with the log */
+    /* recover(recover(d)) = recover(d); recovery drops nothing below the durable end silently. */
+    SIM_CHECK_P20,
     SIM_CHECK_MAX_
 };
 

@@ -21,8 +21,9 @@ struct sim_topic {
     char name[32];
     int32_t partitions;
 };
+#define SIM_TOPICS_MAX 8
 struct sim_topics {
-    struct sim_topic topic[8];
+    struct sim_topic topic[SIM_TOPICS_MAX];
     uint32_t count;
 };
 uint32_t sim_topics_partitions(const struct sim_topics *t);

@@ -10,6 +10,7 @@
 #include "tests/sim/sim_disk.h"
 #include "tests/sim/sim_metadata_check.h"
 #include "tests/sim/sim_net.h"
+#include "tests/sim/sim_peer_check.h"
 #include "tests/sim/sim_probe.h"
 #include "tests/sim/sim_raft_check.h"
 #include "tests/sim/sim_wire_check.h"
@@ -37,6 +38,7 @@ struct member {
     uint64_t late_us; /* when it was first seen too late after a failure of its disk */
     uint64_t syncs;   /* of its disk, when the votes were last looked at */
     struct led led[LED_MAX];
+    int64_t durable[LED_MAX]; /* reports up to here were looked at, by partition */
 };
 
 struct sim_cluster {
@@ -50,6 +52,9 @@ struct sim_cluster {
     uint64_t whole_at; /* committed index of the answer: */
     bool whole;
     char broken[96];
+    struct sim_epoch_check *epochs;
+    struct sim_peer_check *peers;
+    uint8_t topic_ids[SIM_TOPICS_MAX][16]; /* as a node that holds a partition knows them */
     struct sim_cluster_counts counts;
     sim_node_event_fn *event_fn;
     void *event_arg;
@@ -131,6 +136,7 @@ void sim_cluster_start(struct sim_cluster *c, uint32_t i)
     sim_disk_forget_failures(sim_host_disk(m->host));
     m->late_us = 0;
     m->no_space = false;
+    memset(m->durable, 0, sizeof(m->durable));
     m->env = sim_host_start(m->host);
     configure(m, &config);
     m->node = node_new(sim_env_kb(m->env), &config);
@@ -227,6 +233,88 @@ static void check_leaves(struct member *m)
               (unsigned long long)(now - failed) / 1000);
 }
 
+/* P6 and P8, whatever has moved. */
+static void check_replicas(struct sim_cluster *c, struct member *m)
+{
+    const struct sim_metadata_check *metadata = sim_raft_check_metadata(c->raft);
+    for (uint32_t p = 0; p < sim_topics_partitions(c->options.topics); p++) {
+        struct sim_replica_view view = {.life = sim_env_life(m->env)};
+        struct sim_metadata_partition now;
+        uint8_t topic_id[16];
+        uint32_t topic = 0;
+        int32_t index = 0;
+        sim_topics_split(c->options.topics, p, &topic, &index);
+        /* A log whose topic nobody knows (a bit has turned in its id) is another one. */
+        if (!sim_probe_replica(m->node, c->options.topics->topic[topic].name, index, topic_id,
+                               &view) ||
+            !sim_metadata_check_find(metadata, topic_id, index, &now))
+            continue;
+        memcpy(c->topic_ids[topic], topic_id, sizeof(topic_id));
+        if (!view.open || m->durable[p] > view.end)
+            m->durable[p] = 0;
+        view.member = ((now.isr | now.elr) >> (m->index + 1) & 1) != 0;
+        sim_epoch_check_step(c->epochs, m->index, p, &view);
+    }
+}
+
+/* P14, whenever a node says more than before. */
+static void on_reported(void *arg, uint32_t node, uint32_t partition, int64_t durable)
+{
+    struct sim_cluster *c = arg;
+    struct member *m = &c->members[node];
+    if (durable <= m->durable[partition])
+        return;
+    m->durable[partition] = durable;
+    sim_replica_check_reported(c->replicas, node, partition, durable);
+}
+
+static int32_t partition_of(void *arg, struct kb_view topic_id, int32_t index)
+{
+    const struct sim_cluster *c = arg;
+    int32_t first = 0;
+    for (uint32_t t = 0; t < c->options.topics->count; t++) {
+        int32_t count = c->options.topics->topic[t].partitions;
+        if (memcmp(c->topic_ids[t], topic_id.data, sizeof(c->topic_ids[t])) == 0)
+            return index >= 0 && index < count ? first + index : -1;
+        first += count;
+    }
+    return -1;
+}
+
+static uint64_t broker_epoch(void *arg, uint32_t at, uint32_t of)
+{
+    const struct member *m = &((const struct sim_cluster *)arg)->members[at];
+    return m->node != NULL ? sim_probe_epoch_of(m->node, (int32_t)of + 1) : 0;
+}
+
+static const struct member *member_at(const struct sim_cluster *c, const struct sim_host *host)
+{
+    for (uint32_t i = 0; i < c->options.nodes; i++) {
+        if (c->members[i].host == host)
+            return &c->members[i];
+    }
+    return NULL;
+}
+
+/* One end of a connection between two members. */
+static uint64_t end_of(const struct sim_frame *frame, const struct member *at,
+                       const struct member *other)
+{
+    return frame->conn * 2 + (at->index > other->index);
+}
+
+static void on_frame(void *arg, const struct sim_frame *frame)
+{
+    struct sim_cluster *c = arg;
+    const struct member *from = member_at(c, frame->from), *to = member_at(c, frame->to);
+    if (from == NULL || to == NULL || frame->port != CONTROLLER_PORT)
+        return;
+    if (!frame->sent)
+        sim_wire_check_frame(c->wire, end_of(frame, to, from), end_of(frame, from, to),
+                             frame->head);
+    sim_peer_check_frame(c->peers, from->index, to->index, frame->conn, frame->sent, frame->head);
+}
+
 /* P4 and P13, whenever the leader's high watermark or the committed ISR has moved. */
 static void check_led(struct sim_cluster *c, struct member *m)
 {
@@ -303,6 +391,7 @@ static void on_step(void *arg)
             if (sim_raft_check_committed(c->raft) != committed)
                 check_all_led(c);
         }
+        check_replicas(c, m); /* also the last thing it did */
         if (!sim_env_is_down(env))
             check_led(c, m);
         if (c->event_fn != NULL)
@@ -568,23 +657,6 @@ static uint64_t heard_us(void *arg, uint32_t from, uint32_t to, uint64_t *ret_st
     return sim_net_heard_us(a, b);
 }
 
-static bool is_member(const struct sim_cluster *c, const struct sim_host *h)
-{
-    for (uint32_t i = 0; i < c->options.nodes; i++) {
-        if (c->members[i].host == h)
-            return true;
-    }
-    return false;
-}
-
-static void on_frame(void *arg, const struct sim_host *from, const struct sim_host *to,
-                     uint64_t conn, uint64_t other, struct kb_view frame)
-{
-    const struct sim_cluster *c = arg;
-    if (is_member(c, from) && is_member(c, to))
-        sim_wire_check_frame(c->wire, conn, other, frame);
-}
-
 struct sim_cluster *sim_cluster_new(struct sim_world *w, const struct sim_cluster_options *options)
 {
     struct sim_cluster *c = kb_new(struct sim_cluster);
@@ -621,8 +693,17 @@ struct sim_cluster *sim_cluster_new(struct sim_world *w, const struct sim_cluste
         ro.disks[i] = po.disks[i] = sim_host_disk(m->host);
     }
     c->raft = sim_raft_check_new(&ro);
+    c->epochs = sim_epoch_check_new(options->checks, options->nodes, po.partitions);
+    po.epochs = c->epochs;
     c->replicas = sim_replica_check_new(&po);
     c->wire = sim_wire_check_new(options->checks, sim_raft_check_metadata(c->raft));
+    struct sim_peer_options eo = {.checks = options->checks,
+                                  .partitions = po.partitions,
+                                  .partition_of = partition_of,
+                                  .on_reported = on_reported,
+                                  .broker_epoch = broker_epoch,
+                                  .arg = c};
+    c->peers = sim_peer_check_new(&eo);
     sim_net_on_frame(w, on_frame, c);
     sim_world_on_down(w, on_down, c);
     sim_world_on_step(w, on_step, c);
@@ -646,6 +727,8 @@ struct sim_cluster *sim_cluster_free(struct sim_cluster *c)
     c->wire = sim_wire_check_free(c->wire);
     c->raft = sim_raft_check_free(c->raft);
     c->replicas = sim_replica_check_free(c->replicas);
+    c->epochs = sim_epoch_check_free(c->epochs);
+    c->peers = sim_peer_check_free(c->peers);
     free(c);
     return NULL;
 }

@@ -303,6 +303,28 @@ static void on_drain(void *arg)
         c->handler->on_drain(&c->base, c->user);
 }
 
+static void tell_frame(const struct sim_conn *c, bool sent, struct kb_view head)
+{
+    struct sim_world *w = world_of(c);
+    if (w->frame_fn == NULL || c->remote == NULL)
+        return;
+    struct sim_frame frame = {.from = sent ? local_of(c) : c->remote,
+                              .to = sent ? c->remote : local_of(c),
+                              .conn = c->pair,
+                              .port = c->pair_port,
+                              .sent = sent,
+                              .head = head};
+    w->frame_fn(w->frame_arg, &frame);
+}
+
+/* The first slice of what is sent holds the head of a frame. */
+static void tell_sent(const struct sim_conn *c, const struct kb_chain *chain)
+{
+    const struct kb_slice *s = chain->slices;
+    if (chain->count > 0 && s->block != NULL && s->size > 4)
+        tell_frame(c, true, kb_view_of(s->block->data + s->position + 4, s->size - 4));
+}
+
 void sim_conn_send(struct kb_conn *conn, struct kb_chain *chain)
 {
     struct sim_conn *c = conn_from(conn);
@@ -310,6 +332,7 @@ void sim_conn_send(struct kb_conn *conn, struct kb_chain *chain)
         kb_chain_release(chain);
         return;
     }
+    tell_sent(c, chain);
     c->out_bytes += chain->size;
     kb_chain_move(&c->out, chain);
     if (c->out_bytes > c->options.send_high_bytes)
@@ -380,10 +403,8 @@ static void deliver_frames(struct sim_conn *c)
         w->net.frames++;
         if (c->remote != NULL)
             sim_net_heard(c->remote, local_of(c));
-        if (c->remote != NULL && w->frame_fn != NULL)
-            w->frame_fn(w->frame_arg, c->remote, local_of(c), c->id,
-                        c->peer != NULL ? c->peer->id : 0, kb_view_of(b->data, size));
         sim_trace(w, SIM_EV_FRAME, c->env, c->id << 32 | kb_crc32c(size, b->data, size));
+        tell_frame(c, false, kb_view_of(b->data, b->size));
         c->handler->on_frame(&c->base, c->user, b);
         (void)kb_block_unref(b);
     }

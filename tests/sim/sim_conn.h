@@ -35,6 +35,8 @@ struct sim_conn {
     struct sim_host *remote; /* NULL: no such host */
     struct sim_conn *peer;   /* NULL: the other end is gone, or not there yet */
     uint64_t id;
+    uint64_t pair;      /* names the connection at both ends */
+    uint16_t pair_port; /* where it was accepted */
     uint16_t remote_port;
     struct kb_conn_options options;
     const struct kb_conn_handler *handler; /* NULL until set */

@@ -61,6 +61,7 @@ static int read_segment(void *arg, const char *name, enum kb_fs_type type)
         r->log->snapshot = strtoll(name, NULL, 10);
     if (type != KB_FS_FILE || dot == NULL || strcmp(dot, ".log") != 0 || r->ended)
         return 0;
+    r->log->base = strtoll(name, NULL, 10);
     int order = r->from_segment == NULL ? 1 : strcmp(name, r->from_segment);
     if (order < 0 || segment_view(r->disk, r->dir, name, r->durable, &v) < 0)
         return 0;
@@ -92,6 +93,7 @@ void sim_log_refresh(struct sim_log *l, struct sim_disk *d, const char *dir, boo
     struct sim_log_batch last;
     l->fresh = 0;
     l->snapshot = -1;
+    l->base = 0;
     if (l->count > 0) {
         last = l->batches[l->count - 1];
         struct kb_view bytes = sim_log_bytes(&last, d, dir, durable);

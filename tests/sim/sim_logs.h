@@ -30,6 +30,7 @@ struct sim_log {
     size_t count, capacity;
     size_t fresh;     /* batches before this index were known before the last refresh */
     int64_t snapshot; /* offset up to which a *.checkpoint file stands for the log; -1 none */
+    int64_t base;     /* of the newest segment; 0 none */
 };
 
 /* Read the visible or durable image of the log in this directory. A missing directory is an empty

@@ -313,7 +313,7 @@ bool sim_metadata_check_find(const struct sim_metadata_check *c, const uint8_t t
         if (p->index != partition || memcmp(p->topic_id, topic_id, sizeof(p->topic_id)) != 0)
             continue;
         *ret = (struct sim_metadata_partition){p->leader, p->leader_epoch, p->partition_epoch,
-                                               p->isr};
+                                               p->isr, p->elr};
         return true;
     }
     return false;

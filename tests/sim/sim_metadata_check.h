@@ -12,10 +12,11 @@ struct sim_metadata_check;
 
 struct sim_metadata_check *sim_metadata_check_new(struct sim_checks *checks);
 struct sim_metadata_check *sim_metadata_check_free(struct sim_metadata_check *c);
-/* A partition as the last committed record has it; bit n of isr stands for node id n. */
+/* A partition as the last committed record has it; bit n of isr and elr stands for
+ * node id n. */
 struct sim_metadata_partition {
     int32_t leader, leader_epoch, partition_epoch;
-    uint32_t isr;
+    uint32_t isr, elr;
 };
 /* False: no record yet. */
 bool sim_metadata_check_find(const struct sim_metadata_check *c, const uint8_t topic_id[16],

@@ -84,12 +84,6 @@ void sim_net_set_tcp_timeout(struct sim_world *w, uint64_t timeout_ms)
     w->tcp_timeout_us = timeout_ms * 1000;
 }
 
-void sim_net_on_frame(struct sim_world *w, sim_frame_fn *fn, void *arg)
-{
-    w->frame_fn = fn;
-    w->frame_arg = arg;
-}
-
 struct sim_net_counts sim_net_counts(const struct sim_world *w)
 {
     return w->net;
@@ -120,6 +114,12 @@ uint64_t sim_net_heard_us(const struct sim_host *from, const struct sim_host *to
 uint64_t sim_net_steady_us(const struct sim_host *from, const struct sim_host *to)
 {
     return link_of(from, to)->steady_us;
+}
+
+void sim_net_on_frame(struct sim_world *w, sim_frame_fn *fn, void *arg)
+{
+    w->frame_fn = fn;
+    w->frame_arg = arg;
 }
 
 /* ---- cuts and resets ---- */
@@ -347,6 +347,8 @@ static void on_syn(void *arg)
     server->remote_port = (uint16_t)(30000 + server->id % 10000);
     server->state = SIM_CONN_OPEN;
     server->listener = l;
+    server->pair = c->pair;
+    server->pair_port = c->pair_port;
     server->peer = c;
     c->peer = server;
     server->last_due_us = w->now_us;
@@ -364,7 +366,8 @@ struct kb_conn *sim_connect(struct kb_env *env, const char *host, uint16_t port,
     struct sim_conn *c = sim_conn_new(e, remote, o);
     c->handler = handler;
     c->user = user;
-    c->remote_port = port;
+    c->remote_port = c->pair_port = port;
+    c->pair = c->id;
     e->world->net.connects++;
     if (sim_env_gone(e))
         return &c->base;

@@ -47,15 +47,22 @@ void sim_net_reset(struct sim_host *a, struct sim_host *b);
 uint64_t sim_net_heard_us(const struct sim_host *from, const struct sim_host *to);
 uint64_t sim_net_steady_us(const struct sim_host *from, const struct sim_host *to);
 
+/* Called for each frame that a process sends, and again when it reaches its process, before it is
+ * looked at. head: its first bytes, size prefix left out; file ranges behind them are not there.
+ * conn: the connection, alike at both ends. port: where it was accepted. NULL = nobody. */
+struct sim_frame {
+    const struct sim_host *from, *to;
+    uint64_t conn;
+    uint16_t port;
+    bool sent;
+    struct kb_view head;
+};
+typedef void sim_frame_fn(void *arg, const struct sim_frame *frame);
+void sim_net_on_frame(struct sim_world *w, sim_frame_fn *fn, void *arg);
+
 /* After this long without a way an unacknowledged sender gives up (default 15 s; a process meets
  * it as KB_CLOSE_ERROR). */
 void sim_net_set_tcp_timeout(struct sim_world *w, uint64_t timeout_ms);
-
-/* Told of every frame that reaches a process: on which end of a connection, and from which (0 when
- * that is gone). fn NULL = nobody. */
-typedef void sim_frame_fn(void *arg, const struct sim_host *from, const struct sim_host *to,
-                          uint64_t conn, uint64_t other, struct kb_view frame);
-void sim_net_on_frame(struct sim_world *w, sim_frame_fn *fn, void *arg);
 
 struct sim_net_counts {
     uint64_t connects, frames, bytes, resets, retransmissions, blocked, half_opened;

@@ -7,6 +7,8 @@
 #include "broker/node/quorum.h"
 #include "coordinator/raft/core.h"
 #include "proto/base/crc32c.h"
+#include "replication/log/impl.h"
+#include "replication/replica/internal.h"
 
 static void take_set(const struct raft_voters *from, struct sim_voter_set *ret)
 {
@@ -42,15 +44,48 @@ bool sim_probe_raft(const struct node *n, struct sim_raft_view *ret)
     return true;
 }
 
-static struct node_partition *find_open(const struct node *n, const char *topic, int32_t partition)
+static struct node_partition *find(const struct node *n, const char *topic, int32_t partition)
 {
     struct node_partition *p;
     for (p = n->partitions; p != NULL; p = p->hh.next) {
-        if (p->index == partition && strcmp(p->topic, topic) == 0 && p->rep != NULL &&
-            p->state == NODE_PARTITION_OPEN)
+        if (p->index == partition && p->rep != NULL && strcmp(p->topic, topic) == 0)
             return p;
     }
     return NULL;
+}
+
+static struct node_partition *find_open(const struct node *n, const char *topic, int32_t partition)
+{
+    struct node_partition *p = find(n, topic, partition);
+    return p != NULL && p->state == NODE_PARTITION_OPEN ? p : NULL;
+}
+
+_Static_assert(sizeof(struct sim_epoch_entry) == sizeof(struct log_epoch_entry) &&
+                   offsetof(struct sim_epoch_entry, start) ==
+                       offsetof(struct log_epoch_entry, start_offset),
+               "one is looked at as the other");
+
+bool sim_probe_replica(const struct node *n, const char *topic, int32_t partition,
+                       uint8_t ret_topic_id[16], struct sim_replica_view *ret)
+{
+    const struct node_partition *p = find(n, topic, partition);
+    if (p == NULL)
+        return false;
+    const struct rep *r = p->rep;
+    memcpy(ret_topic_id, p->topic_id.bytes, 16);
+    ret->open = p->state == NODE_PARTITION_OPEN;
+    ret->leader = r->state == REP_LEADER;
+    ret->cutting = r->state == REP_TRUNCATING;
+    ret->damaged = r->log_state == REP_LOG_DAMAGED || r->must_drop;
+    ret->leader_epoch = r->image.leader_epoch;
+    if (!ret->open)
+        return true;
+    ret->high_watermark = r->hw;
+    ret->start = log_start_offset(p->log);
+    ret->end = log_end_offset(p->log);
+    ret->epochs = (const struct sim_epoch_entry *)p->log->epochs.entries;
+    ret->epoch_count = p->log->epochs.count;
+    return true;
 }
 
 bool sim_probe_is_voter(const struct node *n)
@@ -158,6 +193,12 @@ int32_t sim_probe_leader_epoch(const struct node *n, const char *topic, int32_t 
 {
     const struct node_partition *p = find_open(n, topic, partition);
     return p != NULL ? rep_leader_epoch(p->rep) : -1;
+}
+
+uint64_t sim_probe_epoch_of(const struct node *n, int32_t id)
+{
+    const struct meta_broker *b = n->image != NULL ? meta_image_broker(n->image, id) : NULL;
+    return b != NULL ? b->epoch : 0;
 }
 
 bool sim_probe_coordinates(const struct node *n, int32_t partition)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "broker/node/node.h"
+#include "tests/sim/sim_epoch_check.h"
 #include "tests/sim/sim_raft_check.h"
 
 /* Looks inside a node; the only file of the simulator that knows its insides. */
@@ -15,6 +16,9 @@ bool sim_probe_is_voter(const struct node *n);
 /* The replica's high watermark, as far as its log is written; -1 when the node has no such open
  * replica. */
 int64_t sim_probe_high_watermark(const struct node *n, const char *topic, int32_t partition);
+/* A replica of this node; false when it has none. ret->member is left alone. */
+bool sim_probe_replica(const struct node *n, const char *topic, int32_t partition,
+                       uint8_t ret_topic_id[16], struct sim_replica_view *ret);
 /* A partition this node leads; false when it does not. */
 struct sim_leader_view {
     uint8_t topic_id[16];
@@ -38,6 +42,8 @@ bool sim_probe_proposes(const struct node *n, int32_t broker);
 bool sim_probe_broker_epoch(const struct node *n, uint64_t *ret_incarnation, uint64_t *ret_epoch);
 /* The leader epoch the node knows of this partition; -1 when it holds no replica. */
 int32_t sim_probe_leader_epoch(const struct node *n, const char *topic, int32_t partition);
+/* The broker epoch of this node id by the node's committed image; 0 none. */
+uint64_t sim_probe_epoch_of(const struct node *n, int32_t id);
 /* It answers for the groups of this partition of __consumer_offsets. */
 bool sim_probe_coordinates(const struct node *n, int32_t partition);
 /* ... and may: it leads the partition, whose high watermark has reached the start of its epoch. */

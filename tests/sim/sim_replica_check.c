@@ -82,6 +82,8 @@ static void know(struct sim_replica_check *c, uint32_t node, uint32_t partition,
     uint64_t key = (uint64_t)partition << 56 ^ (uint64_t)(uint32_t)b->epoch << 36 ^
                    (uint64_t)b->first;
     struct known *k = kb_map_get(&c->known, key);
+    if (c->options.epochs != NULL)
+        sim_epoch_check_batch(c->options.epochs, node, partition, b->first, b->last, b->epoch);
     if (k == NULL) {
         k = kb_new(struct known);
         *k = (struct known){.crc = b->crc, .node = node};
@@ -163,6 +165,17 @@ void sim_replica_check_joined(struct sim_replica_check *c, uint32_t partition, i
                               uint32_t joined)
 {
     check_members(c, partition, joined, epoch_start, SIM_CHECK_P13, "epoch start");
+}
+
+void sim_replica_check_reported(struct sim_replica_check *c, uint32_t node, uint32_t partition,
+                                int64_t durable)
+{
+    const struct sim_log *l = refresh(c, node, partition, true);
+    int64_t end = sim_log_end(l);
+    end = l->count > 0 ? end : l->base; /* it was emptied, to begin there */
+    sim_check(c->options.checks, SIM_CHECK_P14, end >= durable,
+              "partition %u: node %u reports %lld as durable, its disk has %lld durably", partition,
+              node + 1, (long long)durable, (long long)end);
 }
 
 void sim_replica_check_epochs(struct sim_replica_check *c, uint32_t node, uint32_t partition,

@@ -2,6 +2,7 @@
 #define SIM_REPLICA_CHECK_H
 
 #include "tests/sim/sim_checks.h"
+#include "tests/sim/sim_epoch_check.h"
 #include "tests/sim/sim_logs.h"
 
 /* Judges the replicas of the run's partitions by what lies on the disks: P2 (one value per epoch
@@ -18,7 +19,8 @@ struct sim_replica_options {
     /* Directory of partition p's log; text must hold 128 bytes. */
     void (*dir_of)(void *arg, uint32_t partition, char *text);
     void *arg;
-    uint32_t min_insync; /* durable copies of an acks=all record */
+    uint32_t min_insync;            /* durable copies of an acks=all record */
+    struct sim_epoch_check *epochs; /* borrowed; is told of batches (P8); may be NULL */
 };
 struct sim_replica_check *sim_replica_check_new(const struct sim_replica_options *options);
 struct sim_replica_check *sim_replica_check_free(struct sim_replica_check *c);
@@ -34,6 +36,9 @@ void sim_replica_check_hw(struct sim_replica_check *c, uint32_t partition, int64
 /* P13: these nodes have just joined its ISR, in an epoch that began at epoch_start. */
 void sim_replica_check_joined(struct sim_replica_check *c, uint32_t partition, int64_t epoch_start,
                               uint32_t joined);
+/* P14: this node tells a leader that it has this partition durably up to this end. */
+void sim_replica_check_reported(struct sim_replica_check *c, uint32_t node, uint32_t partition,
+                                int64_t durable);
 /* P7: compare the epochs that a node knows of its offsets with the batches on its disk. epoch_at
  * gives -1 for an offset the node has not. */
 void sim_replica_check_epochs(struct sim_replica_check *c, uint32_t node, uint32_t partition,

@@ -176,7 +176,7 @@ void sim_wire_check_frame(struct sim_wire_check *c, uint64_t conn, uint64_t othe
     if (kc_unpack(&kvorum__peer_message__descriptor, &arena, kb_view_of(frame.data + 4, size), size,
                   &message) == 0) {
         const Kvorum__PeerMessage *m = (const Kvorum__PeerMessage *)message;
-        if (m->has_response_to && other != 0)
+        if (m->has_response_to)
             take_answer(c, key_of(other, m->response_to), m);
         else if (m->has_request_id)
             take_request(c, key_of(conn, m->request_id), m);

@@ -12,8 +12,8 @@ struct sim_wire_check;
 struct sim_wire_check *sim_wire_check_new(struct sim_checks *checks,
                                           const struct sim_metadata_check *metadata);
 struct sim_wire_check *sim_wire_check_free(struct sim_wire_check *c);
-/* A frame between brokers reached a process. conn: the end it came to; other: the end it was sent
- * from, 0 when that is gone. */
+/* A frame between brokers reached a process. conn: names the end it came to; other: the end it was
+ * sent from. */
 void sim_wire_check_frame(struct sim_wire_check *c, uint64_t conn, uint64_t other,
                           struct kb_view frame);
 /* Requests so far that were old. */

@@ -560,6 +560,27 @@ START_TEST(replica_check__names_members_that_lack_what_is_committed)
 }
 END_TEST
 
+START_TEST(replica_check__names_who_reports_what_is_not_durable)
+{
+    struct fixture f;
+    setup(&f);
+    struct sim_replica_check *c = replicas_new(&f);
+    struct kb_block *a = data_batch(0, 1, "one", -1, -1);
+    sim_replica_check_reported(c, 1, 0, 0); /* it has no log yet */
+    put_data(&f, 1, a);
+    sim_replica_check_reported(c, 1, 0, 1);
+    ck_assert_uint_eq(f.checks.check[SIM_CHECK_P14].checks, 2);
+    ck_assert_uint_eq(f.checks.check[SIM_CHECK_P14].failures, 0);
+    sim_disk_put(f.disks[2], "data/t-0/00000000000000000040.log", "", 0);
+    sim_replica_check_reported(c, 2, 0, 40); /* emptied, to begin there */
+    ck_assert_uint_eq(f.checks.check[SIM_CHECK_P14].failures, 0);
+    sim_replica_check_reported(c, 1, 0, 2);
+    (void)sim_replica_check_free(c);
+    (void)kb_block_unref(a);
+    expect(&f, SIM_CHECK_P14);
+}
+END_TEST
+
 static int32_t epoch_two(void *arg, int64_t offset)
 {
     return offset == 0 ? -1 : 2;
@@ -654,5 +675,6 @@ UNIT_MAIN("sim_checks", replica_check__looks_at_those_who_hold_the_partition,
           replica_check__accepts_equal_replicas_and_names_the_rest,
           replica_check__names_one_epoch_and_offset_with_two_values,
           replica_check__names_members_that_lack_what_is_committed,
+          replica_check__names_who_reports_what_is_not_durable,
           replica_check__names_who_joins_too_early_and_wrong_epochs,
           replica_check__names_repeated_and_missing_sequences)
