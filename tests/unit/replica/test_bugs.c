@@ -150,6 +150,11 @@ START_TEST(kafka_14704__uncommitted_tail_is_never_readable)
     elect(2, 1002);
     toy_node_append(&n[1], 2, false, 1003);
     follow(3, 2, 1004);
+    follow(3, 2, 1004);
+    ck_assert_int_eq(rep_hw(n[1].rep), 10); /* node 1 is in the ISR still */
+    toy_image_isr(&m, 6, 0);
+    image(1004);
+    ck_assert_int_eq(rep_hw(n[1].rep), 12); /* as long as the tail of node 1 */
     n[0].hold_cuts = true;
     follow(1, 2, 1005); /* diverging */
     ck_assert_int_eq(rep_consumer_read(n[0].rep, &read, 1005, &got), REP_READ_NOT_LEADER);

@@ -271,7 +271,8 @@ enum rep_fetch_result toy_follow(struct toy_node *follower, struct toy_node *lea
         .leader = leader->config.node_id,
         .leader_epoch = at.fetch.leader_epoch,
         .offset = at.fetch.offset,
-        .high_watermark = got.high_watermark,
+        /* Kafka's leaders tell theirs in every answer: it must not be looked at before a cut. */
+        .high_watermark = verdict == REP_FETCH_OK ? got.high_watermark : rep_hw(leader->rep),
         .log_start = got.log_start,
         .epoch_start = got.epoch_start,
         .diverging = got.diverging,
