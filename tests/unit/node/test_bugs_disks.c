@@ -249,6 +249,68 @@ START_TEST(nats_2025__damaged_minority_is_not_elected)
 }
 END_TEST
 
+/* Where the last batch of these bytes begins. */
+static size_t last_batch(struct kb_view log)
+{
+    size_t at = 0;
+    for (;;) {
+        size_t next = at + kb_get_be32(log.data + at + 8) + 12;
+        if (next >= log.size)
+            return at;
+        at = next;
+    }
+}
+
+#define METADATA_DIR "/data/__cluster_metadata-0"
+
+static int newer_segment(void *arg, const char *name, enum kb_fs_type type)
+{
+    const char *dot = strrchr(name, '.');
+    (void)type;
+    if (dot != NULL && strcmp(dot, ".log") == 0) /* sorted */
+        (void)snprintf(arg, 128, METADATA_DIR "/%s", name);
+    return 0;
+}
+
+/* etcd #5230, #6515, #6378: a log that ended in half a record, in zeros or in blocks that were
+ * somebody else's could not be read any more, and its node never started again. Here the metadata
+ * log of a voter is cut at every byte of its last entry, with nothing, zeros or old bytes behind. */
+START_TEST(etcd_5230__metadata_log_torn_at_every_byte)
+{
+    struct scenario s;
+    size_t last = 1;
+    scenario_start(&s, 308);
+    uint32_t victim = scenario_bystander(&s);
+    struct sim_disk *d = disk_of(&s, victim);
+    for (size_t keep = 0; keep < last; keep++) {
+        struct kb_buf bytes = {0};
+        struct kb_view log;
+        char path[128] = "";
+        scenario_until(&s, scenario_whole, 30000, "whole");
+        sim_cluster_kill(s.cluster, victim, false);
+        scenario_run_for(&s, 200);
+        (void)sim_disk_list(d, METADATA_DIR, false, newer_segment, path);
+        ck_assert_int_eq(sim_disk_view(d, path, false, &log), 0);
+        ck_assert_uint_gt(log.size, 0);
+        size_t begins = last_batch(log);
+        last = log.size - begins > last ? log.size - begins : last;
+        kb_buf_append(&bytes, log.data, begins + keep < log.size ? begins + keep : log.size);
+        for (int i = 0; i < 700 && keep % 3 > 0; i++)
+            kb_buf_append(&bytes, keep % 3 == 1 ? "" : (const char *)log.data + i % 100, 1);
+        sim_disk_put(d, path, bytes.data, bytes.size);
+        kb_buf_release(&bytes);
+        sim_cluster_start(s.cluster, victim);
+        scenario_run_for(&s, 300);
+    }
+    ck_assert_uint_gt(last, 100);
+    scenario_until(&s, scenario_whole, 30000, "whole");
+    ck_assert_int_eq(scenario_create(&s, "after"), KW_NONE);
+    ck_assert(sim_cluster_is_voter(s.cluster, victim));
+    sim_cluster_compare(s.cluster);
+    scenario_end(&s);
+}
+END_TEST
+
 /* ---- crashes at each file call ---- */
 
 static void crash_and_return(struct scenario *s, uint32_t victim)
@@ -336,5 +398,6 @@ END_TEST
 UNIT_MAIN("node_bugs_disks", etcd_14370__one_node_loses_power_behind_each_answer,
           dqlite_190__full_disk_then_power_cut_then_space, fsyncgate__a_failed_sync_is_the_last,
           log_segment_recover__damage_is_no_torn_tail,
-          nats_2025__damaged_minority_is_not_elected, alice__power_fails_before_each_file_call,
+          nats_2025__damaged_minority_is_not_elected,
+          etcd_5230__metadata_log_torn_at_every_byte, alice__power_fails_before_each_file_call,
           kafka_10101__power_fails_before_each_file_call_of_a_start)
