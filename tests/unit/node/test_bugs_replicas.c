@@ -332,6 +332,104 @@ START_TEST(kip_903__delayed_request_adds_nobody_whose_disk_was_emptied)
 }
 END_TEST
 
+static void read_elected(void *arg, const void *response)
+{
+    const struct kw_elect_leaders_response *r = response;
+    *(int *)arg = r->error_code;
+}
+
+/* Somebody asks for an unclean election, by name. */
+static int elect_uncleanly(struct scenario *s)
+{
+    struct kw_elect_leaders_request rq;
+    struct kw_elect_leaders_request_topic_partition topic;
+    int32_t index = 0;
+    int error = -1;
+    kw_elect_leaders_request_init(&rq);
+    kw_elect_leaders_request_topic_partition_init(&topic);
+    rq.election_type = 1;
+    rq.timeout_ms = 2000;
+    rq.topic_partitions = &topic;
+    rq.topic_partitions_count = 1;
+    topic.topic = KW_STR("orders");
+    topic.partitions = &index;
+    topic.partitions_count = 1;
+    s->checks.unclean_asked = true;
+    (void)scenario_call(s, sim_cluster_controller(s->cluster) + 1, KW_API_ELECT_LEADERS, &rq,
+                        read_elected, &error);
+    return error;
+}
+
+static bool isr_of_one(struct scenario *s)
+{
+    static char value[2001];
+    memset(value, 'v', sizeof(value) - 1);
+    (void)scenario_produce(s, value);
+    return sim_client_partition(s->client, 0)->isr_count == 1;
+}
+
+/* It comes back without its log, or with the first record only. */
+static void lose_log(struct scenario *s, uint32_t node, bool all)
+{
+    struct kb_view log;
+    ck_assert_int_eq(sim_disk_view(disk_of(s, node), SCENARIO_LOG, false, &log), 0);
+    if (all)
+        ck_assert_int_eq(sim_disk_remove(disk_of(s, node), SCENARIO_LOG), 0);
+    else
+        sim_disk_put(disk_of(s, node), SCENARIO_LOG, log.data, kb_get_be32(log.data + 8) + 12);
+}
+
+/* KIP-966: the ISR is down to one replica, which loses its log or the end of it and is elected all
+ * the same, being the only member; the others cut theirs. Here it leads nothing: the partition is
+ * offline until it is asked for by name, and what the others hold stays. */
+static void last_replica_standing(bool all)
+{
+    struct scenario s;
+    scenario_start(&s, 105);
+    scenario_set_config(&s, "orders", "min.insync.replicas", "1");
+    for (int i = 0; i < 3; i++)
+        ck_assert(produces(&s));
+    uint32_t last = (uint32_t)scenario_leader(&s) - 1;
+    uint32_t dead = (last + 1) % 3;
+    uint32_t full = (last + 2) % 3;
+    sim_cluster_kill(s.cluster, dead, false);
+    scenario_until(&s, isr_of_two, 10000, "two in sync");
+    sim_disk_settings(disk_of(&s, full))->capacity_bytes = sim_disk_used_bytes(disk_of(&s, full));
+    scenario_until(&s, isr_of_one, 60000, "one in sync");
+    ck_assert(produces(&s));
+    int64_t end = log_end_of(&s, full);
+    ck_assert_int_ge(end, 3);
+    scenario_run_for(&s, 4000); /* the durable mark is written down */
+    sim_cluster_kill(s.cluster, last, true);
+    scenario_run_for(&s, 10);
+    lose_log(&s, last, all);
+    sim_disk_settings(disk_of(&s, full))->capacity_bytes = 0;
+    sim_cluster_start(s.cluster, dead);
+    scenario_run_for(&s, 3000);
+    sim_cluster_start(s.cluster, last);
+    scenario_until(&s, scenario_all_running, 20000, "three brokers run");
+    for (int i = 0; i < 15; i++) {
+        scenario_run_for(&s, 1000);
+        ck_assert_int_eq(scenario_leader(&s), -1);
+    }
+    ck_assert_int_ge(log_end_of(&s, full), end);
+    ck_assert_int_ge(log_end_of(&s, dead), 3);
+    ck_assert_int_eq(elect_uncleanly(&s), KW_NONE);
+    scenario_until(&s, scenario_whole, 30000, "all follow whoever was asked for");
+    ck_assert(produces(&s));
+    ck_assert_int_ge(s.base_offset, 3);
+    same_bytes(&s);
+    scenario_end(&s);
+}
+
+START_TEST(kip_966__last_replica_standing_lost_its_log)
+{
+    last_replica_standing(true);
+    last_replica_standing(false);
+}
+END_TEST
+
 UNIT_MAIN("node_bugs_replicas", kip_101_b__both_lose_power_and_one_its_tail,
           kafka_10706__empty_epochs_leave_the_table, kafka_7897__log_without_its_epoch_file,
-          kip_903__delayed_request_adds_nobody_whose_disk_was_emptied)
+          kip_903__delayed_request_adds_nobody_whose_disk_was_emptied,
+          kip_966__last_replica_standing_lost_its_log)
