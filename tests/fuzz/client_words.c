@@ -167,7 +167,7 @@ static int64_t offset(struct words *w)
 static void *array(struct words *w, size_t element_size, bool nullable, int32_t *ret_count)
 {
     uint8_t b = words_byte(w->in);
-    *ret_count = b == 0xff && nullable ? -1 : 1;
+    *ret_count = b < 0xff ? 1 : nullable ? -1 : 0;
     if (b == 0xff)
         return NULL;
     if (b >= 0xa0)
