@@ -101,7 +101,7 @@ static void ask_fetch(struct scenario *s, int32_t broker, struct fetched *f)
 
 static bool fetches_seven(struct scenario *s)
 {
-    struct fetched f;
+    static struct fetched f; /* its answer may come when nobody waits for it any more */
     int32_t id = coordinator(s);
     if (id < 0)
         return false;
@@ -273,6 +273,81 @@ START_TEST(successor__answers_only_what_is_committed)
 }
 END_TEST
 
+#define OFFSETS_DIR "/data/__consumer_offsets-0"
+
+struct segments {
+    char first[64];
+    int count;
+};
+
+static int add_segment(void *arg, const char *name, enum kb_fs_type type)
+{
+    struct segments *l = arg;
+    const char *dot = strrchr(name, '.');
+    if (type != KB_FS_FILE || dot == NULL || strcmp(dot, ".log") != 0)
+        return 0;
+    if (l->count++ == 0)
+        (void)snprintf(l->first, sizeof(l->first), OFFSETS_DIR "/%s", name);
+    return 0;
+}
+
+static struct segments segments_of(struct scenario *s, int32_t id)
+{
+    struct segments l = {.count = 0};
+    (void)sim_disk_list(sim_host_disk(host_of(s, id)), OFFSETS_DIR, true, add_segment, &l);
+    return l;
+}
+
+static bool commits_seven(struct scenario *s)
+{
+    return commit(s, 7) == KW_NONE;
+}
+
+static int32_t victim;
+static bool victim_leads(struct scenario *s)
+{
+    int32_t epoch = -1;
+    return leads_offsets(s, victim, &epoch);
+}
+
+/* A bit has turned where only a load looks: in a closed segment. Whoever finds it while it loads
+ * gives the lead away, for with it nobody could use the groups. */
+START_TEST(damaged__log_is_loaded_by_another)
+{
+    struct scenario s;
+    struct kb_view bytes;
+    scenario_start(&s, 23);
+    scenario_until(&s, commits_five, 20000, "a commit");
+    scenario_set_config(&s, "__consumer_offsets", "segment.ms", "500");
+    for (int i = 0; i < 4; i++) {
+        scenario_until(&s, commits_seven, 20000, "a commit");
+        scenario_run_for(&s, 1000);
+    }
+    victim = coordinator(&s);
+    struct segments l = segments_of(&s, victim);
+    ck_assert_int_gt(l.count, 1);
+    sim_cluster_kill(s.cluster, (uint32_t)victim - 1, true);
+    scenario_run_for(&s, 3000);
+    struct sim_disk *disk = sim_host_disk(host_of(&s, victim));
+    ck_assert_int_eq(sim_disk_view(disk, l.first, true, &bytes), 0);
+    ck_assert_int_eq(sim_disk_rot_bit(disk, l.first, bytes.size - 1, 3), 0);
+    sim_cluster_start(s.cluster, (uint32_t)victim - 1);
+    scenario_until(&s, scenario_all_running, 20000, "it is back");
+    scenario_run_for(&s, 3000);
+    for (int32_t id = 1; id <= 3; id++) {
+        int32_t epoch = -1;
+        if (id != victim && leads_offsets(&s, id, &epoch))
+            sim_cluster_kill(s.cluster, (uint32_t)id - 1, false);
+    }
+    scenario_until(&s, victim_leads, 20000, "it leads");
+    for (uint32_t i = 0; i < 3; i++)
+        sim_cluster_start(s.cluster, i);
+    scenario_until(&s, fetches_seven, 20000, "somebody who has it whole tells the offset");
+    scenario_end(&s);
+}
+END_TEST
+
 UNIT_MAIN("node_coordinators", cut_off__controller_counts_one_session,
-          cut_off__coordinator_answers_nothing, replaced__coordinator_answers_nothing,
-          successor__answers_only_what_is_committed)
+          cut_off__coordinator_answers_nothing,
+          replaced__coordinator_answers_nothing, successor__answers_only_what_is_committed,
+          damaged__log_is_loaded_by_another)
