@@ -46,6 +46,7 @@ struct sim_member {
     bool joined; /* the id was accepted as a member's */
     bool leads;
     uint64_t contact_us;
+    int32_t contact_broker; /* that answered it */
     char protocol[16];
     struct sim_group_share shares[SIM_GROUP_MEMBERS_MAX]; /* of whom it leads */
     size_t share_count;
@@ -120,8 +121,10 @@ static void lost_coordinator(struct sim_member *m)
  * have missed: a commit's answer does not say that. */
 static void heard(struct sim_member *m, const struct sim_group_asker *a)
 {
-    if (strcmp(a->member, m->id) == 0 && a->asked_us > m->contact_us)
-        m->contact_us = a->asked_us;
+    if (strcmp(a->member, m->id) != 0 || a->asked_us <= m->contact_us)
+        return;
+    m->contact_us = a->asked_us;
+    m->contact_broker = a->broker;
 }
 
 /* a: who asked; what was told to an earlier self does not touch the member. */
@@ -141,7 +144,9 @@ static void take_error(struct sim_member *m, const struct sim_group_asker *a, in
         return;
     case KW_UNKNOWN_MEMBER_ID:
         note(m, "expelled", error);
-        if (m->joined)
+        /* A former coordinator that has not heard of its successor may have answered it: then its
+         * successor has not heard it. */
+        if (m->joined && m->contact_broker == a->broker)
             sim_group_check_expelled(m->options.check, a, m->contact_us, m->options.session_ms,
                                      now_us(m));
         m->joined = false;
@@ -262,6 +267,7 @@ static void take_joined(void *arg, const void *response)
     m->generation = rs->generation_id;
     m->joined = true;
     m->contact_us = m->asked.asked_us; /* its id may be new */
+    m->contact_broker = m->asked.broker;
     m->leads = kw_str_is(rs->leader, m->id) && !rs->skip_assignment;
     (void)snprintf(m->protocol, sizeof(m->protocol), "%.*s", rs->protocol_name.size,
                    rs->protocol_name.data);
