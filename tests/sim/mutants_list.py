@@ -7,7 +7,6 @@ SIM = "sim"
 GROUPS = "a test tells it directly; not yet tried against the groups of the simulator"
 DELETES = "the simulator deletes no records"
 COMPACTION = "the simulator compacts __consumer_offsets only"
-LIST_OFFSETS = "a test tells it directly; not yet tried against the administrator of the simulator"
 DAMAGE = "a test tells it directly; not yet tried against the turned bits of the simulator"
 VOTERS = "only the controller changes the voter set, and it waits of itself"
 FEW_COMMANDS = "a test tells it directly; not yet tried against the administrator of the simulator"
@@ -93,7 +92,7 @@ mutant("hw-without-isr", "P4", "the high watermark does not wait for the ISR")
 mutant("hw-without-joiners", "P4", "the high watermark does not wait for those who join the ISR")
 mutant("hw-with-one-replica", "P4 P9", "the high watermark moves below min.insync.replicas")
 mutant("count-beyond-checked", "P4 P14", "durable ends beyond the position that was compared are counted (rule 2.3)", "replica_leader", IN_ORDER)
-mutant("latest-before-epoch-start", "P5 P18", "a new leader tells an end from before its epoch", "replica_read", LIST_OFFSETS)
+mutant("latest-before-epoch-start", "P5 P18", "a new leader tells an end from before its epoch")
 mutant("cut-below-hw", "P6", "a follower cuts below its high watermark", "replica_follower", ALONE)
 mutant("hw-raised-before-cut", "P6", "the high watermark rises by the answer that tells to cut (KAFKA-14704)", "replica_follower", WIRE)
 mutant("cut-not-synced", "P6", "a cut is not synced", "log_recover", CUT_AGAIN)
@@ -118,13 +117,13 @@ mutant("follower-of-old-epoch-served", "P15", "followers of an older epoch are s
 mutant("follower-of-newer-epoch-served", "P15", "a leader serves followers that know of its successor", "replica_leader", COMPARED)
 mutant("follower-of-old-life-served", "P15 R17", "requests of a follower's former life are served", "replica_leader", LINKS)
 mutant("replaced-link-served", "P15", "what comes over a replaced link counts (rule 1.4)", "replica_leader", LINKS)
-mutant("reader-of-old-epoch-served", "P15", "consumers with an older epoch get data", "replica_read", HARMLESS)
+mutant("reader-of-old-epoch-served", "P15", "consumers with an older epoch get data")
 mutant("delete-past-hw", "P16", "DeleteRecords goes past the high watermark", "replica_leader", DELETES)
 mutant("delete-answered-before-replicas", "P16", "DeleteRecords is answered before the ISR has the new start", "replica_leader", DELETES)
 mutant("log-start-falls", "P16", "the log's start follows a smaller one", "replica_leader", DELETES)
 mutant("compaction-drops-last", "P17", "compaction drops the last value of a key", "log_replace_live", COMPACTION)
 mutant("compaction-drops-tombstones", "P17", "compaction drops tombstones at once", "log_compact", COMPACTION)
-mutant("latest-is-log-end", "P18", "ListOffsets tells the log's end", "replica_read", LIST_OFFSETS)
+mutant("latest-is-log-end", "P18", "ListOffsets tells the log's end")
 mutant("epoch-ends-at-log-end", "P19", "every epoch is said to end at the log's end")
 mutant("recovery-cuts-at-mark", "P20", "recovery drops all that lies above the durable mark")
 mutant("recovered-not-synced", "P20 P14", "what recovery finds counts as durable without a sync (rule 8.1)")

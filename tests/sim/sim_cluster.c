@@ -606,6 +606,28 @@ int32_t sim_cluster_controller(const struct sim_cluster *c)
     return found;
 }
 
+struct kb_uuid sim_cluster_any_topic(const struct sim_cluster *c, uint64_t chance)
+{
+    struct kb_uuid id = {{0}};
+    const uint8_t *found = sim_metadata_check_any_topic(sim_raft_check_metadata(c->raft), chance);
+    if (found != NULL)
+        memcpy(id.bytes, found, sizeof(id.bytes));
+    return id;
+}
+
+void sim_cluster_look(const struct sim_cluster *c, uint32_t i, const struct kb_uuid *topic_id,
+                      int32_t partition, struct sim_audit_view *ret)
+{
+    const struct member *m = &c->members[i];
+    *ret = (struct sim_audit_view){.leader_epoch = -1};
+    if (m->env == NULL || sim_env_is_down(m->env))
+        return;
+    ret->life = sim_env_life(m->env);
+    ret->knows_topic = sim_metadata_check_has_topic(sim_raft_check_metadata(c->raft),
+                                                    topic_id->bytes, sim_probe_applied(m->node));
+    sim_probe_audit(m->node, topic_id, partition, ret);
+}
+
 void sim_cluster_describe(struct sim_cluster *c, FILE *out)
 {
     for (uint32_t i = 0; i < c->options.nodes; i++) {

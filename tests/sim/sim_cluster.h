@@ -2,6 +2,7 @@
 #define SIM_CLUSTER_H
 
 #include "broker/node/node.h"
+#include "tests/sim/sim_audit_check.h"
 #include "tests/sim/sim_checks.h"
 #include "tests/sim/sim_client.h"
 #include "tests/sim/sim_disk.h"
@@ -79,6 +80,10 @@ bool sim_cluster_leads(const struct sim_cluster *c, uint32_t partition, int32_t 
                        int32_t leader_epoch);
 /* Another node knows a newer leader epoch of this partition than this broker, or it is down. */
 bool sim_cluster_is_behind(const struct sim_cluster *c, uint32_t partition, int32_t broker);
+/* For an auditor: a node and its replica of a partition now, and a topic id of any time. */
+void sim_cluster_look(const struct sim_cluster *c, uint32_t i, const struct kb_uuid *topic_id,
+                      int32_t partition, struct sim_audit_view *ret);
+struct kb_uuid sim_cluster_any_topic(const struct sim_cluster *c, uint64_t chance);
 /* What every node believes, for people. */
 void sim_cluster_describe(struct sim_cluster *c, FILE *out);
 /* Compare the replicas below their high watermarks now (P3). */

@@ -27,21 +27,22 @@ struct broker {
     uint64_t incarnation, epoch;
 };
 
-/* A topic id, for ever. */
+/* A topic id, for ever: from the first to before the second index; the second is 0 for one that is
+ * there. */
 struct topic {
     uint8_t id[16];
-    bool removed;
+    uint64_t created, removed;
 };
 
 struct sim_metadata_check {
     struct sim_checks *checks;
+    struct topic *topics;
+    size_t topic_count, topic_capacity;
     struct partition *partitions;
     size_t count, capacity;
     uint64_t elections;
     struct broker brokers[32]; /* by id */
     uint64_t newest_epoch;     /* of any broker */
-    struct topic *topics;
-    size_t topic_count, topic_capacity;
     int64_t next_producer_id;
     /* Of the batch under way: who joined an ISR, and what lies in an ISR somebody wrote. */
     uint32_t joined, members;
@@ -239,7 +240,7 @@ static struct topic *topic_of(const struct sim_metadata_check *c, const uint8_t 
     return NULL;
 }
 
-static void take_topic(struct sim_metadata_check *c, const Kc__TopicRecord *r)
+static void take_topic(struct sim_metadata_check *c, int64_t index, const Kc__TopicRecord *r)
 {
     if (!sim_check(c->checks, SIM_CHECK_R16, r->topic_id.len == 16, "topic %s has no id",
                    r->name) ||
@@ -248,16 +249,17 @@ static void take_topic(struct sim_metadata_check *c, const Kc__TopicRecord *r)
         return;
     kb_array_reserve(c->topics, c->topic_count, c->topic_capacity);
     struct topic *t = &c->topics[c->topic_count++];
-    *t = (struct topic){0};
+    *t = (struct topic){.created = (uint64_t)index};
     memcpy(t->id, r->topic_id.data, sizeof(t->id));
 }
 
-static void take_topic_remove(struct sim_metadata_check *c, const Kc__TopicRemoveRecord *r)
+static void take_topic_remove(struct sim_metadata_check *c, int64_t index,
+                              const Kc__TopicRemoveRecord *r)
 {
     struct topic *t = r->topic_id.len == 16 ? topic_of(c, r->topic_id.data) : NULL;
-    if (sim_check(c->checks, SIM_CHECK_R16, t != NULL && !t->removed,
+    if (sim_check(c->checks, SIM_CHECK_R16, t != NULL && t->removed == 0,
                   "a topic is removed that is not there"))
-        t->removed = true;
+        t->removed = (uint64_t)index;
 }
 
 static void take_producer_ids(struct sim_metadata_check *c, const Kc__ProducerIdsRecord *r)
@@ -278,6 +280,18 @@ bool sim_metadata_check_topic(const struct sim_metadata_check *c, const uint8_t 
     return topic_of(c, topic_id) != NULL;
 }
 
+bool sim_metadata_check_has_topic(const struct sim_metadata_check *c, const uint8_t topic_id[16],
+                                  uint64_t index)
+{
+    const struct topic *t = topic_of(c, topic_id);
+    return t != NULL && index >= t->created && (t->removed == 0 || index < t->removed);
+}
+
+const uint8_t *sim_metadata_check_any_topic(const struct sim_metadata_check *c, uint64_t chance)
+{
+    return c->topic_count > 0 ? c->topics[chance % c->topic_count].id : NULL;
+}
+
 uint64_t sim_metadata_check_broker_epoch(const struct sim_metadata_check *c, int32_t id,
                                          uint64_t *ret_incarnation)
 {
@@ -294,7 +308,7 @@ bool sim_metadata_check_whole(const struct sim_metadata_check *c, char text[96])
     for (size_t i = 0; i < c->count; i++) {
         const struct partition *p = &c->partitions[i];
         const struct topic *t = topic_of(c, p->topic_id);
-        if ((t != NULL && t->removed) || (p->leader >= 0 && p->isr == p->replicas))
+        if ((t != NULL && t->removed != 0) || (p->leader >= 0 && p->isr == p->replicas))
             continue;
         (void)snprintf(text, 96, "partition %d of topic %02x%02x: leader %d, ISR %x of %x",
                        p->index, p->topic_id[0], p->topic_id[1], p->leader, p->isr, p->replicas);
@@ -335,10 +349,10 @@ static void take_record(struct sim_metadata_check *c, int64_t index, const Kc__R
         take_broker_remove(c, r->broker_remove);
         break;
     case KC__RECORD__KIND_TOPIC:
-        take_topic(c, r->topic);
+        take_topic(c, index, r->topic);
         break;
     case KC__RECORD__KIND_TOPIC_REMOVE:
-        take_topic_remove(c, r->topic_remove);
+        take_topic_remove(c, index, r->topic_remove);
         break;
     case KC__RECORD__KIND_PRODUCER_IDS:
         take_producer_ids(c, r->producer_ids);

@@ -21,6 +21,11 @@ struct sim_metadata_partition {
 /* False: no record yet. */
 bool sim_metadata_check_find(const struct sim_metadata_check *c, const uint8_t topic_id[16],
                              int32_t partition, struct sim_metadata_partition *ret);
+/* By the committed records up to this index the topic is there. */
+bool sim_metadata_check_has_topic(const struct sim_metadata_check *c, const uint8_t topic_id[16],
+                                  uint64_t index);
+/* Some topic that ever was; NULL there is none. */
+const uint8_t *sim_metadata_check_any_topic(const struct sim_metadata_check *c, uint64_t chance);
 /* One committed batch of the metadata log, whole; batches come in order, each once. */
 void sim_metadata_check_batch(struct sim_metadata_check *c, struct kb_view batch);
 /* Producer ids below this one are given. */

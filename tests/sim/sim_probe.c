@@ -195,6 +195,26 @@ int32_t sim_probe_leader_epoch(const struct node *n, const char *topic, int32_t 
     return p != NULL ? rep_leader_epoch(p->rep) : -1;
 }
 
+uint64_t sim_probe_applied(const struct node *n)
+{
+    return n->image != NULL ? meta_image_last_index(n->image) : 0;
+}
+
+void sim_probe_audit(struct node *n, const struct kb_uuid *topic_id, int32_t partition,
+                     struct sim_audit_view *ret)
+{
+    const struct node_partition *p = node_partition_find(n, topic_id, partition);
+    if (p == NULL || p->rep == NULL || p->state != NODE_PARTITION_OPEN)
+        return;
+    ret->open = true;
+    ret->leads = p->rep->state == REP_LEADER;
+    ret->leader_epoch = p->rep->image.leader_epoch;
+    ret->start = log_start_offset(p->log);
+    ret->high_watermark = p->rep->hw;
+    ret->end = log_end_offset(p->log);
+    ret->epoch_start = p->rep->epoch_start;
+}
+
 uint64_t sim_probe_epoch_of(const struct node *n, int32_t id)
 {
     const struct meta_broker *b = n->image != NULL ? meta_image_broker(n->image, id) : NULL;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "broker/node/node.h"
+#include "tests/sim/sim_audit_check.h"
 #include "tests/sim/sim_epoch_check.h"
 #include "tests/sim/sim_raft_check.h"
 
@@ -42,6 +43,11 @@ bool sim_probe_proposes(const struct node *n, int32_t broker);
 bool sim_probe_broker_epoch(const struct node *n, uint64_t *ret_incarnation, uint64_t *ret_epoch);
 /* The leader epoch the node knows of this partition; -1 when it holds no replica. */
 int32_t sim_probe_leader_epoch(const struct node *n, const char *topic, int32_t partition);
+/* Index up to which it has applied the metadata. */
+uint64_t sim_probe_applied(const struct node *n);
+/* Its replica as an auditor has to know it; what there is not stays as it was. */
+void sim_probe_audit(struct node *n, const struct kb_uuid *topic_id, int32_t partition,
+                     struct sim_audit_view *ret);
 /* The broker epoch of this node id by the node's committed image; 0 none. */
 uint64_t sim_probe_epoch_of(const struct node *n, int32_t id);
 /* It answers for the groups of this partition of __consumer_offsets. */

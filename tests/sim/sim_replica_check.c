@@ -20,6 +20,8 @@ struct sim_replica_check {
     struct sim_log *durable;
     uint32_t *holders; /* by partition, masks of nodes */
     bool replaced[8];
+    sim_scan_fn *scan_fn;
+    void *scan_arg;
     struct kb_map known; /* (partition, epoch, offset) -> struct known */
 };
 
@@ -277,6 +279,12 @@ static void check_sequences(struct sim_replica_check *c, uint32_t partition)
     kb_map_release(&next);
 }
 
+void sim_replica_check_on_scan(struct sim_replica_check *c, sim_scan_fn *fn, void *arg)
+{
+    c->scan_fn = fn;
+    c->scan_arg = arg;
+}
+
 static void report_records(struct sim_replica_check *c, uint32_t partition, sim_raw_record_fn *fn,
                            void *arg)
 {
@@ -292,8 +300,11 @@ static void report_records(struct sim_replica_check *c, uint32_t partition, sim_
         if (kw_batch_parse(bytes.data, bytes.size, &b) != KW_BATCH_WHOLE ||
             kw_records_open(&b, 64 << 20, &it) < 0)
             continue;
-        while (kw_records_next(it, &record) == 1)
+        while (kw_records_next(it, &record) == 1) {
+            if (c->scan_fn != NULL)
+                c->scan_fn(c->scan_arg, partition, record.offset, b.leader_epoch, record.timestamp);
             fn(arg, partition, record.offset, kw_bytes_view(record.value));
+        }
         (void)kw_records_close(it);
     }
 }

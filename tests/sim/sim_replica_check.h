@@ -56,6 +56,10 @@ void sim_replica_check_compare(struct sim_replica_check *c, uint32_t partition,
  * the first holder's log. */
 typedef void sim_raw_record_fn(void *arg, uint32_t partition, int64_t offset, struct kb_view value);
 void sim_replica_check_final(struct sim_replica_check *c, sim_raw_record_fn *fn, void *arg);
+/* The same, with epochs and times, before it is reported; NULL = nobody. */
+typedef void sim_scan_fn(void *arg, uint32_t partition, int64_t offset, int32_t epoch,
+                         int64_t timestamp);
+void sim_replica_check_on_scan(struct sim_replica_check *c, sim_scan_fn *fn, void *arg);
 /* End of a partition's durable log at a node. */
 int64_t sim_replica_check_end(struct sim_replica_check *c, uint32_t node, uint32_t partition);
 /* The same at its first holder. */

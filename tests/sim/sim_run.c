@@ -8,6 +8,7 @@
 #include "proto/base/mem.h"
 #include "proto/kafka/messages.h"
 #include "tests/sim/sim_admin.h"
+#include "tests/sim/sim_auditor.h"
 #include "tests/sim/sim_consumer.h"
 #include "tests/sim/sim_group_run.h"
 #include "tests/sim/sim_net.h"
@@ -27,6 +28,7 @@
 #define RUN_RENEWS_EVERY 25 /* batches of an idempotent producer, on average */
 #define RUN_ADMIN_EVERY 3   /* seeds */
 #define RUN_ADMIN_CALLS_MIN 5
+#define RUN_AUDIT_LIMIT_MS 1000
 
 struct run {
     const struct sim_run_options *options;
@@ -48,6 +50,8 @@ struct run {
     struct sim_admin *topics_admin;          /* NULL: a run without */
     bool writing[SIM_CLUSTER_NODES_MAX + 1]; /* asks this broker to change a topic's config */
     uint32_t writes;
+    struct sim_audit_check *audit;
+    struct sim_auditor *auditor;
     const char *reader; /* the final reader whose records come in */
     const char *bootstrap[SIM_CLUSTER_NODES_MAX];
     size_t bootstrap_count;
@@ -175,6 +179,7 @@ static void make_world(struct run *run)
     run->clients[0] = sim_world_add_env(run->world, "client1");
     run->clients[1] = sim_world_add_env(run->world, "client2");
     run->history = sim_history_new(&run->checks, run->partitions);
+    run->audit = sim_audit_check_new(&run->checks);
     struct sim_client_options options = client_options(run);
     run->admin = sim_client_new(sim_env_kb(run->clients[0]), &options);
     struct sim_groups_options go = {
@@ -306,8 +311,40 @@ static void start_admin(struct run *run)
     run->topics_admin = sim_admin_new(sim_env_kb(sim_world_add_env(run->world, "admin")), &ao);
 }
 
+static struct kb_uuid any_topic(void *arg, uint64_t chance)
+{
+    return sim_cluster_any_topic(((struct run *)arg)->cluster, chance);
+}
+
+static void look(void *arg, int32_t broker, const struct kb_uuid *topic_id, int32_t partition,
+                 struct sim_audit_view *ret)
+{
+    sim_cluster_look(((struct run *)arg)->cluster, (uint32_t)broker - 1, topic_id, partition, ret);
+}
+
+/* It asks with the client that made the topics, which has nothing else to do. */
+static void start_auditor(struct run *run)
+{
+    struct sim_auditor_options ao = {.client = run->admin,
+                                     .topics = &run->topics,
+                                     .check = run->audit,
+                                     .brokers = (int32_t)sim_cluster_nodes(run->cluster),
+                                     .any_topic = any_topic,
+                                     .look = look,
+                                     .arg = run};
+    sim_client_set_timeout(run->admin, RUN_AUDIT_LIMIT_MS);
+    run->auditor = sim_auditor_new(&ao);
+}
+
+static void on_scanned(void *arg, uint32_t partition, int64_t offset, int32_t epoch,
+                       int64_t timestamp)
+{
+    sim_audit_check_record(((struct run *)arg)->audit, partition, offset, epoch, timestamp);
+}
+
 static void work(struct run *run)
 {
+    start_auditor(run);
     if (run->groups != NULL)
         sim_groups_start(run->groups);
     if (run->options->seed % RUN_ADMIN_EVERY == 2)
@@ -469,6 +506,7 @@ static void read_all(struct run *run, const char *name)
  */
 static void settle(struct run *run)
 {
+    sim_auditor_stop(run->auditor);
     for (uint32_t i = 0; i < RUN_PRODUCERS; i++)
         run->producers[i] = sim_producer_free(run->producers[i]);
     sim_world_run_for(run->world, RUN_SETTLE_MS);
@@ -510,8 +548,10 @@ static void judge(struct run *run)
     sim_cluster_check_events(run->cluster);
     sim_cluster_check_whole(run->cluster);
     run->reader = "the first replica's disk";
+    sim_replica_check_on_scan(sim_cluster_replicas(run->cluster), on_scanned, run);
     sim_replica_check_final(sim_cluster_replicas(run->cluster), on_final, run);
     final_ends(run, NULL);
+    sim_audit_check_final(run->audit);
     sim_history_judge(run->history);
     uint64_t acked = sim_history_acked(run->history);
     const struct sim_faults *f = run->faults;
@@ -531,6 +571,7 @@ static void end_clients(struct run *run)
         run->producers[i] = sim_producer_free(run->producers[i]);
     for (uint32_t i = 0; i < 2; i++)
         run->consumers[i] = sim_consumer_free(run->consumers[i]);
+    run->auditor = sim_auditor_free(run->auditor);
     run->admin = sim_client_free(run->admin);
     run->topics_admin = sim_admin_free(run->topics_admin);
     sim_groups_end(run->groups);
@@ -603,6 +644,7 @@ void sim_run(const struct sim_run_options *options, struct sim_result *ret)
     fill_result(&run, ret);
     run.cluster = sim_cluster_free(run.cluster);
     run.history = sim_history_free(run.history);
+    run.audit = sim_audit_check_free(run.audit);
     run.world = sim_world_free(run.world);
     run.faults = sim_faults_free(run.faults);
     run.groups = sim_groups_free(run.groups);
