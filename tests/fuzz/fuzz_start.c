@@ -97,15 +97,13 @@ static void ignore_close(struct kb_conn *conn, void *user, enum kb_close_reason 
 static void make_topics(struct sim_world *world)
 {
     static const uint8_t frames[] = {
-        0,   0,   0, 54, 0, 19,  0,   2,   0,   0,   0,   1,   0,   1,   'f', 0,   0,   0,   2,
-        0,   1,   't', 0, 0, 0,  1,   0,   1,   0,   0,   0,   0,   0,   0,   0,   0,   0,   1,
-        'u', 0,   0, 0,  1, 0,   1,   0,   0,   0,   0,   0,   0,   0,   0,   0,   0,   39,  16,
-        0,   0,   0, 0,  14, 0,  10,  0,   0,   0,   0,   0,   3,   0,   1,   'f', 0,   1,   'g'};
-    static const uint8_t commit[] = {0, 0,   0, 53,  0,   8,   0,   2,   0,   0,   0,   2,
-                                     0, 1,   'f', 0, 1,   'g', 255, 255, 255, 255, 0,   0,
-                                     255, 255, 255, 255, 255, 255, 255, 255, 0, 0, 0, 1,
-                                     0, 1,   't', 0, 0,   0,   1,   0,   0,   0,   0,   0,
-                                     0, 0,   0, 0,   0,   0,   1,   0,   0};
+        0, 0, 0, 54, 0,  19, 0, 2, 0, 0,  0, 1,  0,   1, 'f', 0, 0, 0, 2, 0, 1,   't', 0, 0,  0, 1,
+        0, 1, 0, 0,  0,  0,  0, 0, 0, 0,  0, 1,  'u', 0, 0,   0, 1, 0, 1, 0, 0,   0,   0, 0,  0, 0,
+        0, 0, 0, 39, 16, 0,  0, 0, 0, 14, 0, 10, 0,   0, 0,   0, 0, 3, 0, 1, 'f', 0,   1, 'g'};
+    static const uint8_t commit[] = {
+        0,   0,   0,   53, 0, 8,   0,   2,   0,   0,   0,   2,   0,   1, 'f', 0, 1, 'g', 255,
+        255, 255, 255, 0,  0, 255, 255, 255, 255, 255, 255, 255, 255, 0, 0,   0, 1, 0,   1,
+        't', 0,   0,   0,  1, 0,   0,   0,   0,   0,   0,   0,   0,   0, 0,   0, 1, 0,   0};
     static const struct kb_conn_handler handler = {.on_frame = ignore_frame,
                                                    .on_close = ignore_close};
     static const struct kb_conn_options options = {.frame_bytes_max = 1 << 20,

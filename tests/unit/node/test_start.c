@@ -1,7 +1,8 @@
 /* A node starts on what a crash may have left in its directory. */
 #include <string.h>
 
-#include "proto/base/err.h"
+#include "broker/node/node_internal.h"
+#include "broker/node/quorum.h"
 #include "tests/sim/sim_disk.h"
 #include "tests/sim/sim_solo.h"
 #include "tests/unit/unit.h"
@@ -77,5 +78,22 @@ START_TEST(start__survives_the_next_start_as_well)
 }
 END_TEST
 
+/* The snapshot that a reset log stood on is gone. Nobody can bring it back to the only voter: it
+ * waits without a vote, and never takes its log for an empty one. */
+START_TEST(start__has_no_vote_with_a_metadata_log_that_begins_behind_its_snapshot)
+{
+    static const char cut[] = "0\nreset 5\n";
+    run_once(3);
+    sim_disk_put(sim_host_disk(solo.host), SIM_SOLO_DIR "/__cluster_metadata-0/cut-limit", cut,
+                 strlen(cut));
+    sim_solo_start(&solo);
+    ck_assert(!sim_solo_run_until(&solo, NODE_RUNNING, START_MS));
+    ck_assert_int_eq(solo.result, 0);
+    ck_assert_int_lt(node_quorum_leader_id(solo.node), 0);
+    sim_solo_release(&solo);
+}
+END_TEST
+
 UNIT_MAIN("node_start", start__sets_a_half_made_log_of_no_known_topic_aside,
-          start__survives_the_next_start_as_well)
+          start__survives_the_next_start_as_well,
+          start__has_no_vote_with_a_metadata_log_that_begins_behind_its_snapshot)
