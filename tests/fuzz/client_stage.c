@@ -17,8 +17,8 @@ enum {
     SEED = 8, /* another one, or the broker would live its first incarnation again */
     START_MS = 20000,
     STEP_MS = 50,
-    ANSWER_MS = 12000,        /* beyond what the request allows: FORWARD_TIMEOUT_MS and a margin */
-    PATIENCE_MS = 60000,      /* longer waits are not waited for */
+    ANSWER_MS = 12000,   /* beyond what the request allows: FORWARD_TIMEOUT_MS and a margin */
+    PATIENCE_MS = 60000, /* longer waits are not waited for */
     FRAME_BYTES_MAX = 64 << 20,
 };
 
@@ -65,13 +65,14 @@ static void slots_init(struct cstage *s)
 }
 
 /* CreateTopics version 2: "t" with two partitions, "u" with one. */
-static const uint8_t create_topics[] = {0, 19, 0, 2, 0, 0, 0, 1, 0, 1, 'f', 0, 0,    0,  2, 0, 1,
-                                        't', 0, 0, 0, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 'u',
-                                        0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 39, 16, 0};
+static const uint8_t create_topics[] = {
+    0, 19, 0, 2, 0, 0, 0, 1,   0, 1, 'f', 0, 0, 0, 2, 0, 1, 't', 0, 0, 0, 2, 0, 1, 0,  0,  0,
+    0, 0,  0, 0, 0, 0, 1, 'u', 0, 0, 0,   1, 0, 1, 0, 0, 0, 0,   0, 0, 0, 0, 0, 0, 39, 16, 0};
 /* OffsetCommit version 2 of group "g": t-0 is at 1. */
-static const uint8_t commit[] = {0, 8, 0, 2, 0, 0, 0, 2, 0, 1, 'f', 0, 1, 'g', 255, 255, 255, 255,
-                                 0, 0, 255, 255, 255, 255, 255, 255, 255, 255, 0, 0, 0, 1, 0, 1,
-                                 't', 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0};
+static const uint8_t commit[] = {0,   8,   0,   2,   0, 0, 0,   2,   0,   1,   'f', 0,   1,   'g',
+                                 255, 255, 255, 255, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255,
+                                 0,   0,   0,   1,   0, 1, 't', 0,   0,   0,   1,   0,   0,   0,
+                                 0,   0,   0,   0,   0, 0, 0,   0,   1,   0,   0};
 /* FindCoordinator version 0 of group "g": makes __consumer_offsets. */
 static const uint8_t find[] = {0, 10, 0, 0, 0, 0, 0, 3, 0, 1, 'f', 0, 1, 'g'};
 /* Metadata version 12 of everything: the topic ids. */
@@ -278,8 +279,8 @@ static struct offsets ask_offsets(struct cstage *s)
         int r = kw_writer_finish(&w);
         KB_ASSERT(r == 0);
         size_t before = ret.count;
-        struct kb_conn *conn =
-            kb_env_connect(s->env, "node1", SIM_SOLO_PORT, 1000, &options, &asking, &ret);
+        struct kb_conn *conn = kb_env_connect(s->env, "node1", SIM_SOLO_PORT, 1000, &options,
+                                              &asking, &ret);
         kb_conn_send(conn, &chain);
         for (int i = 0; i < 100 && ret.count == before; i++)
             cstage_run(s, STEP_MS);

@@ -101,8 +101,8 @@ static struct kw_str text(struct words *w, const char *const *usual, size_t coun
 
 static struct kw_str topic(struct words *w)
 {
-    return TEXT(w, "t", "u", "t", "new", "__consumer_offsets", "", "a/b", "__cluster_metadata",
-                ".", "t");
+    return TEXT(w, "t", "u", "t", "new", "__consumer_offsets", "", "a/b", "__cluster_metadata", ".",
+                "t");
 }
 
 static struct kw_str group(struct words *w)
@@ -298,7 +298,7 @@ static void fetch(struct words *w, void *message)
         m->topics[i].topic = topic(w);
         m->topics[i].topic_id = topic_id(w);
         EACH(w, k, m->topics[i].partitions, false)
-            fetch_partition(w, &m->topics[i].partitions[k]);
+        fetch_partition(w, &m->topics[i].partitions[k]);
     }
     if (session && flag(w)) {
         EACH(w, i, m->forgotten_topics_data, false)
@@ -306,7 +306,7 @@ static void fetch(struct words *w, void *message)
             m->forgotten_topics_data[i].topic = topic(w);
             m->forgotten_topics_data[i].topic_id = topic_id(w);
             EACH(w, k, m->forgotten_topics_data[i].partitions, false)
-                m->forgotten_topics_data[i].partitions[k] = partition(w);
+            m->forgotten_topics_data[i].partitions[k] = partition(w);
         }
     }
     m->rack_id = TEXT(w, "", "rack");
@@ -471,7 +471,7 @@ static void fetch_offsets(struct words *w, void *message)
     {
         m->topics[i].name = topic(w);
         EACH(w, k, m->topics[i].partition_indexes, false)
-            m->topics[i].partition_indexes[k] = partition(w);
+        m->topics[i].partition_indexes[k] = partition(w);
     }
     EACH(w, i, m->groups, false)
     {
@@ -483,7 +483,7 @@ static void fetch_offsets(struct words *w, void *message)
             g->topics[k].name = topic(w);
             g->topics[k].topic_id = topic_id(w);
             EACH(w, p, g->topics[k].partition_indexes, false)
-                g->topics[k].partition_indexes[p] = partition(w);
+            g->topics[k].partition_indexes[p] = partition(w);
         }
     }
 }
@@ -496,7 +496,7 @@ static void delete_offsets(struct words *w, void *message)
     {
         m->topics[i].name = topic(w);
         EACH(w, k, m->topics[i].partitions, false)
-            m->topics[i].partitions[k].partition_index = partition(w);
+        m->topics[i].partitions[k].partition_index = partition(w);
     }
 }
 
@@ -505,23 +505,23 @@ static void describe_groups(struct words *w, void *message)
     struct kw_describe_groups_request *m = message;
     m->include_authorized_operations = flag(w);
     EACH(w, i, m->groups, false)
-        m->groups[i] = group(w);
+    m->groups[i] = group(w);
 }
 
 static void list_groups(struct words *w, void *message)
 {
     struct kw_list_groups_request *m = message;
     EACH(w, i, m->states_filter, false)
-        m->states_filter[i] = TEXT(w, "Stable", "Empty", "Dead", "no");
+    m->states_filter[i] = TEXT(w, "Stable", "Empty", "Dead", "no");
     EACH(w, i, m->types_filter, false)
-        m->types_filter[i] = TEXT(w, "classic", "consumer", "");
+    m->types_filter[i] = TEXT(w, "classic", "consumer", "");
 }
 
 static void delete_groups(struct words *w, void *message)
 {
     struct kw_delete_groups_request *m = message;
     EACH(w, i, m->groups_names, false)
-        m->groups_names[i] = group(w);
+    m->groups_names[i] = group(w);
 }
 
 static void find_coordinator(struct words *w, void *message)
@@ -530,7 +530,7 @@ static void find_coordinator(struct words *w, void *message)
     m->key = group(w);
     m->key_type = (int8_t)(flag(w) ? 0 : number32(w));
     EACH(w, i, m->coordinator_keys, false)
-        m->coordinator_keys[i] = group(w);
+    m->coordinator_keys[i] = group(w);
 }
 
 /* ---- administration ---- */
@@ -568,7 +568,7 @@ static void create_topics(struct words *w, void *message)
             {
                 t->assignments[k].partition_index = partition(w);
                 EACH(w, b, t->assignments[k].broker_ids, false)
-                    t->assignments[k].broker_ids[b] = flag(w) ? 1 : number32(w);
+                t->assignments[k].broker_ids[b] = flag(w) ? 1 : number32(w);
             }
         }
         EACH(w, k, t->configs, false)
@@ -590,7 +590,7 @@ static void delete_topics(struct words *w, void *message)
         m->topics[i].topic_id = by_id ? topic_id(w) : (struct kb_uuid){{0}};
     }
     EACH(w, i, m->topic_names, false)
-        m->topic_names[i] = topic(w);
+    m->topic_names[i] = topic(w);
 }
 
 static void create_partitions(struct words *w, void *message)
@@ -608,7 +608,7 @@ static void create_partitions(struct words *w, void *message)
         EACH(w, k, m->topics[i].assignments, true)
         {
             EACH(w, b, m->topics[i].assignments[k].broker_ids, false)
-                m->topics[i].assignments[k].broker_ids[b] = flag(w) ? 1 : number32(w);
+            m->topics[i].assignments[k].broker_ids[b] = flag(w) ? 1 : number32(w);
         }
     }
 }
@@ -637,7 +637,7 @@ static void elect(struct words *w, void *message)
     {
         m->topic_partitions[i].topic = topic(w);
         EACH(w, k, m->topic_partitions[i].partitions, false)
-            m->topic_partitions[i].partitions[k] = partition(w);
+        m->topic_partitions[i].partitions[k] = partition(w);
     }
 }
 
@@ -662,7 +662,7 @@ static void describe_configs(struct words *w, void *message)
         m->resources[i].resource_type = resource_type(w);
         m->resources[i].resource_name = resource(w);
         EACH(w, k, m->resources[i].configuration_keys, true)
-            m->resources[i].configuration_keys[k] = config_name(w);
+        m->resources[i].configuration_keys[k] = config_name(w);
     }
 }
 
@@ -714,7 +714,7 @@ static void describe_quorum(struct words *w, void *message)
     {
         m->topics[i].topic_name = TEXT(w, "__cluster_metadata", "t", "");
         EACH(w, k, m->topics[i].partitions, false)
-            m->topics[i].partitions[k].partition_index = partition(w);
+        m->topics[i].partitions[k].partition_index = partition(w);
     }
 }
 
@@ -722,7 +722,7 @@ static void describe_topic_partitions(struct words *w, void *message)
 {
     struct kw_describe_topic_partitions_request *m = message;
     EACH(w, i, m->topics, false)
-        m->topics[i].name = topic(w);
+    m->topics[i].name = topic(w);
     m->response_partition_limit = flag(w) ? 2000 : number32(w);
     if (!flag(w))
         return;
@@ -823,8 +823,7 @@ void words_put_handles(const struct words_handles *h, uint8_t *data, size_t size
     uint8_t be[8];
     put(data, size, "TTTTTTTTTTTTTTTT", h->topic_ids[0].bytes, sizeof(h->topic_ids[0].bytes));
     if (strlen(h->members[0]) == MEMBER_ID_BYTES)
-        put(data, size, "MMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMM", h->members[0],
-            MEMBER_ID_BYTES);
+        put(data, size, "MMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMM", h->members[0], MEMBER_ID_BYTES);
     kb_put_be64(be, (uint64_t)h->producer_id);
     put(data, size, "PPPPPPPP", be, 8);
     kb_put_be32(be, (uint32_t)h->generation);

@@ -150,8 +150,8 @@ static bool all_taken(const struct log_of *log)
     bool all = true;
     for (size_t i = 0; i < log->count; i++) {
         const struct record *r = &log->records[i];
-        all = all && group_shard_replay(s, kb_view_of(r->key, r->key_size), r->value) ==
-                         GROUP_REPLAY_DONE;
+        all = all &&
+              group_shard_replay(s, kb_view_of(r->key, r->key_size), r->value) == GROUP_REPLAY_DONE;
     }
     (void)group_shard_free(s, KW_NOT_COORDINATOR, NULL);
     return all;
