@@ -345,16 +345,24 @@ static void judge_fetch(struct sim_group_offsets *o, const struct fetch *f)
 static void judge_log(struct sim_group_offsets *o)
 {
     int32_t generations[SIM_GROUPS_MAX] = {-1, -1, -1, -1};
+    bool has_offsets[SIM_GROUPS_MAX] = {false};
     for (size_t i = 0; i < o->entry_count; i++) {
         const struct entry *e = &o->entries[i];
         if (e->kind != ENTRY_OFFSET && e->kind != ENTRY_METADATA)
             continue;
-        /* No run is as long as the retention time. */
-        if (!sim_check(o->options.checks, SIM_CHECK_G8, !e->tombstone,
-                       "group %u: the log deletes %s at %zu", e->group,
-                       e->kind == ENTRY_OFFSET ? "an offset" : "the group", i))
-            continue;
         int32_t *generation = &generations[e->group];
+        /* No run is as long as the retention time, but an empty group that has no offsets goes
+         * before, and begins anew. */
+        bool nothing_lost = e->kind == ENTRY_METADATA && !has_offsets[e->group];
+        sim_check(o->options.checks, SIM_CHECK_G8, !e->tombstone || nothing_lost,
+                  "group %u: the log deletes %s at %zu", e->group,
+                  e->kind == ENTRY_OFFSET ? "an offset" : "the group", i);
+        if (e->tombstone) {
+            if (nothing_lost)
+                *generation = -1;
+            continue;
+        }
+        has_offsets[e->group] = has_offsets[e->group] || e->kind == ENTRY_OFFSET;
         if (e->kind == ENTRY_METADATA) {
             sim_check(o->options.checks, SIM_CHECK_G3, e->generation >= *generation,
                       "group %u: the log goes from generation %d to %d at %zu", e->group,

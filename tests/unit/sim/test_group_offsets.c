@@ -266,8 +266,22 @@ START_TEST(log__that_deletes_offsets_is_named)
     put(&f, sim_group_offsets_record, 0, 0, offset_key(), NULL);
     expect(&f, SIM_CHECK_G8);
     setup(&f);
-    put(&f, sim_group_offsets_record, 0, 0, metadata_key(), NULL);
+    uint64_t a = commit(&f, -1, 5, SIM_COMMIT_OK);
+    record(&f, 0, a, 5);
+    put(&f, sim_group_offsets_record, 0, 1, metadata_key(), NULL);
     expect(&f, SIM_CHECK_G8);
+}
+END_TEST
+
+/* As seed 1141 once did: its only member was gone for an interval, and nothing was committed. */
+START_TEST(log__an_empty_group_without_offsets_may_go_and_begin_anew)
+{
+    struct fixture f;
+    setup(&f);
+    put_generation(&f, 0, 3);
+    put(&f, sim_group_offsets_record, 0, 1, metadata_key(), NULL);
+    put_generation(&f, 2, 1);
+    expect(&f, -1);
 }
 END_TEST
 
@@ -318,5 +332,6 @@ UNIT_MAIN("sim_group_offsets", offsets__in_order_are_accepted,
           fetch__that_forgets_an_acknowledged_commit_is_named,
           fetch__of_what_nobody_committed_is_named, log__whose_generation_falls_is_named,
           log__with_a_stale_or_refused_commit_is_named, log__that_deletes_offsets_is_named,
+          log__an_empty_group_without_offsets_may_go_and_begin_anew,
           record__nobody_worked_on_is_named, compaction__that_changes_what_counts_is_named,
           nodes__with_different_records_are_named)
