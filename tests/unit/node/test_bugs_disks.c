@@ -274,7 +274,8 @@ static int newer_segment(void *arg, const char *name, enum kb_fs_type type)
 
 /* etcd #5230, #6515, #6378: a log that ended in half a record, in zeros or in blocks that were
  * somebody else's could not be read any more, and its node never started again. Here the metadata
- * log of a voter is cut at every byte of its last entry, with nothing, zeros or old bytes behind. */
+ * log of a voter is cut at every byte of its last entry, with nothing, zeros or old bytes behind.
+ */
 START_TEST(etcd_5230__metadata_log_torn_at_every_byte)
 {
     struct scenario s;
@@ -327,7 +328,8 @@ static void crash_and_return(struct scenario *s, uint32_t victim)
 
 /* ALICE: 60 bugs of 11 systems in what a crash leaves between two file calls: directories not
  * synced, appends half done, renames before their data. A broker dies before each of its next file
- * calls, among them appends, the quorum's log and votes, new logs, rolls, snapshots, checkpoints. */
+ * calls, among them appends, the quorum's log and votes, new logs, rolls, snapshots, checkpoints.
+ */
 START_TEST(alice__power_fails_before_each_file_call)
 {
     static const enum sim_crash_mode modes[] = {SIM_CRASH_DROP, SIM_CRASH_TORN, SIM_CRASH_KEEP};
@@ -397,7 +399,6 @@ END_TEST
 
 UNIT_MAIN("node_bugs_disks", etcd_14370__one_node_loses_power_behind_each_answer,
           dqlite_190__full_disk_then_power_cut_then_space, fsyncgate__a_failed_sync_is_the_last,
-          log_segment_recover__damage_is_no_torn_tail,
-          nats_2025__damaged_minority_is_not_elected,
+          log_segment_recover__damage_is_no_torn_tail, nats_2025__damaged_minority_is_not_elected,
           etcd_5230__metadata_log_torn_at_every_byte, alice__power_fails_before_each_file_call,
           kafka_10101__power_fails_before_each_file_call_of_a_start)

@@ -92,10 +92,8 @@ START_TEST(redpanda_3039__reset_behind_five_appends)
             int32_t at = round * IN_FLIGHT;
             sim_net_cut(l, c);
             for (int32_t i = 0; i < IN_FLIGHT; i++) {
-                struct scenario_record record = {.value = "v",
-                                                 .producer_id = 4711,
-                                                 .sequence = at + i,
-                                                 .acks = -1};
+                struct scenario_record record = {
+                    .value = "v", .producer_id = 4711, .sequence = at + i, .acks = -1};
                 first[i].error = NONE_YET;
                 scenario_send(&s, (int32_t)leader + 1, &record, read_answer, &first[i]);
             }

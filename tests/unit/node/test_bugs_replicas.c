@@ -280,8 +280,8 @@ END_TEST
 static uint32_t emptied;
 static bool is_out(struct scenario *s)
 {
-    return !meta_partition_in_isr(
-        partition_of(s, (uint32_t)sim_cluster_controller(s->cluster)), (int32_t)emptied + 1);
+    return !meta_partition_in_isr(partition_of(s, (uint32_t)sim_cluster_controller(s->cluster)),
+                                  (int32_t)emptied + 1);
 }
 
 static bool is_unfenced(struct scenario *s)
