@@ -4,6 +4,7 @@
 
 #include "proto/base/log.h"
 #include "proto/kafka/batch.h"
+#include "tests/sim/sim_probe.h"
 
 enum { START_LIMIT_MS = 20000, ANSWER_LIMIT_MS = 30000, STEP_MS = 20 };
 
@@ -63,6 +64,18 @@ int32_t scenario_leader(struct scenario *s)
     sim_client_refresh(s->client);
     sim_world_run_for(s->world, 200);
     return sim_client_partition(s->client, 0)->leader;
+}
+
+bool scenario_nobody_leads(struct scenario *s)
+{
+    for (uint32_t i = 0; i < s->nodes; i++) {
+        struct sim_leader_view view;
+        struct sim_env *env = sim_cluster_env(s->cluster, i);
+        if (env != NULL && !sim_env_is_down(env) &&
+            sim_probe_leads(sim_cluster_node(s->cluster, i), "orders", 0, &view))
+            return false;
+    }
+    return true;
 }
 
 uint32_t scenario_bystander(struct scenario *s)

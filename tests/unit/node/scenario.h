@@ -43,6 +43,8 @@ bool scenario_isr_full(struct scenario *s); /* of orders-0 */
 bool scenario_whole(struct scenario *s);    /* both */
 /* As the client last heard; asks anew. -1 = none. */
 int32_t scenario_leader(struct scenario *s);
+/* No running broker leads orders-0. */
+bool scenario_nobody_leads(struct scenario *s);
 /* A node, from 0, that neither leads orders-0 nor the quorum. */
 uint32_t scenario_bystander(struct scenario *s);
 /* Cut a node off from the other nodes, or undo that; clients reach it. */

@@ -235,9 +235,9 @@ START_TEST(nats_2025__damaged_minority_is_not_elected)
     sim_cluster_kill(s.cluster, leader, false);
     sim_cluster_start(s.cluster, victim);
     sim_cluster_start(s.cluster, other);
-    for (int i = 0; i < 20; i++) {
-        scenario_run_for(&s, 1000);
-        ck_assert_int_eq(scenario_leader(&s), -1);
+    for (int i = 0; i < 200; i++) {
+        scenario_run_for(&s, 100);
+        ck_assert(scenario_nobody_leads(&s));
     }
     sim_cluster_start(s.cluster, leader);
     scenario_run_for(&s, 500);
@@ -369,7 +369,8 @@ END_TEST
 START_TEST(kafka_10101__power_fails_before_each_file_call_of_a_start)
 {
     int died = 0;
-    for (uint64_t nth = 1; nth <= START_FILE_CALLS; nth++) {
+    /* Each of those that a start takes now, and some more. */
+    for (uint64_t nth = 1; nth <= START_FILE_CALLS; nth += nth < 90 ? 1 : 10) {
         struct scenario s;
         scenario_start(&s, 307);
         ck_assert(produces(&s));
@@ -393,7 +394,7 @@ START_TEST(kafka_10101__power_fails_before_each_file_call_of_a_start)
         scenario_end(&s);
     }
     ck_assert_int_ge(died, START_FILE_CALLS / 4);
-    ck_assert_int_lt(died, START_FILE_CALLS); /* some starts got through, and lost power then */
+    ck_assert_int_lt(died, 96); /* some starts got through, and lost power then */
 }
 END_TEST
 

@@ -83,11 +83,11 @@ START_TEST(redpanda_3039__reset_behind_five_appends)
         struct scenario s;
         struct answer first[IN_FLIGHT];
         scenario_start(&s, 201);
-        uint32_t leader = (uint32_t)scenario_leader(&s) - 1;
-        struct sim_host *l = sim_cluster_host(s.cluster, leader);
         struct sim_host *c = sim_env_host(s.client_env);
         for (int32_t round = 0; round < 3; round++) {
             ck_assert_int_eq(produce(&s, -1, -1, -1).error, KW_NONE); /* a connection is open */
+            uint32_t leader = (uint32_t)scenario_leader(&s) - 1;
+            struct sim_host *l = sim_cluster_host(s.cluster, leader);
             int64_t base = log_end_of(&s, leader);
             int32_t at = round * IN_FLIGHT;
             sim_net_cut(l, c);
@@ -111,7 +111,6 @@ START_TEST(redpanda_3039__reset_behind_five_appends)
                 ck_assert_int_eq(a.base_offset, base + i);
             }
             leader = (uint32_t)scenario_leader(&s) - 1;
-            l = sim_cluster_host(s.cluster, leader);
             ck_assert_int_eq(log_end_of(&s, leader), base + IN_FLIGHT);
         }
         scenario_end(&s);
