@@ -33,6 +33,11 @@ def batches(directory):
     return result
 
 
+def records(directory):
+    """How many records a replica holds, as far as its bytes are sound."""
+    return sum(b[7] for b in batches(directory))
+
+
 def fetched(data):
     """Whole batches of a fetch answer: (base offset, last offset, crc, what the crc covers)."""
     at = 0

@@ -4,8 +4,12 @@ The bridge has a namespace too, where no rules of this machine's own apply. The 
 broker to another can be led through a proxy on the bridge, and neither of them notices."""
 import atexit
 import random
+import re
 import subprocess
 
+from load import expect
+
+DROPPED = re.compile(r"^\[(\d+):\d+\] -A .*-j DROP", re.M)
 networks = []
 
 
@@ -23,6 +27,9 @@ class Network:
         self.hub = self.tag + "h"
         self.subnet = "10.%d.%d" % (random.SystemRandom().randrange(100, 250), random.SystemRandom().randrange(1, 250))
         self.gateway = self.subnet + ".254"
+        self.hurt = set()  # nodes with rules that drop packets
+        self.cuts = 0      # times such rules were taken away again …
+        self.dropped = 0   # … and what they had dropped until then
         networks.append(self)
         try:
             run(["ip", "netns", "add", self.hub])
@@ -59,6 +66,8 @@ class Network:
 
     def rules(self, n, lines, table="filter"):
         """All of them at one moment."""
+        if table == "filter":
+            self.hurt.add(n)
         text = "*%s\n%s\nCOMMIT\n" % (table, "\n".join(lines))
         run(["nsenter", "--net=/run/netns/" + self.name(n), "iptables-restore", "--noflush"], text)
 
@@ -88,9 +97,22 @@ class Network:
         self.rules(source, ["-A OUTPUT -p tcp -d %s --dport %d -j DNAT --to-destination %s:%d"
                             % (self.address(target), target_port, self.gateway, proxy_port)], "nat")
 
+    def counted(self, n):
+        """Packets that the rules of this node have dropped."""
+        text = run(["nsenter", "--net=/run/netns/" + self.name(n), "iptables-save", "-c", "-t", "filter"])
+        return sum(int(c) for c in DROPPED.findall(text))
+
     def heal(self, *nodes):
-        for n in nodes or self.nodes:
+        """Take the rules away. That they dropped something is the evidence that there was a cut."""
+        hurt = self.hurt & set(nodes or self.nodes)
+        dropped = 0
+        for n in hurt:
+            dropped += self.counted(n)
             self.rules(n, ["-F INPUT", "-F OUTPUT"])
+        self.hurt -= hurt
+        self.cuts += bool(hurt)
+        self.dropped += dropped
+        expect(not hurt or dropped > 0, "the rules of nodes %s dropped no packet: nothing was cut", sorted(hurt))
 
     def remove(self):
         for n in self.nodes:

@@ -8,7 +8,7 @@ import time
 import faults_disk
 import logs
 from rows_process import power_rounds
-from stage import Rows, disk, expect, wait_until, wire
+from stage import RETURNING_CLIENT, Rows, disk, expect, wait_until, wire
 
 rows = Rows()
 row = rows.row
@@ -46,8 +46,8 @@ def full_all(bench, times):
 @row(29, "ENOSPC on a follower's data directory", times=2, long=10)
 def full_follower(bench, times):
     cluster_settings = {**faults_disk.SETTINGS}
-    stage = bench.stage(disks=True, disk_mb=faults_disk.VOLUME_MB, settings=cluster_settings, file=big_lines(bench), interval_ms=10,
-                        assignments=[[1, 2, 3], [2, 1, 3]] * 3)
+    stage = bench.stage(nodes=5, disks=True, disk_mb=faults_disk.VOLUME_MB, settings=cluster_settings, file=big_lines(bench),
+                        interval_ms=10, assignments=[[1, 2, 3], [2, 1, 3]] * 3)
     for _ in range(times):
         stage.disks[3].fill()
         wait_until("node 3 with a full disk leaves the ISRs", lambda: all(
@@ -64,30 +64,50 @@ def full_voter(bench, times):
     return faults_disk.disk_full_one(bench)
 
 
+NEW_FILES = {"compaction": ".cleaned", "producer snapshots": ".snapshot", "metadata snapshots": ".checkpoint", "checkpoints": "-checkpoint"}
+
+
+def dirty(stage, topic):
+    """Several closed segments for the cleaner."""
+    with stage.connect(stage.cluster.broker(max(1, wait_until("%s is led" % topic, lambda: max(0, stage.leader_of(topic, 0)), 30))), 30) as c:
+        for _ in range(30):
+            wait_until("%s is written" % topic, lambda: c.produce(topic, 0, wire.batch([b"x" * 100000], key=b"k"))[0] == wire.NONE, 30)
+
+
 @row(31, "ENOSPC in new files of compaction, snapshots and checkpoints", times=2, long=10)
 def full_cleaner(bench, times):
-    stage = rolling_stage(bench, shim=True, settings={"log.retention.check.interval.ms": 2000,
+    stage = rolling_stage(bench, shim=True, settings={"log.retention.check.interval.ms": 1000,
+                                                      "log.cleaner.backoff.ms": 500,
                                                       "metadata.log.max.record.bytes.between.snapshots": 4096})
-    hits = 0
+    hits = dict.fromkeys(NEW_FILES, 0)
+    with stage.connect(stage.cluster.brokers[0], 30) as c:
+        error, message = c.create_topic("compacted", assignments=[[1, 2, 3]], configs={
+            "cleanup.policy": "compact", "segment.bytes": str(1 << 20), "min.cleanable.dirty.ratio": "0.01"})
+        expect(error == wire.NONE, "CreateTopics: %d %s", error, message)
     for number in range(times):
-        for shim in stage.shims.values():
-            for slot, words in enumerate((".cleaned", ".snapshot", "checkpoint", ".swap", ".tmp", ".checkpoint")):
-                shim.arm(disk.WRITE, disk.NOSPC, words, times=disk.ALWAYS, slot=slot)
-        with stage.connect(stage.cluster.brokers[0], 30) as c:
-            for n in range(3):  # records for a metadata snapshot
-                c.create_topic("more-%d-%d" % (number, n), 20, 3)
-        time.sleep(5)
-        stage.all_alive()
-        hits += sum(shim.hits(slot) for shim in stage.shims.values() for slot in range(6))
-        for shim in stage.shims.values():
-            shim.disarm()
-        stage.load.wait_full()
+        for name, words in NEW_FILES.items():  # one after the other: a broker without space for one writes nothing else
+            for shim in stage.shims.values():
+                shim.arm(disk.WRITE, disk.NOSPC, words, times=disk.ALWAYS)
+            if name == "compaction":
+                dirty(stage, "compacted")
+            elif name == "metadata snapshots":
+                with stage.connect(stage.cluster.brokers[0], 30) as c:
+                    for n in range(3):
+                        c.create_topic("more-%d-%d" % (number, n), 20, 3)
+            wait_until("%s find the disk full" % name, lambda: any(s.hits() for s in stage.shims.values()), 60, 0.1)
+            time.sleep(1)
+            stage.all_alive()
+            hits[name] += sum(s.hits() for s in stage.shims.values())
+            for shim in stage.shims.values():
+                shim.disarm()
+            stage.load.wait_full(90)
     for b in stage.cluster.brokers:
         stage.restart(b)
         stage.load.wait_full()
-    expect(hits > 0, "no write found the disk full: the test was idle")
+    wait_until("the log is compacted once there is space", lambda: all(
+        stage.said(b, "event=compacted tp=compacted-0") for b in stage.cluster.brokers), 30, 0.5)
     bench.figures["hits"] = hits
-    return "%d writes refused; %s" % (hits, stage.verdict())
+    return "writes refused: %s; compacted afterwards; %s" % (hits, stage.verdict())
 
 
 def ends_or_goes_on(stage, victim, seconds):
@@ -117,7 +137,7 @@ def hit_by_work(stage, victim, what):
 
 @row(32, "EIO on write, and writes cut short", times=8, long=40)
 def write_errors(bench, times):
-    stage = bench.stage(shim=True, interval_ms=10)
+    stage = bench.stage(nodes=5, shim=True, interval_ms=10)
     ended = short = 0
     for number in range(times):
         victim = stage.pick()
@@ -142,7 +162,7 @@ def write_errors(bench, times):
 
 @row(33, "EIO on one fsync, then success", times=6, long=30)
 def sync_errors(bench, times):
-    stage = bench.stage(shim=True, interval_ms=10)
+    stage = bench.stage(nodes=5, shim=True, interval_ms=10)
     for number in range(times):
         victim = stage.pick()
         words = ("/load-", "/__cluster_metadata", "/__consumer_offsets")[number % 3]
@@ -155,10 +175,11 @@ def sync_errors(bench, times):
     return "%d syncs failed once, each ended its process; %s" % (times, stage.verdict())
 
 
-@row(34, "EIO and short reads in fetches and recovery", times=4, long=20)
+@row(34, "EIO and short reads in recovery and in fetches", times=4, long=20)
 def read_errors(bench, times):
     stage = bench.stage(shim=True, interval_ms=10)
-    hits = 0
+    hits = {"recovery": 0, "fetch": 0}
+    answers = {}
     for number in range(times):
         victim = stage.pick()
         shim = stage.shims[victim.id]
@@ -167,15 +188,61 @@ def read_errors(bench, times):
         shim.arm(disk.READ, action, "/load-", random.randint(0, 5), times=20 if action == disk.SHORT else 1)
         victim.start()
         time.sleep(2)
-        hits += shim.hits()
+        hits["recovery"] += shim.hits()
         shim.disarm()
-        if not victim.alive():
-            expect(victim.process.returncode != 0, "node %d ended with 0", victim.id)
-            victim.start()
+        back(victim)
         stage.load.wait_full(90)
-    expect(hits > 0, "no read was hurt: the test was idle")
-    bench.figures["hits"] = hits
-    return "%d reads hurt in recovery; %s" % (hits, stage.verdict())
+        stage.ready()
+        hits["fetch"] += hurt_fetch(stage, action, answers)
+        stage.load.wait_full(90)
+    expect(min(hits.values()) > 0, "reads hurt: %s: the test was idle", hits)
+    bench.figures.update({"hits": hits, "answers": answers})
+    return "reads hurt: %s; fetches that met them ended with %s; %s" % (hits, answers, stage.verdict())
+
+
+def back(broker):
+    """Started again if it ended, which it may not have done with status 0."""
+    if not broker.alive():
+        expect(broker.process.returncode != 0, "node %d ended with status 0 after an error of its disk", broker.id)
+        broker.start()
+
+
+def forget_pages(broker, partition):
+    """What is read next of this partition comes from the disk."""
+    for path in segments_of(broker, partition):
+        with open(path, "rb") as f:
+            os.fdatasync(f.fileno())
+            os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def hurt_fetch(stage, action, answers):
+    """A leader whose disk gives an error, or less than was asked for, to a reader: nothing false is served."""
+    victim = stage.pick()
+    partition = stage.load.cluster()["leaders"].index(victim.id)
+    shim = stage.shims[victim.id]
+    shim.arm(disk.READ, action, "/load-%d" % partition, 0, times=2)
+    until = time.monotonic() + 15
+    while not shim.hits() and victim.alive() and time.monotonic() < until:
+        forget_pages(victim, partition)
+        try:
+            with stage.connect(victim, 5) as c:
+                error, _, records = c.fetch("load", partition, 0)
+            sound(records)
+            answer = str(error)
+        except (OSError, wire.Closed):
+            answer = "closed"
+        if shim.hits():
+            answers[answer] = answers.get(answer, 0) + 1
+    hits = shim.hits()
+    shim.disarm()
+    time.sleep(1)
+    back(victim)
+    return hits
+
+
+def sound(records):
+    for base, _, crc, covered in logs.fetched(records or b""):
+        expect(wire.crc32c(covered) == crc, "a damaged batch was served at offset %d", base)
 
 
 @row(35, "syncs stall for 2, 5 and 12 s", times=3, long=12)
@@ -221,30 +288,37 @@ def last_segment(broker):
     expect(False, "node %d has no data", broker.id)
 
 
+def metadata_log(broker):
+    return sorted(glob.glob(os.path.join(broker.dir, "__cluster_metadata-0", "*.log")))[-1]
+
+
 def last_batch_size(path):
     found = logs.batches(os.path.dirname(path))
     return os.path.getsize(path) - found[-1][9]
 
 
-@row(36, "the last batch cut, at bytes all over it (every byte with --long)", times=12, long=0)
+@row(36, "the last batch cut, at bytes all over it (every byte with --long), and the metadata log", times=12, long=0)
 def torn(bench, times):
-    stage = bench.stage()
+    stage = bench.stage(nodes=5)
     victim = stage.pick()
     size = last_batch_size(last_segment(victim))
     cuts = range(1, size) if bench.long else sorted(random.sample(range(1, size), min(times, size - 1)))
     for count in cuts:
         changed(bench, stage, victim, lambda n=count: disk.cut_tail(last_segment(victim), n))
-    return "node %d, cut by %s of %d bytes; %s" % (victim.id, "all" if bench.long else list(cuts), size, stage.verdict())
+    for count in random.sample(range(1, 80), 40 if bench.long else 4):
+        changed(bench, stage, victim, lambda n=count: disk.cut_tail(metadata_log(victim), n))
+    return "node %d, cut by %s of %d bytes, and its metadata log %d times; %s" % (
+        victim.id, "all" if bench.long else list(cuts), size, 40 if bench.long else 4, stage.verdict())
 
 
-@row(37, "files longer than their data: zeros, garbage, old blocks", times=6, long=30)
+@row(37, "partition and metadata logs longer than their data: zeros, garbage, old blocks", times=9, long=30)
 def longer(bench, times):
-    stage = bench.stage()
+    stage = bench.stage(nodes=5)
     for number in range(times):
         victim = stage.pick()
 
-        def change(kind=number % 3, victim=victim):
-            path = last_segment(victim)
+        def change(kind=number % 3, victim=victim, number=number):
+            path = metadata_log(victim) if number >= times * 2 // 3 else last_segment(victim)
             size = random.choice((1, 60, 512, 4096, 70000))
             with open(path, "rb") as f:
                 old = f.read(size)
@@ -275,27 +349,33 @@ def flipped(bench, stage, victim, partition, closed=False):
         expect(not closed or len(found) > 1, "load-%d has no closed segment", partition)
         path = found[0] if closed else found[-1]
         disk.flip_bit(path, random.randrange(61, os.path.getsize(path) // 2))
+
+    def told():
+        tp = "tp=load-%d " % partition
+        return stage.said(victim, tp, "state=damaged") + stage.said(victim, tp, "what=damaged")
+    before = told()
     changed(bench, stage, victim, change)
+    expect(closed or told() > before, "node %d did not notice a flipped bit in load-%d", victim.id, partition)
 
 
 @row(39, "a flipped bit below the high watermark of a follower", times=4, long=20)
 def flip_follower(bench, times):
-    stage = bench.stage(assignments=[[1, 2, 3], [2, 1, 3]] * 3)
+    stage = bench.stage(nodes=5, assignments=[[1, 2, 3], [2, 1, 3]] * 3)
     for number in range(times):
         time.sleep(1)
         flipped(bench, stage, stage.cluster.broker(3), number % 6)
-    return "%d bits; %s" % (times, stage.verdict())
+    return "%d bits, each found and said; %s" % (times, stage.verdict())
 
 
 @row(40, "a flipped bit below the high watermark of a leader", times=4, long=20)
 def flip_leader(bench, times):
-    stage = bench.stage()
+    stage = bench.stage(nodes=5)
     for _ in range(times):
         time.sleep(1)
         leaders = stage.ready()["leaders"]
         partition = random.randrange(6)
         flipped(bench, stage, stage.cluster.broker(leaders[partition]), partition)
-    return "%d bits; %s" % (times, stage.verdict())
+    return "%d bits, each found and said; %s" % (times, stage.verdict())
 
 
 @row(41, "a flipped bit in a closed segment, found when it is read (there is no scrub)", times=3, long=12)
@@ -345,7 +425,7 @@ def flip_voter(bench, times):
         name = ("metadata log", "vote", "metadata log", "meta.properties")[number % 4]
         victim.kill()
         if name == "metadata log":
-            path = sorted(glob.glob(os.path.join(victim.dir, "__cluster_metadata-0", "*.log")))[-1]
+            path = metadata_log(victim)
         elif name == "vote":
             path = os.path.join(victim.dir, "__cluster_metadata-0", "quorum-state")
         else:
@@ -457,7 +537,7 @@ def caches(bench, times):
 
 @row(45, "power cuts while segments roll: directory entries that were not synced are gone", times=4, long=20)
 def rolled_entries(bench, times):
-    stage = rolling_stage(bench, disks=True, disk_mb=512)
+    stage = rolling_stage(bench, disks=True, disk_mb=512, client=RETURNING_CLIENT)
     power_rounds(stage, times)
     rolled = min(len(segments_of(b, p)) for b in stage.cluster.brokers for p in range(6))
     expect(rolled > 2, "segments did not roll: %d", rolled)

@@ -5,12 +5,14 @@ import random
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 
 import faults_crash
 import faults_input
 import faults_memory
-from stage import QUICK_CLIENT, Rows, expect, wait_until, wire
+from rows_disk import rolling_stage, segments_of
+from stage import QUICK_CLIENT, Rows, disk, expect, wait_until, wire
 
 rows = Rows()
 row = rows.row
@@ -23,7 +25,7 @@ def wiped(bench, times):
 
 @row(47, "a data directory rolled back to an older copy", times=3, long=15)
 def rolled_back(bench, times):
-    stage = bench.stage()
+    stage = bench.stage(nodes=5)
     for number in range(times):
         victim = stage.pick()
         copy = os.path.join(stage.cluster.dir, "copy")
@@ -37,16 +39,16 @@ def rolled_back(bench, times):
         os.rename(copy, victim.dir)
         victim.start()
         stage.load.wait_full(90)
-    with open(victim.log, errors="replace") as f:
-        said = f.read()
-    told = sum("rolled_back=1" in open(b.log, errors="replace").read() for b in stage.cluster.brokers)
-    expect(told > 0 or "rolled" in said, "nobody noticed that a directory was rolled back")
-    return "%d copies of an earlier incarnation; %s" % (times, stage.verdict())
+    told = sum(stage.said(b, "event=broker_registered", "rolled_back=1") for b in stage.cluster.brokers)
+    expect(told >= times, "of %d directories that were rolled back controllers noticed %d", times, told)
+    return "%d copies of an earlier incarnation, each noticed at its registration; %s" % (times, stage.verdict())
 
 
 @row(48, "wall clocks jump by an hour, there and back, on one and on all", times=4, long=16)
 def clocks(bench, times):
-    stage = bench.stage(shim=True)
+    # An hour is twice what records are kept; what a clock says alone must remove none.
+    stage = rolling_stage(bench, shim=True, settings={"log.retention.ms": 1800000, "log.retention.check.interval.ms": 500})
+    wait_until("segments are closed", lambda: min(len(segments_of(b, 0)) for b in stage.cluster.brokers) > 1, 90)
     before = stage.term()
     seen = set()
     for number in range(times):
@@ -61,6 +63,9 @@ def clocks(bench, times):
     stage.all_alive()
     terms = stage.term() - before
     expect(len(seen) > 1, "no clock was seen to jump: %s", seen)
+    noticed = sum(stage.said(b, "event=clock_jump") for b in stage.cluster.brokers)
+    removed = sum(stage.said(b, "event=segments_removed tp=load-") for b in stage.cluster.brokers)
+    expect(noticed > 0 and removed == 0, "retention noticed %d jumps and removed segments %d times", noticed, removed)
     expect(terms <= 1, "%d terms because clocks jumped", terms)
     load = stage.load.cluster()
     expect(load["isr_full"], "replicas left ISRs because clocks jumped")
@@ -119,7 +124,7 @@ def malformed(bench, times):
 
 @row(51, "a topic deleted and made anew while a replica is away", times=3, long=15)
 def made_anew(bench, times):
-    stage = bench.stage()
+    stage = bench.stage(nodes=5)
     for number in range(times):
         away = stage.pick()
         others = stage.others(away)
@@ -247,22 +252,112 @@ def upgrade(bench, times):
 
 # ---- all of it
 
+ON_ALL = ("5 kill all", "6 power all", "48 clocks")  # these leave no other broker for the second of a pair
+
+
 def soak_actions(stage):
     cut = stage.network
+    lock = threading.Lock()  # two faults of a pair may be on the network at once
+
+    def hold_network(begin, b, seconds):
+        with lock:
+            begin(b)
+        time.sleep(seconds)
+        with lock:
+            cut.heal(*[n for n in cut.nodes if n in touched[b.id]])
+    touched = {b.id: {b.id} for b in stage.cluster.brokers}
+
+    def one_way(v):
+        other = random.choice(stage.others(v)).id
+        touched[v.id] = {other}
+        cut.drop_one_way(v.id, other)
+
+    def alone(v, others):
+        touched[v.id] = {v.id}
+        cut.isolate_from(v.id, [b.id for b in others])
+
+    def wholly(v):
+        touched[v.id] = {v.id}
+        cut.isolate(v.id)
+
+    def fill(b):
+        stage.disks[b.id].fill()
+        time.sleep(random.uniform(1, 4))
+        stage.disks[b.id].relieve()
     return {
         "1 kill": lambda b: stage.restart(b, random.uniform(0, 2)),
-        "9 stop": lambda b: soak_stop(b),
-        "12 freeze": lambda b: soak_hold(stage.freeze, stage.thaw, b, random.uniform(0.2, 5)),
-        "16 isolate": lambda b: soak_hold(lambda v: cut.isolate(v.id), lambda v: cut.heal(v.id), b, random.uniform(0.5, 5)),
-        "18 one way": lambda b: soak_hold(lambda v: cut.drop_one_way(v.id, random.choice(stage.others(v)).id),
-                                          lambda v: cut.heal(), b, random.uniform(1, 5)),
-        "19 pair": lambda b: soak_hold(lambda v: cut.isolate_from(v.id, [random.choice(stage.others(v)).id]),
-                                       lambda v: cut.heal(), b, random.uniform(1, 5)),
-        "7 power": lambda b: (stage.cut_power([b.id]), b.start()),
+        "4 rebalance": lambda b: stage.load.ask("rejoin", "rejoining"),
         "5 kill all": lambda b: ([v.kill() for v in stage.cluster.brokers], [v.start() for v in stage.cluster.brokers]),
         "6 power all": lambda b: (stage.cut_power(), [v.start() for v in stage.cluster.brokers]),
-        "4 rebalance": lambda b: stage.load.ask("rejoin", "rejoining"),
+        "7 power": lambda b: (stage.cut_power([b.id]), b.start()),
+        "9 stop": soak_stop,
+        "12 freeze": lambda b: soak_hold(stage.freeze, stage.thaw, b, random.uniform(0.2, 5)),
+        "16 isolate": lambda b: hold_network(wholly, b, random.uniform(1, 5)),
+        "17 from peers": lambda b: hold_network(lambda v: alone(v, stage.others(v)), b, random.uniform(1, 5)),
+        "18 one way": lambda b: hold_network(one_way, b, random.uniform(1, 5)),
+        "19 pair": lambda b: hold_network(lambda v: alone(v, [random.choice(stage.others(v))]), b, random.uniform(1, 5)),
+        "29 full disk": fill,
+        "32 short writes": lambda b: soak_shim(stage, b, disk.WRITE, disk.SHORT, 20),
+        "33 sync error": lambda b: soak_shim(stage, b, disk.SYNC, disk.EIO, 1),
+        "35 stall": lambda b: soak_shim(stage, b, disk.SYNC, disk.STALL, 2, random.randint(300, 4000)),
+        "48 clocks": lambda b: soak_clocks(stage),
     }
+
+
+def soak_shim(stage, broker, call, action, times, stall_ms=0):
+    """Until the rule has acted, 4 s at most; a broker that ended for it is started again."""
+    shim = stage.shims[broker.id]
+    shim.arm(call, action, "", random.randint(0, 10), times, stall_ms)
+    until = time.monotonic() + 4 + stall_ms / 1000
+    while broker.alive() and shim.hits() < times and time.monotonic() < until:
+        time.sleep(0.02)
+    time.sleep(stall_ms / 1000)
+    if action == disk.EIO and shim.hits():
+        soak_gone(broker)
+    expect(shim.hits() > 0, "node %d: no call of kind %d within 4 s", broker.id, call)
+    shim.disarm()
+    if not broker.alive():
+        expect(broker.process.returncode != 0, "node %d ended with 0 after an error of its disk", broker.id)
+        broker.start()
+
+
+def soak_gone(broker):
+    """It hands over first, and ends."""
+    try:
+        broker.process.wait(40)
+    except subprocess.TimeoutExpired:
+        expect(False, "node %d goes on after a failed sync", broker.id)
+
+
+def soak_clocks(stage):
+    for seconds in (3600, -3600, 0):
+        for shim in stage.shims.values():
+            shim.set_clock(seconds)
+        time.sleep(1)
+
+
+def soak_pair(stage, actions, pair):
+    """Both at once on two brokers, unless one of them is on all."""
+    first, second = random.sample(stage.cluster.brokers, 2)
+    if any(name in ON_ALL for name in pair):
+        for name, b in zip(pair, (first, second)):
+            actions[name](b)
+        return
+    failed = []
+
+    def other():
+        try:
+            actions[pair[1]](second)
+        except Exception as e:
+            failed.append(e)
+    thread = threading.Thread(target=other)
+    thread.start()
+    try:
+        actions[pair[0]](first)
+    finally:
+        thread.join()
+    if failed:
+        raise failed[0]
 
 
 def soak_stop(broker):
@@ -288,22 +383,22 @@ def resources(broker):
 def soak(bench, times):
     hours = bench.hours or 2 / 60
     # One load per stretch, so that everything is read back and the disks are looked at again and again.
-    stretch_s = min(600, hours * 3600)
+    stretch_s = min(300, hours * 3600)
     until = time.monotonic() + hours * 3600
     played = {}
     stretches = acked = 0
     grown = []
     while time.monotonic() < until:
-        stage = bench.stage(nodes=random.choice((3, 5)), network_cuts=True, disks=True, client=QUICK_CLIENT, disk_mb=1024)
+        stage = bench.stage(nodes=(3, 5)[stretches % 2], network_cuts=True, disks=True, shim=True, client=QUICK_CLIENT, disk_mb=1024)
         actions = soak_actions(stage)
         ends = min(until, time.monotonic() + stretch_s)
         first = [resources(b) for b in stage.cluster.brokers]
         while time.monotonic() < ends:
             next_pair = time.monotonic() + 10
             pair = random.sample(sorted(actions), 2)
-            for name, b in zip(pair, random.sample(stage.cluster.brokers, 2)):
+            for name in pair:
                 played[name] = played.get(name, 0) + 1
-                actions[name](b)
+            soak_pair(stage, actions, pair)
             stage.load.wait_full(120)
             time.sleep(max(0, next_pair - time.monotonic()))
         grown += [(r[0] - f[0]) >> 20 for f, r in zip(first, (resources(b) for b in stage.cluster.brokers))]

@@ -4,7 +4,7 @@ import struct
 import time
 
 PRODUCE, FETCH, LIST_OFFSETS, METADATA, OFFSET_COMMIT, FIND_COORDINATOR, API_VERSIONS = 0, 1, 2, 3, 8, 10, 18
-CREATE_TOPICS, DELETE_TOPICS, INIT_PRODUCER_ID = 19, 20, 22
+CREATE_TOPICS, DELETE_TOPICS, INIT_PRODUCER_ID, HEARTBEAT, SYNC_GROUP = 19, 20, 22, 12, 14
 
 NONE = 0
 CORRUPT_MESSAGE = 2
@@ -62,11 +62,11 @@ def array(items):
     return struct.pack(">i", len(items)) + b"".join(items)
 
 
-def batch(values, producer=(-1, -1, -1), magic=2, spoil_crc=False):
+def batch(values, producer=(-1, -1, -1), magic=2, spoil_crc=False, key=None):
     """A record batch v2; producer is id, epoch, first sequence."""
     records = b""
     for delta, value in enumerate(values):
-        body = b"\0" + varint(0) + varint(delta) + varint(-1) + varint(len(value)) + value + varint(0)
+        body = b"\0" + varint(0) + varint(delta) + (varint(-1) if key is None else varint(len(key)) + key) + varint(len(value)) + value + varint(0)
         records += varint(len(body)) + body
     now = int(time.time() * 1000)
     tail = struct.pack(">hiqqqhii", 0, len(values) - 1, now, now, producer[0], producer[1], producer[2], len(values)) + records
