@@ -265,7 +265,7 @@ static int recover_newest_trusted(struct recover_try *t, struct kb_fd *fd,
 
 static int note_cut(struct recover_try *t)
 {
-    if (!t->rc->remember_cut || t->rc->cut_noted)
+    if (!t->rc->remember_cut || t->rc->cut_noted || KB_MUTANT("cut-not-remembered"))
         return 0;
     t->rc->cut_noted = true;
     return log_cut_tail_save(t->fs, t->rc->dir);

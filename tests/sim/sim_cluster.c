@@ -19,6 +19,7 @@
 #define METADATA_DIR LOG_DIR "/__cluster_metadata-0"
 #define CONTROLLER_PORT 9093
 #define LED_MAX 64
+#define RECOVERED_EVERY 3
 
 /* What was last seen of a partition at a node. */
 struct led {
@@ -38,7 +39,8 @@ struct member {
     uint64_t late_us; /* when it was first seen too late after a failure of its disk */
     uint64_t syncs;   /* of its disk, when the votes were last looked at */
     struct led led[LED_MAX];
-    int64_t durable[LED_MAX]; /* reports up to here were looked at, by partition */
+    int64_t recovered[LED_MAX]; /* what was durable at its start; -1: looked at, or nothing to be */
+    int64_t durable[LED_MAX];   /* reports up to here were looked at, by partition */
 };
 
 struct sim_cluster {
@@ -59,6 +61,8 @@ struct sim_cluster {
     sim_node_event_fn *event_fn;
     void *event_arg;
 };
+
+static void dir_of(void *arg, uint32_t partition, char *text);
 
 /* ---- nodes ---- */
 
@@ -125,6 +129,36 @@ static void on_started(void *arg, int result, const char *reason)
         kb_env_exit(sim_env_kb(m->env), 1, why); /* as the server does */
 }
 
+struct recovering {
+    struct sim_disk *disk;
+    const char *topic;
+    int32_t index;
+};
+
+static int recover(void *arg, struct kb_fs *fs, const char *dir, struct sim_recovered *ret)
+{
+    const struct recovering *r = arg;
+    return sim_probe_recover(fs, dir, sim_probe_mark(r->disk, LOG_DIR, r->topic, r->index), ret);
+}
+
+/* P20, before it starts: of one partition each RECOVERED_EVERY-th time, for it is no small work. */
+static void check_recovery(struct sim_cluster *c, struct member *m)
+{
+    uint32_t count = sim_topics_partitions(c->options.topics);
+    uint32_t chosen = (uint32_t)(c->counts.starts / RECOVERED_EVERY) % count;
+    char dir[128];
+    struct recovering r = {.disk = sim_host_disk(m->host)};
+    for (uint32_t p = 0; p < count; p++)
+        m->recovered[p] = sim_replica_check_end(c->replicas, m->index, p);
+    if (c->counts.starts % RECOVERED_EVERY != 0 || m->recovered[chosen] == 0)
+        return;
+    uint32_t topic = 0;
+    sim_topics_split(c->options.topics, chosen, &topic, &r.index);
+    r.topic = c->options.topics->topic[topic].name;
+    dir_of(c, chosen, dir);
+    sim_recovery_check(c->options.checks, m->index, r.disk, dir, recover, &r);
+}
+
 void sim_cluster_start(struct sim_cluster *c, uint32_t i)
 {
     struct member *m = &c->members[i];
@@ -137,6 +171,7 @@ void sim_cluster_start(struct sim_cluster *c, uint32_t i)
     m->late_us = 0;
     m->no_space = false;
     memset(m->durable, 0, sizeof(m->durable));
+    check_recovery(c, m);
     m->env = sim_host_start(m->host);
     configure(m, &config);
     m->node = node_new(sim_env_kb(m->env), &config);
@@ -233,6 +268,18 @@ static void check_leaves(struct member *m)
               (unsigned long long)(now - failed) / 1000);
 }
 
+/* P20, when its log is first open. */
+static void check_recovered(struct sim_cluster *c, struct member *m, uint32_t partition,
+                            const char *topic, int32_t index)
+{
+    int64_t end = 0;
+    bool told = false;
+    if (sim_probe_recovered(m->node, topic, index, &end, &told))
+        sim_recovery_check_opened(c->options.checks, m->index, partition, m->recovered[partition],
+                                  end, told);
+    m->recovered[partition] = -1;
+}
+
 /* P6 and P8, whatever has moved. */
 static void check_replicas(struct sim_cluster *c, struct member *m)
 {
@@ -252,6 +299,8 @@ static void check_replicas(struct sim_cluster *c, struct member *m)
         memcpy(c->topic_ids[topic], topic_id, sizeof(topic_id));
         if (!view.open || m->durable[p] > view.end)
             m->durable[p] = 0;
+        if (view.open && m->recovered[p] >= 0)
+            check_recovered(c, m, p, c->options.topics->topic[topic].name, index);
         view.member = ((now.isr | now.elr) >> (m->index + 1) & 1) != 0;
         sim_epoch_check_step(c->epochs, m->index, p, &view);
     }

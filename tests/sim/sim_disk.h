@@ -72,6 +72,9 @@ int sim_disk_flip_bit(struct sim_disk *d, const char *path, uint64_t position, u
  */
 int sim_disk_rot_bit(struct sim_disk *d, const char *path, uint64_t position, unsigned bit);
 int sim_disk_remove(struct sim_disk *d, const char *path); /* a file */
+/* The files of a directory, as a process sees them, go to another disk, with the bits that have
+ * turned there. */
+void sim_disk_copy_dir(struct sim_disk *to, struct sim_disk *from, const char *path);
 /* Somebody else holds the lock file at path (kb_fs_lock answers -KB_EBUSY); NULL = nobody. */
 void sim_disk_lock_elsewhere(struct sim_disk *d, const char *path);
 /* Everything is gone, as after a replaced disk. Only while no process runs. */

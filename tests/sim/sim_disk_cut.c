@@ -158,6 +158,21 @@ int sim_disk_rot_bit(struct sim_disk *d, const char *path, uint64_t position, un
     return 0;
 }
 
+void sim_disk_copy_dir(struct sim_disk *to, struct sim_disk *from, const char *path)
+{
+    const struct sim_inode *dir = sim_disk_find(from, path);
+    for (size_t n = 0; dir != NULL && n < dir->names.count; n++) {
+        const struct sim_inode *file = dir->names.names[n].inode;
+        if (file->dir)
+            continue;
+        char *name = kb_asprintf("%s/%s", path, dir->names.names[n].text);
+        sim_disk_put(to, name, file->now.data, file->now.size);
+        for (size_t i = 0; i < file->rot_count; i++)
+            sim_inode_rot_add(sim_disk_find(to, name), file->rot[i].position, file->rot[i].mask);
+        (void)kb_free(name);
+    }
+}
+
 int sim_disk_remove(struct sim_disk *d, const char *path)
 {
     struct sim_path p;

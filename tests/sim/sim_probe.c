@@ -7,6 +7,7 @@
 #include "broker/node/quorum.h"
 #include "coordinator/raft/core.h"
 #include "proto/base/crc32c.h"
+#include "replication/log/dir_text.h"
 #include "replication/log/impl.h"
 #include "replication/replica/internal.h"
 
@@ -193,6 +194,70 @@ int32_t sim_probe_leader_epoch(const struct node *n, const char *topic, int32_t 
 {
     const struct node_partition *p = find_open(n, topic, partition);
     return p != NULL ? rep_leader_epoch(p->rep) : -1;
+}
+
+bool sim_probe_recovered(const struct node *n, const char *topic, int32_t partition,
+                         int64_t *ret_end, bool *ret_told)
+{
+    const struct node_partition *p = find_open(n, topic, partition);
+    if (p == NULL || n->broker_epoch != 0)
+        return false;
+    *ret_end = log_end_offset(p->log);
+    *ret_told = p->log_state != LOG_WHOLE;
+    return true;
+}
+
+int sim_probe_recover(struct kb_fs *fs, const char *dir, int64_t mark, struct sim_recovered *ret)
+{
+    static const enum sim_recovered_state states[] = {
+        [LOG_WHOLE] = SIM_RECOVERED_WHOLE,
+        [LOG_CUT] = SIM_RECOVERED_CUT,
+        [LOG_DAMAGED] = SIM_RECOVERED_DAMAGED,
+        [LOG_MISSING] = SIM_RECOVERED_MISSING,
+    };
+    struct log_config config;
+    log_config_init(&config);
+    struct log_recovery rc = {.dir = dir,
+                              .durable_mark = mark,
+                              .index_interval_bytes = config.index_interval_bytes,
+                              .remember_cut = true};
+    int r = log_recovery_run(fs, &rc);
+    *ret = (struct sim_recovered){.state = states[rc.found.state],
+                                  .start = rc.found.start_offset,
+                                  .end = rc.found.end_offset,
+                                  .last_epoch = rc.found.last_epoch,
+                                  .mark = mark};
+    if (rc.cut_limit >= 0 && rc.cut_limit < mark)
+        ret->mark = rc.cut_limit;
+    log_recovery_release(&rc);
+    return r;
+}
+
+struct marked {
+    const char *topic;
+    int32_t partition;
+    int64_t mark;
+};
+
+static void take_mark(void *arg, const char *topic, size_t topic_size, int32_t partition,
+                      int64_t offset)
+{
+    struct marked *m = arg;
+    if (partition == m->partition && strlen(m->topic) == topic_size &&
+        memcmp(topic, m->topic, topic_size) == 0)
+        m->mark = offset;
+}
+
+int64_t sim_probe_mark(struct sim_disk *disk, const char *data_dir, const char *topic,
+                       int32_t partition)
+{
+    struct marked m = {topic, partition, -1};
+    struct kb_view text;
+    char path[128];
+    (void)snprintf(path, sizeof(path), "%s/recovery-point-offset-checkpoint", data_dir);
+    if (sim_disk_view(disk, path, false, &text) == 0)
+        (void)dir_checkpoint_parse(text, take_mark, &m);
+    return m.mark;
 }
 
 uint64_t sim_probe_applied(const struct node *n)

@@ -7,6 +7,7 @@
 #include "tests/sim/sim_audit_check.h"
 #include "tests/sim/sim_epoch_check.h"
 #include "tests/sim/sim_raft_check.h"
+#include "tests/sim/sim_recovery_check.h"
 
 /* Looks inside a node; the only file of the simulator that knows its insides. */
 
@@ -43,6 +44,16 @@ bool sim_probe_proposes(const struct node *n, int32_t broker);
 bool sim_probe_broker_epoch(const struct node *n, uint64_t *ret_incarnation, uint64_t *ret_epoch);
 /* The leader epoch the node knows of this partition; -1 when it holds no replica. */
 int32_t sim_probe_leader_epoch(const struct node *n, const char *topic, int32_t partition);
+/* It has just recovered this partition's log, which ends there; told: it was not found whole. False
+ * when it has not, or has registered since. */
+bool sim_probe_recovered(const struct node *n, const char *topic, int32_t partition,
+                         int64_t *ret_end, bool *ret_told);
+/* Recover the log in dir by the log's own code, as a start does that was not preceded by a clean
+ * stop (sim_recovery_check.h). */
+int sim_probe_recover(struct kb_fs *fs, const char *dir, int64_t mark, struct sim_recovered *ret);
+/* The durable mark that a data directory has of a log; -1 none. */
+int64_t sim_probe_mark(struct sim_disk *disk, const char *data_dir, const char *topic,
+                       int32_t partition);
 /* Index up to which it has applied the metadata. */
 uint64_t sim_probe_applied(const struct node *n);
 /* Its replica as an auditor has to know it; what there is not stays as it was. */
