@@ -106,6 +106,7 @@ static struct log_options raft_log_options(struct node_quorum *q)
         .start_offset = log_dir_mark_get(q->dir_log, LOG_DIR_START),
         .first_offset = 1,
     };
+    o.topic_id.bytes[sizeof(o.topic_id.bytes) - 1] = 1; /* Kafka's for this topic */
     log_config_init(&o.config);
     o.config.segment_bytes = 16U << 20;
     o.config.segment_ms = INT64_MAX;

@@ -18,6 +18,7 @@ struct cleaner {
     char *dir;
     struct log_compact_segment *segments;
     struct log_producer_last *producers;
+    struct log_epochs epochs;
     struct log_compact_input input;
     struct log_compact_result result;
     size_t group; /* being swapped in */
@@ -83,6 +84,7 @@ static void cleaner_free(struct cleaner *c)
     if (c == NULL)
         return;
     log_compact_result_release(&c->result);
+    log_epochs_release(&c->epochs);
     (void)kb_free(c->dir);
     (void)kb_free(c->segments);
     (void)kb_free(c->producers);
@@ -245,6 +247,7 @@ static void compact_start(struct node *n, struct candidate *best, int64_t wall_m
     c->segments = best->segments;
     c->bases = kb_new_array(int64_t, best->plan.segment_count);
     c->producers = log_producers_last(log_producers(p->log), &producers);
+    log_epochs_take(p->log, &c->epochs);
     c->input = (struct log_compact_input){
         .dir = c->dir,
         .segments = c->segments,
@@ -256,6 +259,8 @@ static void compact_start(struct node *n, struct candidate *best, int64_t wall_m
         .producers = c->producers,
         .producer_count = producers,
         .hash_seed = {kb_env_random_u64(n->env), kb_env_random_u64(n->env)},
+        .epochs = &c->epochs,
+        .gaps_below = log_gaps_below(p->log),
     };
     n->retention->cleaner = c;
     kb_env_job(n->env, &c->job);

@@ -167,7 +167,7 @@ static int append_gate(struct log *log)
         return -KB_EIO;
     if (!log_is_open(log))
         return -KB_ECLOSED;
-    if (log->rolling || log->cutting) {
+    if (log->rolling || log->cutting || log->widening) {
         log->space_wanted = true;
         return log->space == LOG_SPACE_FULL ? LOG_APPEND_NO_SPACE : LOG_APPEND_BUSY;
     }
@@ -205,7 +205,8 @@ static void append_note(struct log *log, struct kb_block *block, size_t position
     }
     log_index_add(&log->index, (uint32_t)(h->last_offset - s->base_offset), (uint32_t)s->size_bytes,
                   h->size, h->max_timestamp);
-    (void)log_epochs_assign(&log->epochs, h->epoch, h->base_offset);
+    if (log_epochs_assign(&log->epochs, h->epoch, h->base_offset))
+        log_proof_epoch(log, h->base_offset);
     if (log->producers != NULL) {
         struct log_producer_batch p;
         if (log_producer_batch_parse(block->data + position, h->size, &p) == 0)
@@ -286,6 +287,17 @@ static bool follower_takes(const struct log *log, const uint8_t *p, size_t size,
            ret->epoch >= 0 && ((flags & LOG_APPEND_CHECK_CRC) == 0 || log_head_crc_holds(ret, p));
 }
 
+/* Where these batches end. */
+static int64_t last_offset_of(const struct kb_block *block, size_t position, size_t size)
+{
+    struct log_head h;
+    int64_t end = 0;
+    for (size_t at = 0; at < size && log_head_parse(block->data + position + at, size - at, &h);
+         at += h.size)
+        end = h.last_offset + 1;
+    return end;
+}
+
 int log_append_follower(struct log *log, struct kb_block *block, size_t position, size_t size,
                         int32_t epoch_max, uint32_t flags, struct log_appended *ret)
 {
@@ -301,6 +313,11 @@ int log_append_follower(struct log *log, struct kb_block *block, size_t position
         struct log_head h;
         if (!follower_takes(log, block->data + at, size - done.size_taken, epoch_max, flags, &h)) {
             r = LOG_APPEND_REFUSED;
+            break;
+        }
+        if (h.base_offset != log->end &&
+            !log_proof_gap(log, h.base_offset, last_offset_of(block, position, size))) {
+            r = LOG_APPEND_BUSY;
             break;
         }
         r = append_room(log, &h, h.last_offset, &roll);

@@ -110,6 +110,12 @@ bool compact_is_aborted(const struct compact *c, const struct kw_batch *b)
            c->aborted[low].first_offset <= b->base_offset;
 }
 
+/* Where segment i ends. */
+static int64_t segment_end(const struct log_compact_input *in, size_t i)
+{
+    return i + 1 < in->segment_count ? in->segments[i + 1].base_offset : in->end_offset;
+}
+
 int compact_scan(struct compact *c, const struct log_compact_segment *segment, bool check_crc,
                  log_scan_fn *fn, void *arg)
 {
@@ -124,6 +130,14 @@ int compact_scan(struct compact *c, const struct log_compact_segment *segment, b
         .fn = fn,
         .arg = arg,
     };
+    log_scan_trust(&scan);
+    if (c->in->epochs != NULL) {
+        size_t i = (size_t)(segment - c->in->segments);
+        scan.gaps_below = c->in->gaps_below;
+        scan.end_offset = segment_end(c->in, i);
+        scan.known = c->in->epochs;
+        scan.known_below = INT64_MAX;
+    }
     char *path = log_segment_path(c->in->dir, segment->base_offset, ".log");
     int r = kb_fs_open(c->fs, path, KB_FS_READ, &fd);
     (void)kb_free(path);
@@ -131,7 +145,9 @@ int compact_scan(struct compact *c, const struct log_compact_segment *segment, b
         return r;
     r = log_scan_run(c->fs, fd, &scan);
     (void)kb_fs_close(c->fs, fd);
-    if (r == 0 && scan.stopped == 0 && (scan.bad || scan.position != segment->size_bytes)) {
+    if (r == 0 && scan.stopped == 0 &&
+        (scan.bad || scan.position != segment->size_bytes ||
+         (scan.end_offset != INT64_MAX && scan.next_offset != scan.end_offset))) {
         c->result->damaged_from = scan.next_offset;
         r = -KB_ECORRUPT;
     }
@@ -169,12 +185,6 @@ static int note_txn(void *arg, const struct log_head *h, const uint8_t *data, ui
     }
     compact_open_remove(&t->open, open);
     return 0;
-}
-
-/* Where segment i ends. */
-static int64_t segment_end(const struct log_compact_input *in, size_t i)
-{
-    return i + 1 < in->segment_count ? in->segments[i + 1].base_offset : in->end_offset;
 }
 
 /* Which transactions aborted, and up to where all is decided: beyond the first record of a

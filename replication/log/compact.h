@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "proto/base/env.h"
+#include "replication/log/epochs.h"
 #include "replication/log/producers.h"
 
 /* Compaction of closed segments: the last value of each key stays. Two layers:
@@ -68,6 +69,9 @@ struct log_compact_input {
     const struct log_producer_last *producers; /* sorted by id */
     size_t producer_count;
     uint64_t hash_seed[2]; /* random */
+    /* What proves offsets and epochs (scan.h); NULL: nothing does. */
+    const struct log_epochs *epochs;
+    int64_t gaps_below;
 };
 
 /* Neighbouring segments that one new segment replaces. */

@@ -225,6 +225,7 @@ static int segment_end(struct kb_fs *fs, const char *dir, int64_t base_offset, c
         .epoch = -1,
         .check_crc = true,
     };
+    log_scan_trust(&scan);
     char *path = compact_path(dir, base_offset, ".log", state);
     int r = kb_fs_open(fs, path, KB_FS_READ, &fd);
     (void)kb_free(path);

@@ -13,6 +13,7 @@ struct cut_job {
     int64_t base_offset; /* of the segment that becomes the last one */
     bool reset;
     bool check_crc;
+    int64_t gaps_below;
     int failure;
     struct log_epochs epochs;
     uint32_t generation;
@@ -60,6 +61,7 @@ static int cut_file(struct kb_fs *fs, struct cut_job *c)
     log_rebuild_init(&c->rebuild, c->base_offset, c->rebuild.index.interval_bytes);
     c->rebuild.scan.stop_offset = c->offset;
     c->rebuild.scan.check_crc = c->check_crc;
+    c->rebuild.scan.gaps_below = c->gaps_below;
     if (r == 0)
         r = log_rebuild_run(fs, fd, &c->rebuild);
     /* The offset lies inside a batch: marks are void from where the log ends now. */
@@ -224,6 +226,7 @@ static void cut_finish(struct log *log, struct log_job *j, int result)
     if (!c->reset)
         adopt_cut(log, c);
     log->index_valid = true;
+    log_proof_cut(log);
     log->written = log->durable = log->end;
     if (log->start > log->end)
         log->start = log->end;
@@ -255,6 +258,7 @@ static void cut_begin(struct log *log, struct log_step *step)
     c->base_offset = log_active(log)->base_offset;
     c->reset = step->count != 0;
     c->check_crc = log->damaged;
+    c->gaps_below = log->gaps_below;
     c->failure = log->failure;
     c->generation = log->generation;
     log_epochs_copy(&c->epochs, &log->epochs);

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "proto/base/crc32c.h"
 #include "proto/base/err.h"
 #include "proto/base/mutant.h"
 #include "replication/log/log.h"
@@ -90,11 +91,49 @@ struct log_epoch_end log_epochs_end_offset(const struct log_epochs *e, int32_t e
                                   start < log_start ? log_start : start};
 }
 
+enum { CRC_BITS = 32 };
+
+/* The checksum of all before it, a blank or a tab for each bit. */
+static void crc_format(uint32_t crc, char ret[CRC_BITS])
+{
+    for (int i = 0; i < CRC_BITS; i++)
+        ret[i] = (crc >> i & 1) != 0 ? '\t' : ' ';
+}
+
 void log_epochs_format(const struct log_epochs *e, struct kb_buf *ret)
 {
+    size_t start = ret->size;
+    char crc[CRC_BITS];
     kb_buf_printf(ret, "0\n%zu\n", e->count);
     for (size_t i = 0; i < e->count; i++)
-        kb_buf_printf(ret, "%d %lld\n", e->entries[i].epoch, (long long)e->entries[i].start_offset);
+        kb_buf_printf(ret, "%s%d %lld", i > 0 ? "\n" : "", e->entries[i].epoch,
+                      (long long)e->entries[i].start_offset);
+    if (e->count == 0)
+        return;
+    crc_format(kb_crc32c(0, ret->data + start, ret->size - start), crc);
+    kb_buf_append(ret, crc, sizeof(crc));
+    kb_buf_append_str(ret, "\n");
+}
+
+/* Takes a checksum off the end of the text: 0, also when there is none; -KB_ECORRUPT. */
+static int crc_take(struct kb_buf *text)
+{
+    char want[CRC_BITS];
+    size_t end = 0;
+    if (text->size == 0 || text->data[text->size - 1] != '\n')
+        return -KB_ECORRUPT;
+    end = text->size - 1;
+    while (end > 0 && (text->data[end - 1] < '0' || text->data[end - 1] > '9'))
+        end--;
+    if (end + 1 == text->size)
+        return 0;
+    crc_format(kb_crc32c(0, text->data, end), want);
+    if (end == 0 || text->size - 1 - end != CRC_BITS ||
+        memcmp(text->data + end, want, CRC_BITS) != 0)
+        return -KB_ECORRUPT;
+    text->data[end] = '\n';
+    text->size = end + 1;
+    return 0;
 }
 
 /* A decimal number, then the given end character. False when it is not there. */
@@ -116,10 +155,11 @@ static bool read_number(const char **p, const char *end, char stop, int64_t max,
     return true;
 }
 
-int log_epochs_parse(const void *data, size_t size, struct log_epochs *ret)
+static int text_parse(const struct kb_buf *text, struct log_epochs *ret)
 {
-    const char *p = data;
-    const char *end = p + size;
+    const char *p = (const char *)text->data;
+    const char *end = p + text->size;
+    size_t size = text->size;
     struct log_epochs e = {0};
     int64_t version = 0;
     int64_t count = 0;
@@ -145,4 +185,15 @@ int log_epochs_parse(const void *data, size_t size, struct log_epochs *ret)
 corrupt:
     log_epochs_release(&e);
     return -KB_ECORRUPT;
+}
+
+int log_epochs_parse(const void *data, size_t size, struct log_epochs *ret)
+{
+    struct kb_buf text = {0};
+    kb_buf_append(&text, data, size);
+    int r = crc_take(&text);
+    if (r == 0)
+        r = text_parse(&text, ret);
+    kb_buf_release(&text);
+    return r;
 }

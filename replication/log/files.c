@@ -189,12 +189,13 @@ int log_reset_run(struct kb_fs *fs, const char *dir, int64_t start_offset)
     return r;
 }
 
-static int save_metadata(struct kb_fs *fs, const char *dir, const struct kb_uuid *topic_id)
+int log_metadata_save(struct kb_fs *fs, const char *dir, const struct kb_uuid *topic_id,
+                      int64_t gaps_below)
 {
     char text[KB_UUID_TEXT_SIZE];
     struct kb_buf b = {0};
     kb_uuid_format(topic_id, text);
-    kb_buf_printf(&b, "version: 0\ntopic_id: %s", text);
+    kb_buf_printf(&b, "version: 0\ntopic_id: %s\ngaps_below: %lld\n", text, (long long)gaps_below);
     int r = replace_text(fs, dir, LOG_FILE_METADATA, &b);
     kb_buf_release(&b);
     return r;
@@ -218,7 +219,7 @@ int log_create_run(struct kb_fs *fs, const char *dir, int64_t first_offset,
     if (r == 0)
         r = log_segments_unlink_from(fs, dir, 0);
     if (r == 0 && !kb_uuid_is_zero(topic_id))
-        r = save_metadata(fs, dir, topic_id);
+        r = log_metadata_save(fs, dir, topic_id, 0);
     if (r == 0)
         r = log_segment_create(fs, dir, first_offset, allocate_bytes);
     if (r == 0)

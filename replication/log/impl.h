@@ -93,6 +93,12 @@ struct log {
     bool index_valid; /* false while a cut rebuilds the index */
 
     int64_t start, end, written, durable;
+    struct kb_uuid topic_id;
+    int64_t gaps_below;     /* see recover.h */
+    bool widening;          /* partition.metadata is being written: gaps reach further */
+    int64_t epochs_unsaved; /* where the first epoch begins that is not in the epoch file */
+    bool epochs_saving;
+    struct kb_timer *epochs_timer;
     int64_t cut_limit;   /* of the cut-limit file; -1: none */
     bool cut_noted;      /* there is a cut-tail file */
     int64_t cut_ceiling; /* no mark persisted before the cut is above it */
@@ -221,6 +227,27 @@ void log_cache_drop(struct log *log);
 
 void log_hint_add(struct log *log, int64_t segment_base, int64_t offset, uint64_t position);
 void log_hints_clear(struct log *log);
+
+/* ---- proof.c ---- */
+
+/* The log is open; created: its directory has no epoch file. */
+void log_proof_begin(struct log *log, bool created);
+/* An epoch was entered that begins at offset: the file follows in a while. */
+void log_proof_epoch(struct log *log, int64_t offset);
+/* A cut has saved the epochs. */
+void log_proof_cut(struct log *log);
+/* A batch that leaves a gap is to be appended. True: it may be; else LOG_APPEND_BUSY until the disk
+ * says that gaps reach to `below`. */
+bool log_proof_gap(struct log *log, int64_t base_offset, int64_t below);
+struct range;
+/* Base offsets and epochs of the sound batches at p, which are the range; `available` bytes are
+ * there. segment NULL: its files were replaced meanwhile. offset: what was asked for. Ends the range
+ * before the first batch that cannot be what was written; -KB_ECORRUPT when that is its first. */
+int log_proof_range(const struct log *log, const struct log_segment *segment, const uint8_t *p,
+                    size_t available, int64_t offset, struct range *g);
+/* An empty range: can the batch that reaches the bound be what was written there? */
+bool log_proof_blocked(const struct log *log, const struct log_segment *segment, int64_t offset,
+                       const struct range *g);
 
 /* ---- clean.c ---- */
 

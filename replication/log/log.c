@@ -234,6 +234,7 @@ static int open_run(struct kb_job *job, struct kb_fs *fs)
     if (o->rc.producers != NULL)
         log_producers_reset(o->rc.producers, o->first_offset);
     o->rc.cut_limit = -1;
+    o->rc.gaps_below = kb_uuid_is_zero(&o->topic_id) ? INT64_MAX : 0;
     o->rc.found = (struct log_found){.start_offset = o->first_offset,
                                      .end_offset = o->first_offset,
                                      .damaged_from = -1,
@@ -259,6 +260,9 @@ static void open_adopt(struct log *log, struct open_job *o)
     log->producers = rc->producers;
     rc->producers = NULL;
     log->cut_limit = rc->cut_limit;
+    log->gaps_below = rc->gaps_below;
+    log->topic_id = f->topic_id;
+    log_proof_begin(log, o->create);
     log->cut_noted = rc->cut_noted;
     log->cut_ceiling = rc->durable_mark;
     log->start = f->start_offset;
@@ -297,6 +301,8 @@ static struct log *open_common(struct kb_env *env, const struct log_options *opt
         .open_user = user,
         .generation = 1,
         .cut_limit = -1,
+        .gaps_below = INT64_MAX,
+        .epochs_unsaved = INT64_MAX,
     };
     LIST_INIT(&log->works);
     STAILQ_INIT(&log->steps);
@@ -363,6 +369,7 @@ struct log *log_free(struct log *log)
     (void)kb_timer_free(log->cut_timer);
     (void)kb_timer_free(log->flush_timer);
     (void)kb_timer_free(log->doom_timer);
+    (void)kb_timer_free(log->epochs_timer);
     free(log->dir);
     free(log);
     return NULL;
@@ -418,9 +425,20 @@ bool log_is_full(const struct log *log)
     return log->space == LOG_SPACE_FULL;
 }
 
+/* Below a mark the epoch file proves each batch's epoch: none is above what that does not know. */
 int64_t log_durable_mark(const struct log *log)
 {
-    return log->durable;
+    return log->durable < log->epochs_unsaved ? log->durable : log->epochs_unsaved;
+}
+
+int64_t log_gaps_below(const struct log *log)
+{
+    return log->gaps_below;
+}
+
+void log_epochs_take(const struct log *log, struct log_epochs *ret)
+{
+    log_epochs_copy(ret, &log->epochs);
 }
 
 struct log_producers *log_producers(struct log *log)
@@ -483,7 +501,8 @@ struct log_segment_info log_segment_info(const struct log *log, size_t index)
 
 void log_epoch_assign(struct log *log, int32_t epoch)
 {
-    (void)log_epochs_assign(&log->epochs, epoch, log->end);
+    if (log_epochs_assign(&log->epochs, epoch, log->end))
+        log_proof_epoch(log, log->end);
 }
 
 struct log_epoch_end log_epoch_end_offset(const struct log *log, int32_t epoch)

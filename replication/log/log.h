@@ -153,6 +153,12 @@ bool log_is_full(const struct log *log);
  * need not be lowered: a file in the log's directory says that they are void, until the log is
  * durable beyond them again. */
 int64_t log_durable_mark(const struct log *log);
+/* From here on no offset was ever left out: each batch begins where the one before it ends.
+ * INT64_MAX: not known. */
+int64_t log_gaps_below(const struct log *log);
+/* A copy of the table of epochs, for jobs that prove batches by it; the caller releases it. */
+struct log_epochs;
+void log_epochs_take(const struct log *log, struct log_epochs *ret);
 /* Optional: the data directory made a mark durable that it took by log_durable_mark at this
  * generation, so the file may go earlier. */
 void log_durable_mark_saved(struct log *log, uint32_t generation);
@@ -187,7 +193,8 @@ int log_append_leader(struct log *log, struct kb_block *block, size_t position, 
                       int32_t leader_epoch, struct log_appended *ret);
 enum log_append_flags {
     LOG_APPEND_CHECK_CRC = 1,
-    LOG_APPEND_GAPS = 2, /* a base above the end is fine: the leader's log is or was compacted */
+    LOG_APPEND_GAPS = 2, /* a base above the end is fine: the leader's log is or was compacted. The
+                            first one is answered with BUSY until the disk says so */
 };
 /* Append whole batches as they are (rule 2.4): each base is the end, epochs do not fall and are at
  * most epoch_max, CRCs hold. Takes as many as it can: LOG_APPEND_OK with size_taken < size when the

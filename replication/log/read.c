@@ -41,8 +41,12 @@ int log_heads_find(struct heads *hs, uint64_t position, const struct want *w, st
     if (r < 0)
         return r;
     ret->position = position;
-    if (h.last_offset >= w->bound)
+    if (h.last_offset >= w->bound) {
+        ret->blocked = true;
+        ret->blocked_base = h.base_offset;
+        ret->blocked_last = h.last_offset;
         return 0;
+    }
     ret->first_offset = h.base_offset;
     for (;;) {
         bool fits = ret->size + h.size <= w->max_bytes || (ret->size == 0 && w->min_one);
@@ -160,7 +164,7 @@ static int read_resident(struct log *log, struct log_read *r, size_t segment, co
     if (e < 0)
         return e;
     if (g.size == 0)
-        return LOG_READ_OK;
+        return log_proof_blocked(log, s, w->offset, &g) ? LOG_READ_OK : -KB_EAGAIN;
     if (!range_is_sound(s, &g))
         return -KB_EAGAIN;
     if (g.size >= READ_SENDFILE_MIN) {

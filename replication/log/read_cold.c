@@ -16,12 +16,14 @@ struct log_read_op {
     char *index_path; /* NULL: position is known */
     struct want want;
     int64_t segment_base;
+    uint64_t segment_bytes; /* all that is wanted lies below */
     uint64_t position;
     uint32_t generation;
     uint32_t layout;
     unsigned tries;
     struct kb_block *block; /* the loop's; others only fill its bytes */
     struct range range;
+    size_t available; /* bytes of the block from the range's first on */
 };
 #define OP_OF_FETCH(ptr) ((struct log_read_op *)((char *)(ptr)-offsetof(struct log_read_op, fetch)))
 
@@ -54,20 +56,36 @@ static void read_again(struct log *log, struct log_read *r, unsigned tries, size
         r->done(r, result);
 }
 
-/* Give out `size` bytes of the block from `at`, which are the range. */
-static void answer(struct log *log, struct log_read_op *op, struct log_read *r, size_t at)
+/* The segment that was read; NULL: its files were replaced meanwhile. */
+static const struct log_segment *segment_of(const struct log *log, const struct log_read_op *op)
+{
+    for (size_t i = 0; i < log->segment_count && op->layout == log->layout; i++)
+        if (log->segments[i]->base_offset == op->segment_base)
+            return log->segments[i];
+    return NULL;
+}
+
+/* Give out `size` bytes of the block from `at`, which are the range. -KB_ECORRUPT when its first
+ * batch is not where, or of the epoch, that it was written. */
+static int answer(struct log *log, struct log_read_op *op, struct log_read *r, size_t at)
 {
     const struct range *g = &op->range;
+    const struct log_segment *of = segment_of(log, op);
+    int e = log_proof_range(log, of, op->block->data + at, op->available, op->want.offset,
+                            &op->range);
+    if (e < 0)
+        return e;
     op->block->size = (uint32_t)(at + g->size);
     kb_chain_add_block(&r->records, op->block, at, (size_t)g->size);
     r->first_offset = g->first_offset;
     r->next_offset = g->next_offset;
     if (op->layout != log->layout)
-        return;
+        return 0;
     log_hint_add(log, op->segment_base, g->next_offset, g->position + g->size);
     struct log_segment *s = log->segments[log_segment_find(log, g->first_offset)];
     if (s->base_offset == op->segment_base)
         log_segment_is_sound(s, g->position, g->size);
+    return 0;
 }
 
 /* The sound whole batches at p that are wanted, up to the first that is not. Sets the range's size
@@ -110,8 +128,14 @@ static int fetch_look(struct log_read_op *op, size_t size, size_t *ret_at, size_
         at += h.size;
     if (!there || h.last_offset < op->want.offset)
         return FETCH_BY_JOB; /* further behind, or a position that misleads */
-    if (h.last_offset >= op->want.bound)
+    if (h.last_offset >= op->want.bound) {
+        op->range.blocked = true;
+        op->range.blocked_base = h.base_offset;
+        op->range.blocked_last = h.last_offset;
         return FETCH_EMPTY;
+    }
+    if (h.size > op->segment_bytes - op->position - at)
+        return FETCH_BY_JOB; /* no batch reaches beyond the segment */
     if (h.size > size - at) {
         if (h.size > op->want.max_bytes && !op->want.min_one)
             return FETCH_EMPTY;
@@ -122,6 +146,7 @@ static int fetch_look(struct log_read_op *op, size_t size, size_t *ret_at, size_
     if (r < 0)
         return r;
     op->range.position = op->position + at;
+    op->available = size - at;
     *ret_at = at;
     return op->range.size != 0 ? FETCH_ANSWER : FETCH_EMPTY;
 }
@@ -150,7 +175,10 @@ static void fetch_done(struct kb_read *fetch, int64_t n)
         return;
     } else {
         if (verdict == FETCH_ANSWER)
-            answer(log, op, r, at);
+            verdict = answer(log, op, r, at);
+        else if (verdict == FETCH_EMPTY &&
+                 !log_proof_blocked(log, segment_of(log, op), op->want.offset, &op->range))
+            verdict = -KB_ECORRUPT;
         r->done(r, verdict < 0 ? verdict : LOG_READ_OK);
     }
 out:
@@ -217,10 +245,16 @@ static int read_op_look(struct log_read_op *op, struct heads *hs, uint64_t posit
         r = -KB_ECORRUPT; /* the index pointed too far */
     if (r == 0)
         r = log_heads_find(hs, position, &op->want, &op->range);
+    if (r == 0 && op->range.position + op->range.size > op->segment_bytes)
+        r = -KB_ECORRUPT;
     if (r < 0 || op->range.size == 0 || op->range.size > op->block->capacity)
         return r; /* too large for the block: the loop asks again with a larger one */
-    int64_t n = kb_fs_pread(hs->fs, hs->fd, op->block->data, (size_t)op->range.size,
-                            op->range.position);
+    /* With the head behind them, which says where they end. */
+    size_t size = (size_t)op->range.size + LOG_HEAD_SIZE;
+    if (size > op->block->capacity)
+        size = op->block->capacity;
+    int64_t n = kb_fs_pread(hs->fs, hs->fd, op->block->data, size, op->range.position);
+    op->available = n > 0 ? (size_t)n : 0;
     return n < 0 ? (int)n : take_sound(op, op->block->data, (size_t)n);
 }
 
@@ -261,7 +295,10 @@ static void read_op_finish(struct log *log, struct log_job *j, int result)
         return;
     }
     if (result == 0 && op->range.size != 0)
-        answer(log, op, r, 0);
+        result = answer(log, op, r, 0);
+    else if (result == 0 &&
+             !log_proof_blocked(log, segment_of(log, op), op->want.offset, &op->range))
+        result = -KB_ECORRUPT;
     r->done(r, result);
 }
 
@@ -292,6 +329,7 @@ int log_read_cold(struct log *log, struct log_read *r, const struct want *w,
         op->index_path = log_segment_path(log->dir, s->base_offset, ".index");
     op->want = *w;
     op->segment_base = s->base_offset;
+    op->segment_bytes = s->size_bytes;
     op->position = c->position;
     op->generation = log->generation;
     op->layout = log->layout;

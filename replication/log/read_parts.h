@@ -33,6 +33,8 @@ struct range {
     uint64_t position;
     uint64_t size; /* 0: nothing below the bound, or the first batch does not fit */
     int64_t first_offset, next_offset;
+    bool blocked; /* empty: this batch, the first one wanted, reaches the bound */
+    int64_t blocked_base, blocked_last;
 };
 /* The wanted batches, looked for from `position` (a batch's start at or before the offset). */
 int log_heads_find(struct heads *hs, uint64_t position, const struct want *w, struct range *ret);

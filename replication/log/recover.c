@@ -14,7 +14,7 @@
  * one → judgement. A first try trusts indexes and the clean marker (`trust`); whatever contradicts
  * itself makes a second try that reads the newest segment whole, with its CRCs. */
 
-enum { RECOVER_AGAIN = 1 };
+enum { RECOVER_AGAIN = 1, RECOVER_NO_TABLE = 2 };
 
 void log_recovery_release(struct log_recovery *rc)
 {
@@ -32,7 +32,9 @@ struct recover_try {
     const struct log_bases *bases;
     int64_t mark;         /* F after the cut limit */
     bool trust;           /* clean, and nothing contradicted so far */
+    bool table_bad;       /* the epoch file contradicts batches that agree with each other */
     bool epochs_bad;      /* to be rebuilt from the batches */
+    bool closer;          /* file and batches contradict each other: read all of them */
     int64_t snapshot;     /* producer state holds what lies below */
     int32_t epoch;        /* of the last batch seen */
     int64_t damaged_from; /* -1 */
@@ -77,6 +79,10 @@ static int read_metadata(struct kb_fs *fs, struct log_recovery *rc)
         struct kb_uuid id;
         if (kb_uuid_parse(text, &id) == 0)
             rc->found.topic_id = id;
+        long long gaps = -1;
+        p = strstr((const char *)b.data, "\ngaps_below: ");
+        if (p != NULL && sscanf(p, "\ngaps_below: %lld\n", &gaps) == 1 && gaps >= 0)
+            rc->gaps_below = gaps;
     }
     kb_buf_release(&b);
     return r;
@@ -129,7 +135,7 @@ static int read_epochs(struct recover_try *t)
     free(path);
     if (r < 0 && r != -KB_ENOENT && r != -KB_ETOOBIG)
         return r;
-    t->epochs_bad = r < 0 || log_epochs_parse(b.data, b.size, &t->rc->epochs) < 0;
+    t->epochs_bad = t->table_bad || r < 0 || log_epochs_parse(b.data, b.size, &t->rc->epochs) < 0;
     kb_buf_release(&b);
     return 0;
 }
@@ -166,6 +172,8 @@ static void prepare_rebuild(struct recover_try *t, struct log_rebuild *b)
 {
     b->scan.check_crc = true;
     b->scan.epoch = t->epoch;
+    b->scan.gaps_below = t->rc->gaps_below;
+    b->scan.known = t->epochs_bad ? NULL : &t->rc->epochs;
     b->epochs = t->epochs_bad ? &t->rc->epochs : NULL;
     b->producers = KB_MUTANT("producers-forgotten-at-recovery") ? NULL : t->rc->producers;
     b->now_ms = kb_fs_now_ms(t->fs);
@@ -176,14 +184,17 @@ static int scan_closed(struct recover_try *t, struct kb_fd *fd, int64_t next_bas
                        struct log_rebuild *b)
 {
     prepare_rebuild(t, b);
+    b->scan.known_below = INT64_MAX; /* a roll saves the table */
+    b->scan.end_offset = next_base;
     int r = log_rebuild_run(t->fs, fd, b);
-    if (r < 0)
+    if (r == 0 && b->scan.known_bad)
+        r = RECOVER_NO_TABLE;
+    if (r != 0)
         return r;
     t->epoch = b->scan.epoch;
     if (b->scan.next_offset != next_base) {
         /* Compaction and roll both keep a segment's end at its successor's base. */
-        t->damaged_from = b->scan.next_offset < next_base ? b->scan.next_offset
-                                                          : b->scan.segment_base;
+        t->damaged_from = b->scan.next_offset;
         return 0;
     }
     struct kb_buf offsets = {0};
@@ -230,7 +241,8 @@ static int recover_closed(struct recover_try *t, size_t i)
     int r = open_segment(t, base, suspect, &fd);
     if (r < 0)
         goto out;
-    r = suspect || replay || t->epochs_bad ? RECOVER_AGAIN : trust_indexed(t, fd, &b);
+    r = suspect || replay || t->epochs_bad || t->closer ? RECOVER_AGAIN
+                                                        : trust_indexed(t, fd, &b);
     if (r == 0 && b.scan.next_offset != next_base)
         r = RECOVER_AGAIN;
     if (r == RECOVER_AGAIN) {
@@ -275,13 +287,23 @@ static int note_cut(struct recover_try *t)
 static int recover_newest_whole(struct recover_try *t, struct kb_fd *fd, struct log_rebuild *b)
 {
     struct log_scan *s = &b->scan;
+    struct log_epochs known = {0};
+    log_epochs_copy(&known, &t->rc->epochs);
     log_epochs_truncate_end(&t->rc->epochs, s->segment_base);
     prepare_rebuild(t, b);
     b->epochs = &t->rc->epochs;
+    if (s->known != NULL)
+        s->known = &known;
+    /* No mark of a log that says where gaps are is above an epoch that is not in the file. */
+    s->known_below = t->rc->gaps_below != INT64_MAX ? t->mark : s->segment_base;
     if (KB_MUTANT("recovery-cuts-at-mark"))
         s->stop_offset = t->mark;
     int r = log_rebuild_run(t->fs, fd, b);
-    if (r < 0)
+    log_epochs_release(&known);
+    s->known = NULL;
+    if (r == 0 && s->known_bad)
+        r = RECOVER_NO_TABLE;
+    if (r != 0)
         return r;
     t->epoch = s->epoch;
     if (s->next_offset < t->mark && !KB_MUTANT("damage-taken-for-torn-tail")) {
@@ -345,7 +367,8 @@ static int check_epochs(struct recover_try *t)
         if (r < 0 || first.epoch < 0)
             continue;
         int32_t known = log_epochs_at(&t->rc->epochs, first.base_offset);
-        t->epochs_bad = known > first.epoch || (i < newest && known != first.epoch);
+        /* Which of both is wrong the batches behind the first will tell. */
+        t->closer = t->closer || known > first.epoch || (i < newest && known != first.epoch);
     }
     if (r == 0 && t->epochs_bad)
         log_epochs_truncate_end(&t->rc->epochs, 0);
@@ -360,8 +383,11 @@ static int recover_once(struct recover_try *t)
     rc->segment_count = 0;
     rc->found.state = LOG_WHOLE;
     t->epoch = -1;
+    t->closer = false;
     t->damaged_from = -1;
     int r = check_epochs(t);
+    if (r == 0 && t->closer && t->trust)
+        return RECOVER_AGAIN;
     if (r == 0 && rc->producers != NULL)
         r = log_snapshot_load(t->fs, rc->dir, t->trust ? INT64_MAX : newest, t->bases->bases[0],
                               rc->producers, &t->snapshot);
@@ -447,6 +473,12 @@ static int recover_segments(struct kb_fs *fs, struct log_recovery *rc)
         r = recover_once(&t);
         KB_ASSERT(r != RECOVER_AGAIN);
     }
+    if (r == RECOVER_NO_TABLE) {
+        t.trust = false;
+        t.table_bad = true;
+        r = recover_once(&t);
+        KB_ASSERT(r <= 0);
+    }
     if (r == 0)
         judge(rc, &t);
 out:
@@ -458,6 +490,7 @@ int log_recovery_run(struct kb_fs *fs, struct log_recovery *rc)
 {
     rc->found = (struct log_found){.damaged_from = -1, .last_epoch = -1};
     rc->cut_limit = -1;
+    rc->gaps_below = INT64_MAX;
     struct kb_fs_stat st;
     int r = kb_fs_stat(fs, rc->dir, &st);
     if (r < 0)

@@ -7,7 +7,10 @@
 /* Recovery and creation of a log's directory, inside jobs. Shares nothing with the loop: inputs are
  * borrowed for the run, outputs owned by this object until taken or released.
  *
- * Files beside the segments: partition.metadata (Kafka's), leader-epoch-checkpoint (Kafka's), and
+ * Files beside the segments: partition.metadata (Kafka's, with a line of ours behind it: from
+ * "gaps_below: N" on no offset was ever left out, so that each batch begins where the one before it
+ * ends; durable before a compaction or a copy of compacted batches leaves one out. Logs of earlier
+ * versions do not say, and anything goes), leader-epoch-checkpoint (Kafka's), and
  * cut-limit, ours: "0\n<kind> <offset>\n". It is made durable before a truncation or reset touches
  * anything. Kind "cut": durable marks above the offset are void, they were persisted before the
  * cut. Kind "reset": the log was being emptied to begin at the offset; recovery finishes that.
@@ -44,6 +47,7 @@ struct log_recovery {
     struct log_index index; /* of the newest segment */
     struct log_epochs epochs;
     int64_t cut_limit; /* of the cut-limit file; -1: none */
+    int64_t gaps_below; /* of partition.metadata; INT64_MAX: it does not say */
     bool cut_noted;    /* there is a cut-tail file */
 };
 /* 0 and found, or an error of the file calls. */
@@ -68,6 +72,9 @@ int log_segments_unlink_from(struct kb_fs *fs, const char *dir, int64_t from);
 /* A new empty segment file, synced; the directory is not. */
 int log_segment_create(struct kb_fs *fs, const char *dir, int64_t base_offset,
                        uint64_t allocate_bytes);
+/* Kafka's two lines and ours. */
+int log_metadata_save(struct kb_fs *fs, const char *dir, const struct kb_uuid *topic_id,
+                      int64_t gaps_below);
 int log_epochs_save(struct kb_fs *fs, const char *dir, const struct log_epochs *e);
 enum log_cut_kind { LOG_CUT_NONE, LOG_CUT_TO, LOG_CUT_RESET };
 int log_cut_limit_save(struct kb_fs *fs, const char *dir, enum log_cut_kind kind, int64_t offset);

@@ -11,6 +11,8 @@ struct replace {
     size_t count;
     uint32_t token;
     struct log_segment_facts facts; /* of the new segment */
+    struct kb_uuid topic_id;
+    int64_t gaps_below; /* to be said first; -1: is said already */
     struct kb_file **files;         /* of the old ones, in step; NULL before it began */
 };
 
@@ -89,6 +91,8 @@ static int read_facts(struct kb_fs *fs, const char *dir, struct log_segment_fact
 static int act_commit(struct kb_fs *fs, const char *dir, struct replace *w)
 {
     int r = read_facts(fs, dir, &w->facts);
+    if (r == 0 && w->gaps_below >= 0)
+        r = log_metadata_save(fs, dir, &w->topic_id, w->gaps_below);
     return r < 0 ? r : log_compact_commit(fs, dir, w->bases, w->count, w->token);
 }
 
@@ -173,6 +177,8 @@ static void commit_finish(struct log *log, struct log_job *job, int result)
         kb_file_set_path(j->what.files[i], path);
         free(path);
     }
+    if (j->what.gaps_below > log->gaps_below)
+        log->gaps_below = j->what.gaps_below;
     log->layout++; /* who reads by an old name asks again */
     replace_go_on(log, &j->what, act_finish, finish_finish);
 }
@@ -217,7 +223,7 @@ static void take_old(struct log *log, size_t at, struct replace *w)
 
 static void replace_begin(struct log *log, struct log_step *step)
 {
-    struct replace w = {.count = step->count};
+    struct replace w = {.count = step->count, .gaps_below = -1};
     size_t at = 0;
     w.bases = kb_memdup(step->bases, step->count * sizeof(*step->bases));
     if (!is_fresh(log, step, &at)) {
@@ -227,6 +233,9 @@ static void replace_begin(struct log *log, struct log_step *step)
     log->replacing = true;
     w.token = ++log->layout; /* the value is unique for this life: layout only grows */
     take_old(log, at, &w);
+    int64_t end = log->segments[at + w.count]->base_offset;
+    w.topic_id = log->topic_id;
+    w.gaps_below = end > log->gaps_below ? end : -1;
     replace_go_on(log, &w, act_commit, commit_finish);
 }
 

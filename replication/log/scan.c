@@ -41,27 +41,87 @@ static int64_t window_fill(struct kb_fs *fs, struct kb_fd *fd, struct scan_windo
     return there < wanted ? (int64_t)there : (int64_t)wanted;
 }
 
+/* 1 = the bytes of a batch at position, 0 = none, negative = error. */
+static int batch_at(struct kb_fs *fs, struct kb_fd *fd, const struct log_scan *s,
+                    struct scan_window *w, uint64_t position, struct log_head *ret)
+{
+    if (position >= s->limit)
+        return 0;
+    int64_t there = window_fill(fs, fd, w, position, LOG_HEAD_SIZE, s->limit);
+    if (there < 0)
+        return (int)there;
+    if (!log_head_parse(w->data + (position - w->start), (size_t)there, ret) ||
+        ret->last_offset - s->segment_base > INT32_MAX || ret->size > s->limit - position)
+        return 0;
+    there = window_fill(fs, fd, w, position, ret->size, s->limit);
+    if (there < 0)
+        return (int)there;
+    return (uint64_t)there >= ret->size &&
+           (!s->check_crc || log_head_crc_holds(ret, w->data + (position - w->start)));
+}
+
+/* Does the table know this offset? Then *ret is the epoch of a batch there; -1: none can be. */
+static bool epoch_known(const struct log_scan *s, int64_t offset, int32_t *ret)
+{
+    bool known = s->known != NULL && offset < s->known_below;
+    *ret = known ? log_epochs_at(s->known, offset) : -1;
+    return known;
+}
+
+/* A batch in order whose base leaves a gap or whose epoch is a new one is what a turned bit makes of
+ * its head, too: then the batch behind it seems to go back. And what the table of epochs says of
+ * one batch alone it says rightly; of two that agree it is itself what is wrong. 1, 0 or negative
+ * as batch_at. */
+static int is_proved(struct kb_fs *fs, struct kb_fd *fd, struct log_scan *s, struct scan_window *w,
+                     const struct log_head *h)
+{
+    struct log_head next;
+    int32_t known = -1;
+    bool gap = h->base_offset != s->next_offset;
+    bool other = epoch_known(s, h->base_offset, &known) && known != h->epoch;
+    bool rise = h->epoch > s->epoch && known != h->epoch;
+    if (!gap && !other && !rise)
+        return 1;
+    int r = batch_at(fs, fd, s, w, s->position + h->size, &next);
+    if (r < 0)
+        return r;
+    if (r == 0)
+        return !other;
+    if ((gap && next.base_offset <= h->last_offset) || (rise && next.epoch < h->epoch))
+        return 0;
+    s->known_bad = other && next.epoch == h->epoch &&
+                   epoch_known(s, next.base_offset, &known) && known != next.epoch;
+    return !other;
+}
+
 /* 1 = a good batch at s->position, 0 = none, negative = error. */
 static int scan_look(struct kb_fs *fs, struct kb_fd *fd, struct log_scan *s, struct scan_window *w,
                      struct log_head *ret, const uint8_t **ret_bytes)
 {
-    int64_t there = window_fill(fs, fd, w, s->position, LOG_HEAD_SIZE, s->limit);
-    if (there < 0)
-        return (int)there;
     struct log_head h;
-    if (!log_head_parse(w->data + (s->position - w->start), (size_t)there, &h) ||
-        h.base_offset < s->next_offset || h.epoch < s->epoch ||
-        h.last_offset - s->segment_base > INT32_MAX || h.size > s->limit - s->position)
+    int r = batch_at(fs, fd, s, w, s->position, &h);
+    if (r <= 0)
+        return r;
+    if (h.base_offset < s->next_offset || h.epoch < s->epoch || h.last_offset >= s->end_offset ||
+        (h.base_offset != s->next_offset && h.base_offset >= s->gaps_below))
         return 0;
-    there = window_fill(fs, fd, w, s->position, h.size, s->limit);
-    if (there < 0)
-        return (int)there;
-    const uint8_t *bytes = w->data + (s->position - w->start);
-    if ((uint64_t)there < h.size || (s->check_crc && !log_head_crc_holds(&h, bytes)))
-        return 0;
+    r = is_proved(fs, fd, s, w, &h);
+    if (r <= 0)
+        return r;
+    /* Looking at the next one may have moved the window. */
+    int64_t there = window_fill(fs, fd, w, s->position, h.size, s->limit);
+    if (there < (int64_t)h.size)
+        return there < 0 ? (int)there : 0;
     *ret = h;
-    *ret_bytes = bytes;
+    *ret_bytes = w->data + (s->position - w->start);
     return 1;
+}
+
+void log_scan_trust(struct log_scan *s)
+{
+    s->gaps_below = s->end_offset = INT64_MAX;
+    s->known = NULL;
+    s->known_below = 0;
 }
 
 static int scan_judge_tail(struct kb_fs *fs, struct kb_fd *fd, struct log_scan *s,
@@ -92,7 +152,7 @@ int log_scan_run(struct kb_fs *fs, struct kb_fd *fd, struct log_scan *s)
     s->file_size = (uint64_t)size;
     if (s->limit > s->file_size)
         s->limit = s->file_size;
-    s->bad = s->bad_is_zero = false;
+    s->bad = s->bad_is_zero = s->known_bad = false;
     s->stopped = 0;
     struct scan_window w = {0};
     int r = 0;
@@ -151,6 +211,7 @@ void log_rebuild_init(struct log_rebuild *b, int64_t segment_base, uint64_t inde
                                 .stop_offset = INT64_MAX,
                                 .epoch = -1,
                                 .fn = rebuild_batch};
+    log_scan_trust(&b->scan);
     log_index_init(&b->index, index_interval_bytes);
 }
 

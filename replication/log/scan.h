@@ -27,14 +27,23 @@ struct log_scan {
     int64_t stop_offset; /* stop before the batch that holds it or lies behind; INT64_MAX: none */
     int32_t epoch;       /* epochs do not fall below it; -1: any */
     bool check_crc;
-    log_scan_fn *fn; /* may be NULL */
+    /* What proves base offset and leader epoch, which no CRC covers. A batch that contradicts them,
+     * or that the sound one behind it contradicts, is no good one. */
+    int64_t gaps_below; /* from there on each base is the end of the batch before; INT64_MAX: none */
+    int64_t end_offset; /* no batch reaches beyond it; INT64_MAX: not known */
+    const struct log_epochs *known; /* may be NULL */
+    int64_t known_below;            /* batches below it have the epochs of `known` */
+    log_scan_fn *fn;                /* may be NULL */
     void *arg;
     /* out: position, next_offset and epoch are those behind the last good batch */
     uint64_t file_size;
     bool bad;         /* what lies at position is no good batch, and not the end of the file */
     bool bad_is_zero; /* nothing but zeros there up to the end of the file */
+    bool known_bad;   /* stopped: `known` contradicts batches that agree with each other */
     int stopped;
 };
+/* Nothing proves anything: gaps are anywhere, ends and epochs not known. */
+void log_scan_trust(struct log_scan *s);
 /* 0, or an error of the file calls. */
 int log_scan_run(struct kb_fs *fs, struct kb_fd *fd, struct log_scan *s);
 

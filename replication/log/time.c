@@ -125,6 +125,7 @@ static int search_segment(struct kb_fs *fs, struct time_search *s, const struct 
                                 .epoch = -1,
                                 .fn = search_step,
                                 .arg = s};
+        log_scan_trust(&scan);
         r = log_scan_run(fs, fd, &scan);
         bool misled = scan.bad && scan.position == position && position != 0;
         if (r == 0 && scan.bad && !misled && scan.next_offset < s->op->bound)

@@ -95,9 +95,19 @@ START_TEST(checkpoint__round_trip_and_refusals)
     ck_assert(log_epochs_assign(&e, 1, 0));
     ck_assert(log_epochs_assign(&e, 2147483647, 9223372036854775806));
     log_epochs_format(&e, &b);
-    const char *text = "0\n2\n1 0\n2147483647 9223372036854775806\n";
-    ck_assert_uint_eq(b.size, strlen(text));
-    ck_assert_int_eq(memcmp(b.data, text, b.size), 0);
+    const char *text = "0\n2\n1 0\n2147483647 9223372036854775806";
+    ck_assert_uint_eq(b.size, strlen(text) + 32 + 1); /* the checksum is white space */
+    ck_assert_int_eq(memcmp(b.data, text, strlen(text)), 0);
+    ck_assert_uint_eq(strspn((const char *)b.data + strlen(text), " \t"), 32);
+    ck_assert_int_eq(b.data[b.size - 1], '\n');
+    for (size_t bit = 0; bit < b.size * 8; bit++) {
+        b.data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        ck_assert_int_eq(log_epochs_parse(b.data, b.size, &back), -KB_ECORRUPT);
+        b.data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    /* As Kafka writes it. */
+    ck_assert_int_eq(log_epochs_parse("0\n1\n7 3\n", 8, &back), 0);
+    ck_assert_int_eq(back.entries[0].start_offset, 3);
     ck_assert_int_eq(log_epochs_parse(b.data, b.size, &back), 0);
     ck_assert_uint_eq(back.count, 2);
     for (int i = 0; i < 2; i++) {

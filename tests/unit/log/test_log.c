@@ -306,6 +306,15 @@ START_TEST(append__follower_refuses_bad_crc_old_and_future_epochs)
     kb_put_be64(b->data, 7);
     ck_assert_int_eq(log_append_follower(f.log, b, 0, b->size, 9, LOG_APPEND_CHECK_CRC, &a),
                      LOG_APPEND_REFUSED);
+    /* First the disk says that offsets may be left out. */
+    unsigned events = f.space_events;
+    ck_assert_int_eq(log_gaps_below(f.log), 0);
+    ck_assert_int_eq(
+        log_append_follower(f.log, b, 0, b->size, 9, LOG_APPEND_CHECK_CRC | LOG_APPEND_GAPS, &a),
+        LOG_APPEND_BUSY);
+    lw_run(&f, 100);
+    ck_assert_uint_gt(f.space_events, events);
+    ck_assert_int_gt(log_gaps_below(f.log), 7);
     ck_assert_int_eq(
         log_append_follower(f.log, b, 0, b->size, 9, LOG_APPEND_CHECK_CRC | LOG_APPEND_GAPS, &a),
         LOG_APPEND_OK);
@@ -316,6 +325,7 @@ START_TEST(append__follower_refuses_bad_crc_old_and_future_epochs)
     lw_open(&f, false, 9);
     ck_assert_int_eq(f.found.end_offset, 9);
     ck_assert_int_eq(f.found.last_epoch, 5);
+    ck_assert_int_gt(log_gaps_below(f.log), 7);
     kb_put_be64(b->data, 9);
     kb_put_be32(b->data + 12, 4); /* older than the batch before it */
     ck_assert_int_eq(log_append_follower(f.log, b, 0, b->size, 9, 0, &a), LOG_APPEND_REFUSED);
