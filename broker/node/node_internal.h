@@ -243,6 +243,7 @@ struct node_partition {
     enum log_state log_state; /* what recovery found */
     int64_t reported_end;     /* found end and epoch */
     int32_t reported_epoch;
+    int64_t lone_from; /* as recovery found it; 0 for a log that this life made */
     struct log_dir_log *dir_log;
     bool leaving;   /* its topic is gone */
     bool set_aside; /* leaving: rename, do not delete */

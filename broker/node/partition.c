@@ -210,6 +210,7 @@ static void partition_opened(struct node_partition *p)
         .durable = log_durable_offset(p->log),
         .high_watermark = hw < 0 ? 0 : hw,
         .last_epoch = log_last_epoch(p->log),
+        .lone_from = p->lone_from,
     };
     p->state = NODE_PARTITION_OPEN;
     rep_log_opened(p->rep, &facts, node_now(n), &fx);
@@ -243,6 +244,7 @@ static void on_recovered(struct log *log, void *user, int result, const struct l
     p->log_state = found->state;
     p->reported_end = found->end_offset;
     p->reported_epoch = found->last_epoch;
+    p->lone_from = found->lone_from;
     if (found->state == LOG_MISSING) {
         p->log = log_free(log);
         p->state = NODE_PARTITION_MISSING;

@@ -301,6 +301,10 @@ static int recover_newest_whole(struct recover_try *t, struct kb_fd *fd, struct 
     int r = log_rebuild_run(t->fs, fd, b);
     log_epochs_release(&known);
     s->known = NULL;
+    size_t n = t->rc->epochs.count;
+    bool lone = s->run_batches == 1 && s->run_from >= t->mark && n > 0 &&
+                t->rc->epochs.entries[n - 1].start_offset == s->run_from;
+    t->rc->found.lone_from = lone ? s->run_from : 0;
     if (r == 0 && s->known_bad)
         r = RECOVER_NO_TABLE;
     if (r != 0)
@@ -381,6 +385,7 @@ static int recover_once(struct recover_try *t)
     KB_ASSERT(t->bases->count > 0);
     int64_t newest = t->bases->bases[t->bases->count - 1];
     rc->segment_count = 0;
+    rc->found.lone_from = 0;
     rc->found.state = LOG_WHOLE;
     t->epoch = -1;
     t->closer = false;

@@ -69,9 +69,10 @@ static bool epoch_known(const struct log_scan *s, int64_t offset, int32_t *ret)
 }
 
 /* A batch in order whose base leaves a gap or whose epoch is a new one is what a turned bit makes of
- * its head, too: then the batch behind it seems to go back. And what the table of epochs says of
- * one batch alone it says rightly; of two that agree it is itself what is wrong. 1, 0 or negative
- * as batch_at. */
+ * its head, too: then the batch behind it, which begins where this one would end, seems to go back.
+ * (What begins elsewhere is none: an older file may have left whole batches behind the end.) And
+ * what the table of epochs says of one batch alone it says rightly; of two that agree it is itself
+ * what is wrong. 1, 0 or negative as batch_at. */
 static int is_proved(struct kb_fs *fs, struct kb_fd *fd, struct log_scan *s, struct scan_window *w,
                      const struct log_head *h)
 {
@@ -87,9 +88,13 @@ static int is_proved(struct kb_fs *fs, struct kb_fd *fd, struct log_scan *s, str
         return r;
     if (r == 0)
         return !other;
-    if ((gap && next.base_offset <= h->last_offset) || (rise && next.epoch < h->epoch))
+    int64_t without_gap = s->next_offset + (h->last_offset - h->base_offset) + 1;
+    if (gap && next.base_offset >= without_gap && next.base_offset <= h->last_offset)
         return 0;
-    s->known_bad = other && next.epoch == h->epoch &&
+    if (rise && next.epoch >= s->epoch && next.epoch < h->epoch &&
+        next.base_offset == h->last_offset + 1)
+        return 0;
+    s->known_bad = other && next.epoch == h->epoch && next.base_offset > h->last_offset &&
                    epoch_known(s, next.base_offset, &known) && known != next.epoch;
     return !other;
 }
@@ -172,6 +177,11 @@ int log_scan_run(struct kb_fs *fs, struct kb_fd *fd, struct log_scan *s)
         s->stopped = s->fn != NULL ? s->fn(s->arg, &h, bytes, s->position) : 0;
         if (s->stopped != 0)
             break;
+        if (s->run_batches == 0 || h.epoch != s->epoch) {
+            s->run_from = h.base_offset;
+            s->run_batches = 0;
+        }
+        s->run_batches++;
         s->position += h.size;
         s->next_offset = h.last_offset + 1;
         s->epoch = h.epoch;

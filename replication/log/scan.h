@@ -39,6 +39,8 @@ struct log_scan {
     uint64_t file_size;
     bool bad;         /* what lies at position is no good batch, and not the end of the file */
     bool bad_is_zero; /* nothing but zeros there up to the end of the file */
+    int64_t run_from; /* base of the first good batch of `epoch` in this scan, and how many */
+    size_t run_batches;
     bool known_bad;   /* stopped: `known` contradicts batches that agree with each other */
     int stopped;
 };

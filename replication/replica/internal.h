@@ -53,6 +53,7 @@ struct rep {
     int64_t log_end;
     struct rep_ends ends;
     int64_t hw;
+    int64_t lone_from;    /* of the facts; 0 = nothing to doubt */
     int32_t opened_epoch; /* highest epoch the log held when opened (1.8) */
 
     int64_t epoch_start;       /* leader: first offset of the epoch */

@@ -92,6 +92,9 @@ struct rep_log_facts {
     int64_t durable;        /* durable end in this life; usually 0 or log_end once synced (8.1) */
     int64_t high_watermark; /* checkpoint; clamped to [log_start, log_end] (3.4) */
     int32_t last_epoch;     /* highest epoch in the epoch table; -1 = none */
+    /* Base of the log's last batch, when that alone is of last_epoch and nothing proves it: the
+     * epoch file does not know it yet, or a bit has turned (1.8). <= 0 = otherwise. */
+    int64_t lone_from;
 };
 
 /* ---- states ----------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 #include <string.h>
 
 #include "proto/base/mem.h"
-#include "proto/kafka/batch.h"
 #include "tests/sim/sim_disk.h"
 #include "tests/sim/sim_faults_private.h"
 
@@ -127,20 +126,6 @@ static int add_file(void *arg, const char *name, enum kb_fs_type type)
     return 0;
 }
 
-/* Base offset and leader epoch of a batch lie outside its CRC: what turns there no reader can tell
- * from what was written, and no rule says that it is found. */
-static bool is_covered(struct kb_view log, uint64_t position)
-{
-    uint64_t at = 0;
-    struct kw_batch b;
-    while (kw_batch_parse(log.data + at, log.size - at, &b) == KW_BATCH_WHOLE) {
-        if (position < at + b.size)
-            return position - at >= 16 || (position - at >= 8 && position - at < 12);
-        at += b.size;
-    }
-    return true; /* behind the last one */
-}
-
 /* One bit in some file of some partition. */
 static void turn_bit(struct episode *e)
 {
@@ -160,8 +145,6 @@ static void turn_bit(struct episode *e)
     if (sim_disk_view(disk_of(e), path, false, &bytes) < 0 || bytes.size == 0)
         return;
     uint64_t position = sim_faults_draw(f, 0, bytes.size - 1);
-    if (strstr(path, ".log") != NULL && !is_covered(bytes, position))
-        return;
     if (sim_disk_rot_bit(disk_of(e), path, position, (unsigned)sim_faults_draw(f, 0, 7)) < 0)
         return;
     sim_world_note(f->world, "bit turned in %s of node %u at %llu of %llu", path, e->node + 1,

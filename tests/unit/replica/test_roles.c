@@ -117,6 +117,35 @@ START_TEST(image__log_ahead_of_metadata_takes_no_part)
 }
 END_TEST
 
+/* One batch at the end, of an epoch that nobody else knows of: a turned bit, fetched anew. */
+START_TEST(image__lone_epoch_ahead_of_metadata_is_damage)
+{ /* 1.8, 2.8 */
+    start(2, 6, 10, 7);
+    struct rep_effects fx;
+    struct rep_config config = {.node_id = 2};
+    struct rep *r = rep_new(&config, NULL);
+    struct rep_log_facts facts = {.state = REP_LOG_WHOLE,
+                                  .generation = 1,
+                                  .log_end = 10,
+                                  .durable = 10,
+                                  .high_watermark = 7,
+                                  .last_epoch = 6,
+                                  .lone_from = 9};
+    rep_log_opened(r, &facts, 1000, &fx);
+    /* Before it is registered its image may be an old one. */
+    ck_assert_int_eq(rep_apply_image(r, &m.image, 1000, &fx), 0);
+    ck_assert_int_eq(rep_state(r), REP_HALTED);
+    rep_set_broker_epoch(r, 102);
+    ck_assert_int_eq(rep_apply_image(r, &m.image, 1000, &fx), 0);
+    ck_assert_int_eq(rep_state(r), REP_WAITING);
+    ck_assert_int_eq(fx.report, REP_REPORT_DAMAGED);
+    toy_image_isr(&m, 5, 0); /* out of ISR and ELR: the batch goes, and no more */
+    ck_assert_int_eq(rep_apply_image(r, &m.image, 1001, &fx), 0);
+    ck_assert_int_eq(rep_state(r), REP_TRUNCATING);
+    (void)rep_free(r);
+}
+END_TEST
+
 START_TEST(image__older_image_stops_the_replica)
 { /* 1.8 */
     start(1, 3, 10, 7);
@@ -404,7 +433,7 @@ UNIT_MAIN("replica roles", image__leader_enters_its_epoch_at_once,
           image__leadership_of_a_former_incarnation_is_void,
           image__nothing_is_led_before_the_registration_is_replayed,
           image__new_epoch_ends_everything_parked, image__follower_is_told_whom_to_ask,
-          image__stranger_takes_no_part, image__log_ahead_of_metadata_takes_no_part,
+          image__stranger_takes_no_part, image__log_ahead_of_metadata_takes_no_part, image__lone_epoch_ahead_of_metadata_is_damage,
           image__older_image_stops_the_replica, image__contradictions_are_refused,
           failed_log__ends_the_epoch_and_asks_for_an_election,
           damaged_log__is_out_before_it_drops_a_byte,
