@@ -121,28 +121,22 @@ END_TEST
 START_TEST(image__lone_epoch_ahead_of_metadata_is_damage)
 { /* 1.8, 2.8 */
     start(2, 6, 10, 7);
-    struct rep_effects fx;
-    struct rep_config config = {.node_id = 2};
-    struct rep *r = rep_new(&config, NULL);
-    struct rep_log_facts facts = {.state = REP_LOG_WHOLE,
-                                  .generation = 1,
-                                  .log_end = 10,
-                                  .durable = 10,
-                                  .high_watermark = 7,
-                                  .last_epoch = 6,
-                                  .lone_from = 9};
-    rep_log_opened(r, &facts, 1000, &fx);
+    toy_node_free(&t);
+    t.lone_from = 9;
+    toy_node_open(&t, 2, REP_LOG_WHOLE, 7, 1);
+    t.lone_from = 0;
     /* Before it is registered its image may be an old one. */
-    ck_assert_int_eq(rep_apply_image(r, &m.image, 1000, &fx), 0);
-    ck_assert_int_eq(rep_state(r), REP_HALTED);
-    rep_set_broker_epoch(r, 102);
-    ck_assert_int_eq(rep_apply_image(r, &m.image, 1000, &fx), 0);
-    ck_assert_int_eq(rep_state(r), REP_WAITING);
-    ck_assert_int_eq(fx.report, REP_REPORT_DAMAGED);
-    toy_image_isr(&m, 5, 0); /* out of ISR and ELR: the batch goes, and no more */
-    ck_assert_int_eq(rep_apply_image(r, &m.image, 1001, &fx), 0);
-    ck_assert_int_eq(rep_state(r), REP_TRUNCATING);
-    (void)rep_free(r);
+    toy_node_image(&t, &m.image, 1000);
+    ck_assert_int_eq(rep_state(t.rep), REP_HALTED);
+    rep_set_broker_epoch(t.rep, 102);
+    toy_node_image(&t, &m.image, 1000);
+    ck_assert_int_eq(rep_state(t.rep), REP_WAITING);
+    ck_assert_int_eq(standing(), REP_REPORT_DAMAGED);
+    ck_assert_int_eq(t.reset_to, -1);
+    toy_image_isr(&m, 5, 0); /* out of ISR and ELR */
+    toy_node_image(&t, &m.image, 1001);
+    ck_assert_int_eq(rep_state(t.rep), REP_FOLLOWER);
+    ck_assert_int_eq(standing(), REP_REPORT_NONE);
 }
 END_TEST
 

@@ -109,6 +109,7 @@ void toy_node_open(struct toy_node *t, int32_t id, enum rep_log_state state, int
         .durable = t->log.durable,
         .high_watermark = hw,
         .last_epoch = t->log.n_epochs > 0 ? t->log.epochs[t->log.n_epochs - 1].epoch : -1,
+        .lone_from = t->lone_from,
     };
 
     t->config.node_id = id;

@@ -49,7 +49,8 @@ struct toy_node {
     int64_t truncated_to, reset_to; /* last; -1 = none */
     bool lowered_hw, set_aside;
     int64_t kept_below; /* offsets below the log's start that its files still have */
-    bool hold_cuts; /* truncations and resets wait for toy_node_finish_cut */
+    int64_t lone_from;  /* what toy_node_open says of the log's end */
+    bool hold_cuts;     /* truncations and resets wait for toy_node_finish_cut */
 };
 /* A replica of config.node_id = id with a whole log that holds n records of the given epoch, all on
  * disk, HW as given. n = 0: empty. */
