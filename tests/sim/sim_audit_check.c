@@ -19,11 +19,12 @@ struct final_log {
 };
 
 /* An answer that only the log of the end can judge. What lay below `committed` when it was given is
- * in that log; what lies from `bound` on did not count. */
+ * in that log, if it was not deleted since; what lies below `start` may not have counted, what lies
+ * from `bound` on did not. */
 struct waiting {
     struct sim_audit_question question;
     struct sim_audit_answer answer;
-    int64_t committed, bound;
+    int64_t start, committed, bound;
 };
 
 struct sim_audit_check {
@@ -105,6 +106,7 @@ static void wait_for_the_end(struct sim_audit_check *c, const struct sim_audit_q
     kb_array_reserve(c->waiting, c->count, c->capacity);
     c->waiting[c->count++] = (struct waiting){.question = *q,
                                               .answer = *a,
+                                              .start = after->start,
                                               .committed = q->before.high_watermark,
                                               .bound = after->high_watermark};
 }
@@ -207,15 +209,22 @@ static bool newer_than(const struct record *r, int64_t epoch)
     return r->epoch > epoch;
 }
 
-/* The first record of which this is true; behind the last when none. */
-static int64_t first_with(const struct final_log *l,
+/* The first record from this offset on of which this is true; behind the last when none. */
+static int64_t first_with(const struct final_log *l, int64_t from,
                           bool (*fn)(const struct record *r, int64_t than), int64_t than)
 {
     for (size_t i = 0; i < l->count; i++) {
-        if (fn(&l->records[i], than))
+        if (l->records[i].offset >= from && fn(&l->records[i], than))
             return l->records[i].offset;
     }
     return final_end(l);
+}
+
+/* What was told was deleted then or since: the log of the end knows nothing of it. */
+static bool is_gone(const struct waiting *w, const struct final_log *l)
+{
+    int64_t first = l->count > 0 ? l->records[0].offset : 0;
+    return w->answer.offset >= 0 && (w->answer.offset < first || w->answer.offset < w->start);
 }
 
 static const struct record *record_at(const struct final_log *l, int64_t offset)
@@ -230,7 +239,7 @@ static const struct record *record_at(const struct final_log *l, int64_t offset)
 static void judge_time(struct sim_audit_check *c, const struct waiting *w,
                        const struct final_log *l)
 {
-    int64_t first = first_with(l, later_than, w->question.timestamp - 1);
+    int64_t first = first_with(l, w->start, later_than, w->question.timestamp - 1);
     int64_t told = w->answer.offset;
     const struct record *r = record_at(l, told);
     bool ok = told == first ? first < w->bound : told < 0 && first >= w->committed;
@@ -249,10 +258,12 @@ static void judge_max_time(struct sim_audit_check *c, const struct waiting *w,
 {
     int64_t told = w->answer.offset;
     const struct record *r = record_at(l, told);
-    bool ok = told < 0 ? w->committed <= (l->count > 0 ? l->records[0].offset : 0)
+    int64_t first = l->count > 0 ? l->records[0].offset : 0;
+    first = first < w->start ? w->start : first;
+    bool ok = told < 0 ? w->committed <= first
                        : r != NULL && told < w->bound && r->timestamp == w->answer.timestamp &&
-                             first_with(l, later_than, r->timestamp - 1) == told &&
-                             first_with(l, later_than, r->timestamp) >= w->committed;
+                             first_with(l, w->start, later_than, r->timestamp - 1) == told &&
+                             first_with(l, w->start, later_than, r->timestamp) >= w->committed;
     sim_check(c->checks, SIM_CHECK_P18, ok,
               "partition %u: broker %d tells %lld (time %lld) as the record with the largest time, "
               "of what was committed up to %lld to %lld",
@@ -263,10 +274,12 @@ static void judge_max_time(struct sim_audit_check *c, const struct waiting *w,
 static void judge_epoch_end(struct sim_audit_check *c, const struct waiting *w,
                             const struct final_log *l)
 {
-    int64_t end = first_with(l, newer_than, w->question.epoch);
+    int64_t end = first_with(l, 0, newer_than, w->question.epoch);
     int64_t told = w->answer.offset;
     bool committed = end < w->committed || told < w->committed;
-    sim_check(c->checks, SIM_CHECK_P19, end == told || !committed,
+    /* An epoch that ended below the log's start ends there. */
+    bool at_start = told >= w->question.before.start && told <= w->start && end <= told;
+    sim_check(c->checks, SIM_CHECK_P19, end == told || at_start || !committed,
               "partition %u: broker %d tells %lld as the end of epoch %d; by the log it is %lld",
               w->question.partition, w->question.broker, (long long)told, w->question.epoch,
               (long long)end);
@@ -278,8 +291,12 @@ void sim_audit_check_final(struct sim_audit_check *c)
         const struct waiting *w = &c->waiting[i];
         const struct final_log *l = &c->logs[w->question.partition];
         int64_t first = l->count > 0 ? l->records[0].offset : 0;
+        if (is_gone(w, l) && w->question.kind != SIM_AUDIT_EARLIEST)
+            continue;
         switch (w->question.kind) {
         case SIM_AUDIT_EARLIEST:
+            if (w->start > 0)
+                break; /* DeleteRecords or retention: P16 */
             sim_check(c->checks, SIM_CHECK_P18, w->answer.offset <= first || l->count == 0,
                       "partition %u: broker %d tells %lld as the earliest offset; %lld is there",
                       w->question.partition, w->question.broker, (long long)w->answer.offset,

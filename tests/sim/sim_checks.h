@@ -88,6 +88,14 @@ enum sim_check_id {
     SIM_CHECK_P19, /* OffsetForLeaderEpoch agrees with the log */
     /* recover(recover(d)) = recover(d); recovery drops nothing below the durable end silently. */
     SIM_CHECK_P20,
+    /* A log's start never falls, never passes the high watermark, and survives failover after an
+     * acknowledged DeleteRecords. */
+    SIM_CHECK_P16,
+    /* Retention deletes what is old or too much, and nothing else (fault row 48). */
+    SIM_CHECK_RETENTION,
+    /* Compaction keeps the last value of each key and all offsets, tombstones for their time and no
+     * longer, and brings nothing back. */
+    SIM_CHECK_P17,
     SIM_CHECK_MAX_
 };
 

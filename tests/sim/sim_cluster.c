@@ -35,9 +35,11 @@ struct member {
     struct sim_env *env; /* NULL while down */
     struct node *node;
     uint32_t boots;
-    bool no_space;    /* it could not start for want of space */
-    uint64_t late_us; /* when it was first seen too late after a failure of its disk */
-    uint64_t syncs;   /* of its disk, when the votes were last looked at */
+    bool no_space;        /* it could not start for want of space */
+    uint64_t late_us;     /* when it was first seen too late after a failure of its disk */
+    uint64_t syncs;       /* of its disk, when the votes were last looked at */
+    uint64_t start_syncs; /* ... and where its logs begin */
+    bool replaced;        /* its disk was */
     struct led led[LED_MAX];
     int64_t recovered[LED_MAX]; /* what was durable at its start; -1: looked at, or nothing to be */
     int64_t durable[LED_MAX];   /* reports up to here were looked at, by partition */
@@ -93,6 +95,7 @@ static void configure(const struct member *m, struct node_config *c)
     c->offsets_retention_minutes = 180; /* longer than clocks of two nodes differ */
     c->offsets_retention_check_ms = 1000;
     c->cleaner_backoff_ms = 1000;
+    c->retention_check_ms = 700;
     c->group_session_min_ms = 500;
     c->memory_max_bytes = 64 << 20;
     c->listeners = kb_new_array(struct node_listener_config, 2);
@@ -172,6 +175,8 @@ void sim_cluster_start(struct sim_cluster *c, uint32_t i)
     m->no_space = false;
     memset(m->durable, 0, sizeof(m->durable));
     check_recovery(c, m);
+    if (c->options.right_clocks)
+        sim_host_set_clock_skew(m->host, 0);
     m->env = sim_host_start(m->host);
     configure(m, &config);
     m->node = node_new(sim_env_kb(m->env), &config);
@@ -240,6 +245,7 @@ void sim_cluster_replace_disk(struct sim_cluster *c, uint32_t i, const struct si
     if (i < c->options.voters)
         sim_raft_check_replaced(c->raft, i);
     sim_replica_check_replaced(c->replicas, i);
+    m->replaced = true;
 }
 
 void sim_cluster_damage_vote(struct sim_cluster *c, uint32_t i)
@@ -416,6 +422,89 @@ static void check_heal(struct sim_cluster *c)
                         c->whole ? NULL : c->broken);
 }
 
+/* ---- where logs begin ---- */
+
+/* The ISR of a partition as committed. */
+static bool committed(const struct sim_cluster *c, const uint8_t topic_id[16], int32_t index,
+                      struct sim_metadata_partition *ret)
+{
+    return sim_metadata_check_find(sim_raft_check_metadata(c->raft), topic_id, index, ret);
+}
+
+static bool probe_start(const struct member *m, uint32_t partition, struct sim_start_probe *ret,
+                        struct sim_metadata_partition *ret_committed)
+{
+    const struct sim_cluster *c = m->cluster;
+    uint32_t topic = 0;
+    int32_t index = 0;
+    sim_topics_split(c->options.topics, partition, &topic, &index);
+    return m->env != NULL && !sim_env_is_down(m->env) &&
+           sim_probe_start(m->node, c->options.topics->topic[topic].name, index, ret) &&
+           committed(c, ret->topic_id, index, ret_committed);
+}
+
+static bool is_member(const struct member *m, const struct sim_metadata_partition *committed)
+{
+    return (committed->isr >> (m->index + 1) & 1) != 0 && !m->replaced;
+}
+
+static int64_t clock_ms(const struct sim_cluster *c)
+{
+    return sim_world_wall_ms(c->world);
+}
+
+static void check_starts(struct sim_cluster *c, struct member *m)
+{
+    for (uint32_t p = 0; p < sim_topics_partitions(c->options.topics); p++) {
+        struct sim_start_probe probe;
+        struct sim_metadata_partition now;
+        if (!probe_start(m, p, &probe, &now))
+            continue;
+        struct sim_start_view view = {.life = sim_env_life(m->env),
+                                      /* One that is not back yet may hold a damaged log. */
+                                      .member = is_member(m, &now) &&
+                                                node_state(m->node) == NODE_RUNNING,
+                                      .start = probe.start,
+                                      .high_watermark = probe.high_watermark};
+        sim_start_check_node(c->options.starts, m->index, p, &view, clock_ms(c));
+    }
+}
+
+/* By the checkpoint on its disk, or by its first segment if that begins later. */
+static int64_t durable_start(struct sim_cluster *c, uint32_t node, uint32_t partition)
+{
+    char name[64], text[4096];
+    uint32_t topic = 0;
+    int32_t index = 0;
+    struct kb_view v;
+    int64_t start = sim_replica_check_start(c->replicas, node, partition);
+    sim_topics_split(c->options.topics, partition, &topic, &index);
+    (void)snprintf(name, sizeof(name), "\n%s %d ", c->options.topics->topic[topic].name, index);
+    if (sim_disk_view(sim_host_disk(c->members[node].host), LOG_DIR "/log-start-offset-checkpoint",
+                      true, &v) < 0 ||
+        v.size >= sizeof(text))
+        return start;
+    memcpy(text, v.data, v.size);
+    text[v.size] = '\0';
+    const char *line = strstr(text, name);
+    int64_t told = line != NULL ? strtoll(line + strlen(name), NULL, 10) : 0;
+    return told > start ? told : start;
+}
+
+void sim_cluster_check_durable_starts(struct sim_cluster *c, uint32_t partition)
+{
+    struct sim_start_probe probe;
+    struct sim_metadata_partition now;
+    bool found = false;
+    for (uint32_t i = 0; i < c->options.nodes && !found; i++)
+        found = probe_start(&c->members[i], partition, &probe, &now);
+    for (uint32_t i = 0; i < c->options.nodes && found; i++) {
+        if (is_member(&c->members[i], &now))
+            sim_start_check_durable(c->options.starts, i, partition,
+                                    durable_start(c, i, partition));
+    }
+}
+
 static void on_step(void *arg)
 {
     struct sim_cluster *c = arg;
@@ -443,6 +532,10 @@ static void on_step(void *arg)
         check_replicas(c, m); /* also the last thing it did */
         if (!sim_env_is_down(env))
             check_led(c, m);
+        if (c->options.starts != NULL && syncs != m->start_syncs) {
+            m->start_syncs = syncs;
+            check_starts(c, m);
+        }
         if (c->event_fn != NULL)
             c->event_fn(c->event_arg, i);
         return;
@@ -531,6 +624,8 @@ void sim_cluster_compare(struct sim_cluster *c)
         for (uint32_t i = 0; i < c->options.nodes; i++)
             high_watermarks[i] = high_watermark(&c->members[i], p);
         sim_replica_check_compare(c->replicas, p, high_watermarks);
+        if (c->options.starts != NULL)
+            sim_cluster_check_durable_starts(c, p);
         compare_epochs(c, p);
     }
 }
@@ -560,22 +655,48 @@ bool sim_cluster_leads(const struct sim_cluster *c, uint32_t partition, int32_t 
            view.leader_epoch == leader_epoch;
 }
 
-bool sim_cluster_is_behind(const struct sim_cluster *c, uint32_t partition, int32_t broker)
+bool sim_cluster_is_behind_in(const struct sim_cluster *c, const char *topic, int32_t index,
+                              int32_t broker)
 {
-    uint32_t topic = 0;
-    int32_t index = 0, own = -1, newest = -1;
-    sim_topics_split(c->options.topics, partition, &topic, &index);
+    int32_t own = -1, newest = -1;
     for (uint32_t i = 0; i < c->options.nodes; i++) {
         const struct member *m = &c->members[i];
         if (m->env == NULL || sim_env_is_down(m->env))
             continue;
-        int32_t epoch = sim_probe_leader_epoch(m->node, c->options.topics->topic[topic].name,
-                                               index);
+        int32_t epoch = sim_probe_leader_epoch(m->node, topic, index);
         newest = epoch > newest ? epoch : newest;
         if ((int32_t)i + 1 == broker)
             own = epoch;
     }
     return own < newest || own < 0;
+}
+
+bool sim_cluster_is_behind(const struct sim_cluster *c, uint32_t partition, int32_t broker)
+{
+    uint32_t topic = 0;
+    int32_t index = 0;
+    sim_topics_split(c->options.topics, partition, &topic, &index);
+    return sim_cluster_is_behind_in(c, c->options.topics->topic[topic].name, index, broker);
+}
+
+int32_t sim_cluster_newest_epoch(const struct sim_cluster *c, uint32_t partition)
+{
+    int32_t newest = -1;
+    uint32_t topic = 0;
+    int32_t index = 0;
+    sim_topics_split(c->options.topics, partition, &topic, &index);
+    for (uint32_t i = 0; i < c->options.nodes; i++) {
+        const struct member *m = &c->members[i];
+        struct sim_start_probe probe;
+        struct sim_metadata_partition now;
+        if (!probe_start(m, partition, &probe, &now))
+            continue;
+        int32_t known = sim_probe_leader_epoch(m->node, c->options.topics->topic[topic].name,
+                                               index);
+        newest = known > newest ? known : newest;
+        newest = now.leader_epoch > newest ? now.leader_epoch : newest;
+    }
+    return newest;
 }
 
 bool sim_cluster_is_running(const struct sim_cluster *c, uint32_t i)
@@ -720,6 +841,11 @@ static uint64_t now_us(void *arg)
     return sim_world_now_us(((struct sim_cluster *)arg)->world);
 }
 
+static uint64_t log_bytes(void *arg, uint32_t partition, int64_t offset)
+{
+    return sim_replica_check_bytes(((struct sim_cluster *)arg)->replicas, partition, offset);
+}
+
 static uint64_t heard_us(void *arg, uint32_t from, uint32_t to, uint64_t *ret_steady_us)
 {
     const struct sim_cluster *c = arg;
@@ -748,7 +874,8 @@ struct sim_cluster *sim_cluster_new(struct sim_world *w, const struct sim_cluste
                                      .partitions = sim_topics_partitions(options->topics),
                                      .dir_of = dir_of,
                                      .arg = c,
-                                     .min_insync = options->nodes >= 3 ? 2 : 1};
+                                     .min_insync = options->nodes >= 3 ? 2 : 1,
+                                     .starts = options->starts};
     KB_ASSERT(options->nodes <= SIM_CLUSTER_NODES_MAX);
     KB_ASSERT(sim_topics_partitions(options->topics) <= LED_MAX);
     c->world = w;
@@ -776,6 +903,8 @@ struct sim_cluster *sim_cluster_new(struct sim_world *w, const struct sim_cluste
                                   .arg = c};
     c->peers = sim_peer_check_new(&eo);
     sim_net_on_frame(w, on_frame, c);
+    if (options->starts != NULL)
+        sim_start_check_bytes(options->starts, log_bytes, c);
     sim_world_on_down(w, on_down, c);
     sim_world_on_step(w, on_step, c);
     for (uint32_t i = 0; i < options->nodes; i++)

@@ -26,6 +26,8 @@ struct sim_cluster_options {
     uint32_t voters;             /* the first ones; 0 = all, the others are brokers only */
     const struct node_api *apis; /* borrowed */
     size_t apis_count;
+    struct sim_start_check *starts; /* told of all that begins and goes; borrowed, NULL: nobody */
+    bool right_clocks;              /* a host's clock is right when its broker starts */
 };
 /* Makes the hosts and starts all nodes. A node whose disk fails a call may end by itself, and must
  * within SIM_CLUSTER_LEAVE_MS of the first write or sync that failed (9.3). */
@@ -84,6 +86,13 @@ bool sim_cluster_is_behind(const struct sim_cluster *c, uint32_t partition, int3
 void sim_cluster_look(const struct sim_cluster *c, uint32_t i, const struct kb_uuid *topic_id,
                       int32_t partition, struct sim_audit_view *ret);
 struct kb_uuid sim_cluster_any_topic(const struct sim_cluster *c, uint64_t chance);
+/* The newest epoch of a partition's leader that is committed or known to a node; -1 none. */
+int32_t sim_cluster_newest_epoch(const struct sim_cluster *c, uint32_t partition);
+/* Every member of the committed ISR has durably what was deleted (P16). */
+void sim_cluster_check_durable_starts(struct sim_cluster *c, uint32_t partition);
+/* ... the same of a partition that is not the run's. */
+bool sim_cluster_is_behind_in(const struct sim_cluster *c, const char *topic, int32_t index,
+                              int32_t broker);
 /* What every node believes, for people. */
 void sim_cluster_describe(struct sim_cluster *c, FILE *out);
 /* Compare the replicas below their high watermarks now (P3). */

@@ -16,6 +16,16 @@ struct position {
     int32_t last_epoch;   /* of the batch before it; -1 */
     int64_t high_watermark;
     bool asked; /* in a poll under way */
+    bool seeking;
+    int64_t began;
+    struct sim_start_asked then; /* when it was asked for last */
+};
+
+/* Asking a leader where a partition begins. */
+struct seek {
+    struct sim_consumer *consumer;
+    uint32_t partition;
+    struct sim_start_asked asked;
 };
 
 /* A poll under way to one leader. */
@@ -33,6 +43,7 @@ struct sim_consumer {
     struct sim_client *client;
     struct kb_timer *tick;
     struct position *positions;
+    struct seek *seeks; /* by partition */
     uint32_t partition_count;
     struct poll polls[8];
 };
@@ -49,10 +60,14 @@ static void take_batch(struct sim_consumer *c, uint32_t partition, const struct 
         r = 0;
         if (record.offset < pos->offset)
             continue;
-        sim_check(c->options.checks, SIM_CHECK_P10, record.offset == pos->offset,
+        sim_check(c->options.checks, SIM_CHECK_P10, record.offset == pos->offset || c->options.gaps,
                   "partition %u consumer %u: expected offset %lld, was given %lld", partition,
                   c->options.number, (long long)pos->offset, (long long)record.offset);
-        c->options.on_record(c->options.arg, partition, record.offset, kw_bytes_view(record.value));
+        if (c->options.on_keyed != NULL)
+            c->options.on_keyed(c->options.arg, partition, &record);
+        else
+            c->options.on_record(c->options.arg, partition, record.offset,
+                                 kw_bytes_view(record.value));
         pos->offset = record.offset + 1;
         pos->last_epoch = b->leader_epoch;
     }
@@ -75,17 +90,64 @@ static void take_records(struct sim_consumer *c, uint32_t partition,
                   "partition %u consumer %u: given %lld at a high watermark of %lld", partition,
                   c->options.number, (long long)kw_batch_last_offset(&b),
                   (long long)rs->high_watermark);
+        if (c->options.starts != NULL)
+            sim_start_check_read(c->options.starts, partition, &c->positions[partition].then,
+                                 c->positions[partition].offset);
         take_batch(c, partition, &b);
     }
     if (rs->high_watermark > c->positions[partition].high_watermark)
         c->positions[partition].high_watermark = rs->high_watermark;
 }
 
+static void take_start(void *arg, const void *response)
+{
+    struct seek *s = arg;
+    struct sim_consumer *c = s->consumer;
+    struct position *pos = &c->positions[s->partition];
+    const struct kw_list_offsets_response *rs = response;
+    pos->seeking = false;
+    if (rs == NULL || rs->topics_count != 1 || rs->topics[0].partitions_count != 1 ||
+        rs->topics[0].partitions[0].error_code != KW_NONE) {
+        sim_client_refresh(c->client);
+        return;
+    }
+    int64_t start = rs->topics[0].partitions[0].offset;
+    sim_start_check_told(c->options.starts, s->partition, &s->asked, start,
+                         kb_env_wall_ms(c->env));
+    if (start <= pos->offset)
+        return;
+    pos->offset = pos->began = start;
+    pos->last_epoch = -1;
+}
+
+static void seek(struct sim_consumer *c, uint32_t partition)
+{
+    struct kw_list_offsets_request rq;
+    struct kw_list_offsets_request_partition part = {.timestamp = -2};
+    struct kw_list_offsets_request_topic topic = {.partitions = &part, .partitions_count = 1};
+    const struct sim_topics *topics = c->options.client.topics;
+    const struct sim_partition_view *v = sim_client_partition(c->client, partition);
+    uint32_t t = 0;
+    sim_topics_split(topics, partition, &t, &part.partition_index);
+    topic.name = kw_str_of(topics->topic[t].name);
+    part.current_leader_epoch = v->leader_epoch;
+    kw_list_offsets_request_init(&rq);
+    rq.replica_id = -1;
+    rq.topics = &topic;
+    rq.topics_count = 1;
+    c->positions[partition].seeking = true;
+    c->seeks[partition] = (struct seek){
+        c, partition, sim_start_check_asking(c->options.starts, partition, v->leader_epoch)};
+    sim_client_call(c->client, v->leader, KW_API_LIST_OFFSETS, &rq, take_start,
+                    &c->seeks[partition]);
+}
+
 static void take_partition(struct sim_consumer *c, uint32_t partition,
                            const struct kw_fetch_response_partition *rs)
 {
     sim_check(c->options.checks, SIM_CHECK_P10,
-              rs->error_code != KW_OFFSET_OUT_OF_RANGE && rs->diverging_epoch.end_offset < 0,
+              (rs->error_code != KW_OFFSET_OUT_OF_RANGE || c->options.starts != NULL) &&
+                  rs->diverging_epoch.end_offset < 0,
               "partition %u consumer %u at %lld: broker %d of epoch %d says %s, diverging at %lld",
               partition, c->options.number, (long long)c->positions[partition].offset,
               sim_client_partition(c->client, partition)->leader,
@@ -93,6 +155,13 @@ static void take_partition(struct sim_consumer *c, uint32_t partition,
               kw_error_name(rs->error_code), (long long)rs->diverging_epoch.end_offset);
     if (rs->error_code == KW_NONE) {
         take_records(c, partition, rs);
+        return;
+    }
+    if (rs->error_code == KW_OFFSET_OUT_OF_RANGE && c->options.starts != NULL) {
+        sim_start_check_out_of_range(c->options.starts, partition, c->positions[partition].offset,
+                                     kb_env_wall_ms(c->env));
+        if (sim_client_partition(c->client, partition)->leader >= 0)
+            seek(c, partition);
         return;
     }
     sim_check(c->options.checks, SIM_CHECK_RUN,
@@ -166,6 +235,8 @@ static void fill_partition(struct sim_consumer *c, uint32_t partition, int32_t i
         part->current_leader_epoch = sim_client_partition(c->client, partition)->leader_epoch;
     if (version >= 12)
         part->last_fetched_epoch = pos->last_epoch;
+    if (c->options.starts != NULL)
+        pos->then = sim_start_check_asking(c->options.starts, partition, part->current_leader_epoch);
     pos->asked = true;
 }
 
@@ -215,7 +286,8 @@ static struct poll *free_poll(struct sim_consumer *c, int32_t leader)
 
 static bool wants(const struct sim_consumer *c, uint32_t partition)
 {
-    return c->positions[partition].offset >= 0 && !c->positions[partition].asked;
+    return c->positions[partition].offset >= 0 && !c->positions[partition].asked &&
+           !c->positions[partition].seeking;
 }
 
 static void poll_all(struct sim_consumer *c)
@@ -262,7 +334,10 @@ struct sim_consumer *sim_consumer_new(struct kb_env *env,
         c->positions[p] = (struct position){.offset = options->assigned ? -1 : 0, .last_epoch = -1};
     for (size_t i = 0; i < sizeof(c->polls) / sizeof(c->polls[0]); i++)
         c->polls[i].leader = -1;
+    c->seeks = kb_new_array(struct seek, c->partition_count);
     c->client = sim_client_new(env, &options->client);
+    if (sim_client_version(c->client, KW_API_LIST_OFFSETS) < 4)
+        sim_client_set_version(c->client, KW_API_LIST_OFFSETS, 4); /* names the leader epoch */
     c->tick = kb_timer_new(env, on_tick, c);
     kb_timer_arm(c->tick, SIM_IDLE_MS);
     sim_client_refresh(c->client);
@@ -276,6 +351,7 @@ struct sim_consumer *sim_consumer_free(struct sim_consumer *c)
     c->client = sim_client_free(c->client);
     c->tick = kb_timer_free(c->tick);
     free(c->positions);
+    free(c->seeks);
     free(c);
     return NULL;
 }
@@ -291,6 +367,11 @@ void sim_consumer_assign(struct sim_consumer *c, uint32_t partition, int64_t off
 int64_t sim_consumer_position(const struct sim_consumer *c, uint32_t partition)
 {
     return c->positions[partition].offset;
+}
+
+int64_t sim_consumer_began(const struct sim_consumer *c, uint32_t partition)
+{
+    return c->positions[partition].began;
 }
 
 int64_t sim_consumer_high_watermark(const struct sim_consumer *c, uint32_t partition)

@@ -4,7 +4,6 @@
 
 #include "tests/sim/sim_private.h"
 
-#define SIM_WALL_START_MS INT64_C(1790000000000) /* the world begins in September 2026 */
 #define SIM_TIMER_LATE_US_MAX 300                /* timers of a real loop are never early */
 
 /* ---- clocks and chance ---- */

@@ -199,6 +199,8 @@ static void check_rise(struct sim_epoch_check *c, uint32_t node, uint32_t partit
     sim_check(c->checks, SIM_CHECK_P6, hw <= l->high_watermark,
               "partition %u: node %u has a high watermark of %lld, its leader in epoch %d %lld",
               partition, node + 1, (long long)hw, view->leader_epoch, (long long)l->high_watermark);
+    if (hw <= view->start)
+        return; /* nothing lies there: it begins behind what was deleted */
     int32_t own = epoch_at(&now, hw - 1);
     int32_t others = led_epoch_at(l, view->leader_epoch, hw - 1);
     sim_check(c->checks, SIM_CHECK_P6, own == others,
@@ -211,8 +213,10 @@ static void step_follower(struct sim_epoch_check *c, uint32_t node, uint32_t par
                           const struct replica *r, const struct sim_replica_view *view)
 {
     const struct sim_replica_view *before = &r->view;
-    /* Who has lost something begins anew, once nobody counts on it (2.8). */
-    bool excused = (r->excused || before->damaged) && !view->member;
+    /* Who has lost something begins anew, once nobody counts on it (2.8). So does who holds nothing
+     * and learns that its leader's start lies inside a batch: at the batch. */
+    bool empty = before->open && before->start == before->end;
+    bool excused = (r->excused || before->damaged || empty) && !view->member;
     if (view->high_watermark < before->high_watermark)
         sim_check(c->checks, SIM_CHECK_P6, excused,
                   "partition %u: node %u cuts below its high watermark of %lld, to %lld%s",

@@ -213,8 +213,6 @@ static void turn_metadata_bit(struct episode *e)
     uint64_t size = e->fault == SIM_FAULT_VOTE_ROT ? vote_size(bytes) : bytes.size;
     uint64_t position = sim_faults_draw(f, 0, size - 1);
     unsigned bit = (unsigned)sim_faults_draw(f, 0, 7);
-    if (e->fault == SIM_FAULT_RAFT_ROT && !is_covered(bytes, position))
-        return;
     sim_world_note(f->world, "bit turned in %s of node %u at %llu of %llu", path, e->node + 1,
                    (unsigned long long)position, (unsigned long long)bytes.size);
     sim_faults_happened(e);

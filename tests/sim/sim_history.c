@@ -19,6 +19,7 @@ struct partition {
     struct offsets seen;  /* acknowledged with acks=all, or read */
     struct offsets final; /* by the first final reader */
     int64_t final_end;    /* -1: no final reader has finished */
+    int64_t final_start;  /* of the first final reader */
 };
 
 struct sim_history {
@@ -214,10 +215,21 @@ void sim_history_final(struct sim_history *h, const char *reader, uint32_t parti
         offsets_set(&p->final, offset, id);
         return;
     }
+    if (offset < p->final_start) { /* what is gone for readers may still lie on a disk */
+        see(h, partition, offset, id, reader);
+        return;
+    }
     int64_t first = offsets_get(&p->final, offset);
     sim_check(h->checks, SIM_CHECK_P2, first == id,
               "partition %u offset %lld: %s finds v%lld, the first reader found v%lld", partition,
               (long long)offset, reader, (long long)id, (long long)first);
+}
+
+void sim_history_final_start(struct sim_history *h, uint32_t partition, int64_t start_offset)
+{
+    struct partition *p = &h->partitions[partition];
+    if (p->final_end < 0)
+        p->final_start = start_offset;
 }
 
 void sim_history_final_end(struct sim_history *h, const char *reader, uint32_t partition,
@@ -231,16 +243,18 @@ void sim_history_final_end(struct sim_history *h, const char *reader, uint32_t p
               (long long)end_offset, (long long)p->final_end);
 }
 
-/* Where each record is in the final logs: offset, or -1; twice is a P12. */
+/* Where each record is in the final logs, or was before it was deleted: offset, or -1; twice is a
+ * P12. */
 static int64_t *locate(struct sim_history *h)
 {
     int64_t *where = kb_new_array(int64_t, h->sent_count + 1);
     for (size_t i = 0; i < h->sent_count; i++)
         where[i] = -1;
     for (uint32_t p = 0; p < h->partition_count; p++) {
-        const struct offsets *final = &h->partitions[p].final;
-        for (size_t o = 0; o < final->count; o++) {
-            int64_t id = final->ids[o];
+        const struct partition *part = &h->partitions[p];
+        size_t start = (size_t)part->final_start, end = part->final.count;
+        for (size_t o = 0; o < (end > start ? end : start); o++) {
+            int64_t id = offsets_get(o < start ? &part->seen : &part->final, (int64_t)o);
             if (id == NOTHING)
                 continue;
             if (h->sent[id].producer_id >= 0)
@@ -262,6 +276,9 @@ static void judge_record(struct sim_history *h, uint64_t id, int64_t where)
                   (unsigned long long)id, (long long)where);
     if (s->outcome != SIM_OK || s->acks != -1)
         return;
+    int64_t start = h->partitions[s->partition].final_start;
+    if (where < 0 && s->offset < start)
+        return;
     sim_check(h->checks, SIM_CHECK_P1, where >= 0,
               "partition %u: v%llu acknowledged at %lld is not in the final log", s->partition,
               (unsigned long long)id, (long long)s->offset);
@@ -274,7 +291,7 @@ static void judge_record(struct sim_history *h, uint64_t id, int64_t where)
 static void judge_seen(struct sim_history *h, uint32_t p)
 {
     const struct partition *part = &h->partitions[p];
-    for (size_t o = 0; o < part->seen.count; o++) {
+    for (size_t o = (size_t)part->final_start; o < part->seen.count; o++) {
         int64_t id = part->seen.ids[o];
         if (id == NOTHING)
             continue;
@@ -282,7 +299,7 @@ static void judge_seen(struct sim_history *h, uint32_t p)
                   "partition %u offset %zu was v%lld and is v%lld in the final log", p, o,
                   (long long)id, (long long)offsets_get(&part->final, (int64_t)o));
     }
-    for (int64_t o = 0; o < part->final_end; o++)
+    for (int64_t o = part->final_start; o < part->final_end; o++)
         sim_check(h->checks, SIM_CHECK_P2, offsets_get(&part->final, o) != NOTHING,
                   "partition %u offset %lld is missing in the final log", p, (long long)o);
 }
@@ -307,7 +324,10 @@ static void judge_order(struct sim_history *h, const int64_t *where)
         }
         struct last *l = &lasts[slot];
         if (where[id] < 0) {
-            l->missing = l->missing < 0 ? (int64_t)id : l->missing;
+            /* Behind nothing that is left it may be deleted, and was where nobody has seen it. */
+            if (l->offset >= h->partitions[s->partition].final_start ||
+                h->partitions[s->partition].final_start == 0)
+                l->missing = l->missing < 0 ? (int64_t)id : l->missing;
             continue;
         }
         sim_check(h->checks, SIM_CHECK_P11, l->missing < 0,

@@ -56,6 +56,9 @@ void sim_history_read(struct sim_history *h, uint32_t consumer, uint32_t partiti
  * and the others are compared with it (P2). */
 void sim_history_final(struct sim_history *h, const char *reader, uint32_t partition,
                        int64_t offset, struct kb_view value);
+/* It begins here, for what lies before may be gone; 0 unless told. Of the first reader it says from
+ * where on everything must be there. */
+void sim_history_final_start(struct sim_history *h, uint32_t partition, int64_t start_offset);
 void sim_history_final_end(struct sim_history *h, const char *reader, uint32_t partition,
                            int64_t end_offset);
 /* All final logs are in: judge everything. */

@@ -48,6 +48,7 @@ static void add_batch(struct sim_log *l, const struct kw_batch *b, const char *s
                                 .producer_epoch = b->producer_epoch,
                                 .sequence = b->base_sequence,
                                 .record_count = b->record_count,
+                                .max_timestamp = b->max_timestamp,
                                 .position = position};
     (void)snprintf(e->segment, sizeof(e->segment), "%s", segment);
 }
@@ -61,7 +62,9 @@ static int read_segment(void *arg, const char *name, enum kb_fs_type type)
         r->log->snapshot = strtoll(name, NULL, 10);
     if (type != KB_FS_FILE || dot == NULL || strcmp(dot, ".log") != 0 || r->ended)
         return 0;
-    r->log->base = strtoll(name, NULL, 10);
+    int64_t base = strtoll(name, NULL, 10);
+    r->log->first_base = r->log->first_base < 0 ? base : r->log->first_base;
+    r->log->last_base = r->log->base = base;
     int order = r->from_segment == NULL ? 1 : strcmp(name, r->from_segment);
     if (order < 0 || segment_view(r->disk, r->dir, name, r->durable, &v) < 0)
         return 0;
@@ -81,10 +84,22 @@ static int read_segment(void *arg, const char *name, enum kb_fs_type type)
     return 0;
 }
 
-static bool first_segment_is(struct sim_disk *d, const char *dir, const char *segment, bool durable)
+/* The oldest segments may have gone: their batches do, too. Left is the last batch at least. */
+static void drop_gone(struct sim_log *l, struct sim_disk *d, const char *dir, bool durable)
 {
+    const char *last = l->batches[l->count - 1].segment;
     struct kb_view v;
-    return segment_view(d, dir, segment, durable, &v) == 0;
+    size_t gone = 0;
+    while (strcmp(l->batches[gone].segment, last) != 0 &&
+           segment_view(d, dir, l->batches[gone].segment, durable, &v) < 0) {
+        const char *segment = l->batches[gone].segment;
+        while (strcmp(l->batches[gone].segment, segment) == 0)
+            gone++;
+    }
+    if (gone == 0)
+        return;
+    l->count -= gone;
+    memmove(l->batches, l->batches + gone, l->count * sizeof(l->batches[0]));
 }
 
 void sim_log_refresh(struct sim_log *l, struct sim_disk *d, const char *dir, bool durable)
@@ -94,11 +109,12 @@ void sim_log_refresh(struct sim_log *l, struct sim_disk *d, const char *dir, boo
     l->fresh = 0;
     l->snapshot = -1;
     l->base = 0;
+    l->first_base = l->last_base = -1;
     if (l->count > 0) {
         last = l->batches[l->count - 1];
         struct kb_view bytes = sim_log_bytes(&last, d, dir, durable);
-        if (bytes.size > 0 && kb_crc32c(0, bytes.data, bytes.size) == last.crc &&
-            first_segment_is(d, dir, l->batches[0].segment, durable)) {
+        if (bytes.size > 0 && kb_crc32c(0, bytes.data, bytes.size) == last.crc) {
+            drop_gone(l, d, dir, durable);
             l->fresh = l->count;
             r.from_segment = last.segment;
             r.from_position = last.position + last.size;
@@ -130,5 +146,7 @@ const struct sim_log_batch *sim_log_find(const struct sim_log *l, int64_t offset
 
 int64_t sim_log_end(const struct sim_log *l)
 {
-    return l->count > 0 ? l->batches[l->count - 1].last + 1 : 0;
+    if (l->count > 0)
+        return l->batches[l->count - 1].last + 1;
+    return l->last_base > 0 ? l->last_base : 0;
 }

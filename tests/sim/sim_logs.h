@@ -21,6 +21,7 @@ struct sim_log_batch {
     int16_t producer_epoch;
     int32_t sequence;
     int32_t record_count;
+    int64_t max_timestamp;
     uint64_t position; /* in its segment */
     char segment[32];  /* file name */
 };
@@ -31,6 +32,7 @@ struct sim_log {
     size_t fresh;     /* batches before this index were known before the last refresh */
     int64_t snapshot; /* offset up to which a *.checkpoint file stands for the log; -1 none */
     int64_t base;     /* of the newest segment; 0 none */
+    int64_t first_base, last_base; /* of the first and the last segment; -1 none */
 };
 
 /* Read the visible or durable image of the log in this directory. A missing directory is an empty
@@ -39,7 +41,7 @@ void sim_log_refresh(struct sim_log *l, struct sim_disk *d, const char *dir, boo
 void sim_log_release(struct sim_log *l);
 /* The batch that holds this offset; NULL when there is none. */
 const struct sim_log_batch *sim_log_find(const struct sim_log *l, int64_t offset);
-/* Behind the last batch; 0 for an empty log. */
+/* Behind the last batch, or where a segment without one begins; 0 for a log without segments. */
 int64_t sim_log_end(const struct sim_log *l);
 /* The bytes of a batch, borrowed until the disk changes; size 0 when they are gone. */
 struct kb_view sim_log_bytes(const struct sim_log_batch *b, struct sim_disk *d, const char *dir,

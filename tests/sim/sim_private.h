@@ -14,6 +14,8 @@
 
 /* Shared insides of the simulated world; only tests/sim/sim_*.c include this. */
 
+#define SIM_WALL_START_MS INT64_C(1790000000000) /* the world begins in September 2026 */
+
 /* What an event is, for the trace. */
 enum sim_kind {
     SIM_EV_CALL,

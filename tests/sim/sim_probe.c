@@ -145,6 +145,18 @@ bool sim_probe_strong(const struct node *n, const char *topic, int32_t partition
     return m != NULL && meta_topic_strong(n->image, m->topic) && !m->unsynced;
 }
 
+bool sim_probe_start(const struct node *n, const char *topic, int32_t partition,
+                     struct sim_start_probe *ret)
+{
+    const struct node_partition *p = find_open(n, topic, partition);
+    if (p == NULL || rep_state(p->rep) == REP_TRUNCATING)
+        return false;
+    memcpy(ret->topic_id, p->topic_id.bytes, sizeof(ret->topic_id));
+    ret->start = log_start_offset(p->log);
+    ret->high_watermark = rep_hw(p->rep);
+    return true;
+}
+
 int32_t sim_probe_epoch_at(const struct node *n, const char *topic, int32_t partition,
                            int64_t offset)
 {

@@ -33,6 +33,13 @@ bool sim_probe_leads(const struct node *n, const char *topic, int32_t partition,
  * counts what is durable, or not all of it is. */
 bool sim_probe_strong(const struct node *n, const char *topic, int32_t partition,
                       int64_t *ret_epoch_start);
+/* Where the node's replica begins; false when it has none that is open, or cuts it just now. */
+struct sim_start_probe {
+    uint8_t topic_id[16];
+    int64_t start, high_watermark;
+};
+bool sim_probe_start(const struct node *n, const char *topic, int32_t partition,
+                     struct sim_start_probe *ret);
 /* The epoch its log knows of an offset; -1 when it has no such open log, or not the offset. */
 int32_t sim_probe_epoch_at(const struct node *n, const char *topic, int32_t partition,
                            int64_t offset);

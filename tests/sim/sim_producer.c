@@ -87,12 +87,20 @@ static void batch_encode(struct sim_producer *p, struct batch *b)
         builder.base_sequence = b->sequence;
     }
     for (uint32_t i = 0; i < b->count; i++) {
-        struct kb_buf value = {0};
+        struct kb_buf key = {0}, value = {0};
         uint64_t id = b->first_id + i;
-        sim_history_value(id, &value);
-        int r = kw_batch_builder_add(&builder, kb_env_wall_ms(p->env), kw_bytes_of(&id, sizeof(id)),
-                                     kw_bytes_of(value.data, value.size));
+        bool whole = true;
+        if (p->options.fill != NULL) {
+            whole = p->options.fill(p->options.on_ack_arg, id, &key, &value);
+        } else {
+            kb_buf_append(&key, &id, sizeof(id));
+            sim_history_value(id, &value);
+        }
+        int r = kw_batch_builder_add(
+            &builder, kb_env_wall_ms(p->env), kw_bytes_of(key.data, key.size),
+            whole ? kw_bytes_of(value.data, value.size) : kw_bytes_of(NULL, 0));
         KB_ASSERT(r == 0);
+        kb_buf_release(&key);
         kb_buf_release(&value);
         if (p->options.idempotent)
             sim_history_set_sequence(p->options.history, id, p->producer_id, p->producer_epoch,

@@ -36,6 +36,9 @@ struct sim_producer_options {
     /* Does this broker not know yet that the partition has another leader? What it says of
      * sequences then is no verdict. NULL = never. */
     bool (*is_behind)(void *arg, uint32_t partition, int32_t broker);
+    /* Appends key and value of a record; false: it has none, it deletes the key. NULL: the key is
+     * the record's number, the value what the history makes of it. */
+    bool (*fill)(void *arg, uint64_t id, struct kb_buf *key, struct kb_buf *value);
 };
 struct sim_producer *sim_producer_new(struct kb_env *env,
                                       const struct sim_producer_options *options);

@@ -81,6 +81,8 @@ static uint32_t first_holder(const struct sim_replica_check *c, uint32_t partiti
 static void know(struct sim_replica_check *c, uint32_t node, uint32_t partition,
                  const struct sim_log_batch *b)
 {
+    if (c->options.starts != NULL)
+        sim_start_check_batch(c->options.starts, partition, b->first, b->last, b->max_timestamp);
     uint64_t key = (uint64_t)partition << 56 ^ (uint64_t)(uint32_t)b->epoch << 36 ^
                    (uint64_t)b->first;
     struct known *k = kb_map_get(&c->known, key);
@@ -116,6 +118,8 @@ static bool holds(struct sim_replica_check *c, uint32_t node, uint32_t partition
 {
     const struct sim_log_batch *b = sim_log_find(refresh(c, node, partition, true), first);
     char dir[DIR_TEXT];
+    if (c->durable[(size_t)node * c->options.partitions + partition].first_base > last)
+        return true; /* it was there, and went with its segment */
     if (b == NULL || b->first != first || b->last != last || b->size != batch.size)
         return false;
     c->options.dir_of(c->options.arg, partition, dir);
@@ -239,17 +243,28 @@ static const struct sim_log *first_log(const struct sim_replica_check *c, uint32
     return &c->durable[(size_t)first_holder(c, partition) * c->options.partitions + partition];
 }
 
+static int64_t log_begin(const struct sim_log *l)
+{
+    return l->count > 0 ? l->batches[0].first : l->first_base;
+}
+
 static void compare_durable(struct sim_replica_check *c, uint32_t partition, uint32_t node)
 {
     const struct sim_log *first = first_log(c, partition);
     const struct sim_log *l = &c->durable[(size_t)node * c->options.partitions + partition];
-    size_t same = 0;
-    while (same < first->count && same < l->count &&
-           first->batches[same].crc == l->batches[same].crc)
+    size_t skip = 0, more = 0, same = 0; /* one of them may begin later */
+    while (skip < first->count && first->batches[skip].first < log_begin(l))
+        skip++;
+    while (more < l->count && l->batches[more].first < log_begin(first))
+        more++;
+    while (skip + same < first->count && more + same < l->count &&
+           first->batches[skip + same].crc == l->batches[more + same].crc)
         same++;
-    sim_check(c->options.checks, SIM_CHECK_P3, same == first->count && same == l->count,
+    sim_check(c->options.checks, SIM_CHECK_P3,
+              skip + same == first->count && more + same == l->count &&
+                  sim_log_end(l) == sim_log_end(first),
               "partition %u after healing: node %u has %zu batches to %lld, the first %zu to %lld, "
-              "the first %zu equal",
+              "%zu from the later start on are equal",
               partition, node + 1, l->count, (long long)sim_log_end(l), first->count,
               (long long)sim_log_end(first), same);
 }
@@ -265,7 +280,8 @@ static void check_sequences(struct sim_replica_check *c, uint32_t partition)
             continue;
         uint64_t key = (uint64_t)b->producer_id << 16 | (uint16_t)b->producer_epoch;
         int64_t expected = (int64_t)(uintptr_t)kb_map_get(&next, key);
-        expected = expected > 0 ? expected - 1 : 0;
+        /* What came before may have been deleted. */
+        expected = expected > 0 ? expected - 1 : l->first_base > 0 ? b->sequence : 0;
         sim_check(c->options.checks, SIM_CHECK_P12, b->sequence >= expected,
                   "partition %u: producer %lld sequence %d again at offset %lld", partition,
                   (long long)b->producer_id, b->sequence, (long long)b->first);
@@ -321,6 +337,25 @@ void sim_replica_check_final(struct sim_replica_check *c, sim_raw_record_fn *fn,
         check_sequences(c, p);
         report_records(c, p, fn, arg);
     }
+}
+
+int64_t sim_replica_check_start(struct sim_replica_check *c, uint32_t node, uint32_t partition)
+{
+    int64_t base = refresh(c, node, partition, true)->first_base;
+    return base > 0 ? base : 0;
+}
+
+uint64_t sim_replica_check_bytes(struct sim_replica_check *c, uint32_t partition, int64_t offset)
+{
+    uint64_t largest = 0;
+    for (uint32_t n = 0; n < c->options.disk_count; n++) {
+        const struct sim_log *l = refresh(c, n, partition, false);
+        uint64_t bytes = 0;
+        for (size_t i = l->count; i > 0 && l->batches[i - 1].last >= offset; i--)
+            bytes += l->batches[i - 1].size;
+        largest = bytes > largest ? bytes : largest;
+    }
+    return largest;
 }
 
 int64_t sim_replica_check_end(struct sim_replica_check *c, uint32_t node, uint32_t partition)

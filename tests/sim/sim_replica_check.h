@@ -4,6 +4,7 @@
 #include "tests/sim/sim_checks.h"
 #include "tests/sim/sim_epoch_check.h"
 #include "tests/sim/sim_logs.h"
+#include "tests/sim/sim_start_check.h"
 
 /* Judges the replicas of the run's partitions by what lies on the disks: P2 (one value per epoch
  * and offset on all replicas, for ever), P3 (identical below the smaller high watermark), P4 (who
@@ -21,6 +22,7 @@ struct sim_replica_options {
     void *arg;
     uint32_t min_insync;            /* durable copies of an acks=all record */
     struct sim_epoch_check *epochs; /* borrowed; is told of batches (P8); may be NULL */
+    struct sim_start_check *starts; /* told of all batches; borrowed, may be NULL */
 };
 struct sim_replica_check *sim_replica_check_new(const struct sim_replica_options *options);
 struct sim_replica_check *sim_replica_check_free(struct sim_replica_check *c);
@@ -60,6 +62,10 @@ void sim_replica_check_final(struct sim_replica_check *c, sim_raw_record_fn *fn,
 typedef void sim_scan_fn(void *arg, uint32_t partition, int64_t offset, int32_t epoch,
                          int64_t timestamp);
 void sim_replica_check_on_scan(struct sim_replica_check *c, sim_scan_fn *fn, void *arg);
+/* Where the segments of a partition's durable log begin at a node; 0 when there is none. */
+int64_t sim_replica_check_start(struct sim_replica_check *c, uint32_t node, uint32_t partition);
+/* Bytes of the largest visible log of a partition from this offset on. */
+uint64_t sim_replica_check_bytes(struct sim_replica_check *c, uint32_t partition, int64_t offset);
 /* End of a partition's durable log at a node. */
 int64_t sim_replica_check_end(struct sim_replica_check *c, uint32_t node, uint32_t partition);
 /* The same at its first holder. */

@@ -11,6 +11,7 @@
 #include "tests/sim/sim_auditor.h"
 #include "tests/sim/sim_consumer.h"
 #include "tests/sim/sim_group_run.h"
+#include "tests/sim/sim_life.h"
 #include "tests/sim/sim_net.h"
 #include "tests/sim/sim_producer.h"
 
@@ -52,7 +53,8 @@ struct run {
     uint32_t writes;
     struct sim_audit_check *audit;
     struct sim_auditor *auditor;
-    const char *reader; /* the final reader whose records come in */
+    struct sim_life *life; /* what is deleted, expires and is compacted */
+    const char *reader;    /* the final reader whose records come in */
     const char *bootstrap[SIM_CLUSTER_NODES_MAX];
     size_t bootstrap_count;
 };
@@ -100,6 +102,7 @@ static void ask_to_create(struct run *run)
         topic->name = kw_str_of(run->topics.topic[t].name);
         topic->num_partitions = run->topics.topic[t].partitions;
         topic->replication_factor = RUN_REPLICAS;
+        topic->configs = sim_life_configs(run->life, t, &topic->configs_count);
     }
     run->asking = true;
     sim_client_call(run->admin, SIM_ANY_BROKER, KW_API_CREATE_TOPICS, &rq, take_created, run);
@@ -172,6 +175,9 @@ static void make_world(struct run *run)
                                      .apis = run->options->apis,
                                      .apis_count = run->options->apis_count};
     draw_shape(run, &co);
+    run->life = sim_life_new(run->options->seed, &run->checks, &run->topics);
+    co.starts = sim_life_starts(run->life);
+    co.right_clocks = sim_life_right_clocks(run->life);
     run->nodes = co.nodes;
     run->voters = co.voters;
     run->bootstrap_count = co.nodes;
@@ -186,6 +192,7 @@ static void make_world(struct run *run)
         .client = options, .checks = &run->checks, .cluster = run->cluster};
     if (sim_groups_wanted(run->options->seed))
         run->groups = sim_groups_new(run->world, &go);
+    sim_life_begin(run->life, run->world, run->cluster, &options);
 }
 
 /* Tell the checkers who holds what. */
@@ -201,7 +208,8 @@ static bool start(struct run *run)
     uint64_t all = (UINT64_C(1) << run->topics.count) - 1;
     for (uint64_t ms = 0; ms < RUN_START_LIMIT_MS; ms += 100) {
         if (run->created == all && nodes_running(run) && isrs_full(run) &&
-            (run->groups == NULL || sim_groups_prepare(run->groups))) {
+            (run->groups == NULL || sim_groups_prepare(run->groups)) &&
+            sim_life_prepare(run->life)) {
             assign(run);
             return true;
         }
@@ -295,6 +303,7 @@ static void start_clients(struct run *run, struct reader_arg *readers)
                                           .checks = &run->checks,
                                           .number = i + 1,
                                           .max_wait_ms = 200,
+                                          .starts = sim_life_starts(run->life),
                                           .on_record = on_record,
                                           .arg = &readers[i]};
         run->consumers[i] = sim_consumer_new(sim_env_kb(run->clients[i]), &co);
@@ -349,10 +358,12 @@ static void work(struct run *run)
         sim_groups_start(run->groups);
     if (run->options->seed % RUN_ADMIN_EVERY == 2)
         start_admin(run);
+    sim_life_start(run->life);
     run->faults = sim_faults_new(run->world, run->cluster, 500, RUN_WORK_MS);
     for (uint64_t ms = 0; ms < RUN_WORK_MS; ms += RUN_COMPARE_MS) {
         sim_world_run_for(run->world, RUN_COMPARE_MS);
         sim_cluster_compare(run->cluster);
+        sim_life_look(run->life);
     }
 }
 
@@ -430,6 +441,7 @@ static bool heal(struct run *run)
         sim_groups_heal(run->groups);
     if (run->topics_admin != NULL)
         sim_admin_stop(run->topics_admin);
+    sim_life_heal(run->life);
     for (uint32_t i = 0; i < RUN_PRODUCERS; i++)
         sim_producer_stop(run->producers[i]);
     for (uint64_t ms = 0; ms < RUN_HEAL_LIMIT_MS; ms += 200) {
@@ -469,6 +481,8 @@ static void on_final(void *arg, uint32_t partition, int64_t offset, struct kb_vi
 static void final_ends(struct run *run, const struct sim_consumer *consumer)
 {
     for (uint32_t p = 0; p < run->partitions; p++) {
+        if (consumer != NULL)
+            sim_history_final_start(run->history, p, sim_consumer_began(consumer, p));
         int64_t end = consumer != NULL
                           ? sim_consumer_position(consumer, p)
                           : sim_replica_check_first_end(sim_cluster_replicas(run->cluster), p);
@@ -484,6 +498,7 @@ static void read_all(struct run *run, const char *name)
                                       .checks = &run->checks,
                                       .number = 9,
                                       .max_wait_ms = 50,
+                                      .starts = sim_life_starts(run->life),
                                       .on_record = on_final,
                                       .arg = run};
     struct sim_consumer *consumer = sim_consumer_new(sim_env_kb(env), &co);
@@ -542,6 +557,7 @@ static void judge(struct run *run)
         sim_groups_judge(run->groups);
     if (run->topics_admin != NULL)
         judge_admin(run);
+    sim_life_judge(run->life);
     read_all(run, "reader1");
     read_all(run, "reader2");
     sim_cluster_compare(run->cluster);
@@ -574,6 +590,7 @@ static void end_clients(struct run *run)
     run->auditor = sim_auditor_free(run->auditor);
     run->admin = sim_client_free(run->admin);
     run->topics_admin = sim_admin_free(run->topics_admin);
+    sim_life_end(run->life);
     sim_groups_end(run->groups);
 }
 
@@ -648,6 +665,7 @@ void sim_run(const struct sim_run_options *options, struct sim_result *ret)
     run.world = sim_world_free(run.world);
     run.faults = sim_faults_free(run.faults);
     run.groups = sim_groups_free(run.groups);
+    run.life = sim_life_free(run.life);
     fill_checks(&run, ret);
     if (options->story != NULL)
         kb_log_set_sink(NULL, NULL, KB_LOG_ERROR);

@@ -173,6 +173,11 @@ uint64_t sim_world_seed(const struct sim_world *w)
     return w->seed;
 }
 
+int64_t sim_world_wall_ms(const struct sim_world *w)
+{
+    return SIM_WALL_START_MS + (int64_t)(w->now_us / 1000);
+}
+
 uint64_t sim_world_now_us(const struct sim_world *w)
 {
     return w->now_us;

@@ -34,6 +34,8 @@ struct sim_world *sim_world_free(struct sim_world *w);
 uint64_t sim_world_seed(const struct sim_world *w);
 /* Virtual microseconds since the world began. */
 uint64_t sim_world_now_us(const struct sim_world *w);
+/* The right time, as hosts without skew have it. */
+int64_t sim_world_wall_ms(const struct sim_world *w);
 /* Chance for whoever drives the world (fault schedules, workloads). Disk, network and processes
  * have streams of their own, so that asking here does not disturb them. */
 struct kb_prng *sim_world_prng(struct sim_world *w);

@@ -140,6 +140,62 @@ START_TEST(read__names_a_record_that_changed_or_vanished)
 }
 END_TEST
 
+/* Four records, of which the first reader finds those from 2 on. */
+static void finish_from_two(struct fixture *f, uint64_t last)
+{
+    struct kb_buf v = {0};
+    sim_history_final_start(f->h, 0, 2);
+    for (int64_t i = 2; i < 4; i++) {
+        sim_history_value(i == 3 ? last : (uint64_t)i, &v);
+        sim_history_final(f->h, "reader", 0, i, kb_view_of(v.data, v.size));
+        v.size = 0;
+    }
+    sim_history_final_end(f->h, "reader", 0, 4);
+    sim_history_final_end(f->h, "reader", 1, 0);
+    sim_history_value(1, &v); /* a disk still has it */
+    sim_history_final(f->h, "a disk", 0, 1, kb_view_of(v.data, v.size));
+    kb_buf_release(&v);
+    sim_history_judge(f->h);
+}
+
+START_TEST(judge__asks_for_what_was_not_deleted_only)
+{
+    struct fixture f;
+    setup(&f);
+    for (uint32_t i = 0; i < 4; i++)
+        sim_history_done(f.h, send_one(&f, i, true), SIM_OK, i);
+    read_one(&f, 0, 0);
+    finish_from_two(&f, 3);
+    expect(&f, -1);
+    setup(&f); /* what nobody saw may have been where records were deleted ... */
+    (void)send_one(&f, 0, true);
+    for (uint32_t i = 1; i < 4; i++)
+        sim_history_done(f.h, send_one(&f, i, true), SIM_OK, i);
+    finish_from_two(&f, 3);
+    expect(&f, -1);
+    setup(&f); /* ... but not behind what is left */
+    for (uint32_t i = 0; i < 5; i++)
+        sim_history_done(f.h, send_one(&f, i, true), i == 3 ? SIM_INFO : SIM_OK, i == 4 ? 3 : i);
+    finish_from_two(&f, 4);
+    expect(&f, SIM_CHECK_P11);
+    setup(&f);
+    for (uint32_t i = 0; i < 2; i++)
+        sim_history_done(f.h, send_one(&f, i, false), SIM_OK, i);
+    (void)send_one(&f, 2, false);
+    (void)send_one(&f, 3, false);
+    sim_history_done(f.h, send_one(&f, 4, false), SIM_OK, 7); /* above the start, and lost */
+    finish_from_two(&f, 3);
+    ck_assert_uint_eq(f.checks.check[SIM_CHECK_P1].failures, 1);
+    f.h = sim_history_free(f.h);
+    setup(&f);
+    for (uint32_t i = 0; i < 4; i++)
+        (void)send_one(&f, i, false);
+    read_one(&f, 1, 0); /* what the disk has below the start is another value */
+    finish_from_two(&f, 3);
+    expect(&f, SIM_CHECK_P2);
+}
+END_TEST
+
 START_TEST(read__names_foreign_bytes)
 {
     struct fixture f;
@@ -197,5 +253,6 @@ END_TEST
 UNIT_MAIN("sim_history", judge__names_an_id_given_twice, judge__accepts_a_run_without_faults,
           judge__names_a_lost_record, judge__names_a_duplicate, judge__names_a_reordering_and_a_gap,
           judge__names_an_acknowledgement_at_the_wrong_offset,
-          read__names_a_record_that_changed_or_vanished, read__names_foreign_bytes,
+          read__names_a_record_that_changed_or_vanished, judge__asks_for_what_was_not_deleted_only,
+          read__names_foreign_bytes,
           final__names_readers_that_disagree, refused__must_not_appear)
