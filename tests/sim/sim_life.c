@@ -117,6 +117,11 @@ bool sim_life_right_clocks(const struct sim_life *l)
     return l->retention || l->compacts;
 }
 
+uint32_t sim_life_in_flight_max(const struct sim_life *l)
+{
+    return l->starts != NULL ? 1 : 0;
+}
+
 struct kw_create_topics_request_config *sim_life_configs(struct sim_life *l, uint32_t t,
                                                                int32_t *ret_count)
 {

@@ -301,7 +301,7 @@ static void lane_send(struct sim_producer *p, uint32_t partition)
     lane->retrying = false;
     for (b = TAILQ_FIRST(&lane->batches); b != NULL; b = next) {
         next = TAILQ_NEXT(b, link);
-        if (lane->in_flight >= SIM_IN_FLIGHT_MAX)
+        if (lane->in_flight >= p->options.in_flight_max)
             break;
         if (!b->in_flight)
             batch_send(p, b, view->leader);
@@ -390,6 +390,8 @@ struct sim_producer *sim_producer_new(struct kb_env *env,
     struct sim_producer *p = kb_new(struct sim_producer);
     p->env = env;
     p->options = *options;
+    if (options->in_flight_max == 0)
+        p->options.in_flight_max = SIM_IN_FLIGHT_MAX;
     p->producer_id = -1;
     p->lane_count = sim_topics_partitions(options->client.topics);
     p->lanes = kb_new_array(struct lane, p->lane_count);

@@ -290,6 +290,7 @@ static void start_clients(struct run *run, struct reader_arg *readers)
                                           .records_max = 3,
                                           .renews_every = RUN_RENEWS_EVERY,
                                           .on_identity = on_identity,
+                                          .in_flight_max = sim_life_in_flight_max(run->life),
                                           .on_ack = on_ack,
                                           .on_ack_arg = run,
                                           .is_behind = is_behind};
