@@ -1,11 +1,13 @@
 /* What logs need from time to time: retention, compaction one log at a time, expiry of idle
  * producers. */
 #include "broker/node/node_internal.h"
+#include "coordinator/groups/clock.h"
+#include "proto/base/mutant.h"
 #include "replication/log/compact.h"
 
 enum {
     EXPIRE_CHECK_MS = 60000,
-    WALL_JUMP_MS = 60000, /* a larger difference to the monotonic clock is a jump (fault row 48) */
+    WALL_JUMP_MS = 60000, /* a larger difference to the wall clock is worth a word */
 };
 
 /* One compaction under way. The job owns everything but `partition`. */
@@ -30,8 +32,7 @@ struct node_retention {
     uint64_t retention_ms;
     uint64_t compact_ms;
     uint64_t expire_ms;
-    int64_t base_wall_ms;
-    uint64_t base_ms;
+    struct group_clock clock; /* the wall clock without its jumps */
     struct cleaner *cleaner;
     struct kb_log_rate rate;
 };
@@ -41,8 +42,7 @@ static struct node_retention *retention_of(struct node *n)
     if (n->retention == NULL) {
         uint64_t now_ms = node_now(n);
         n->retention = kb_new(struct node_retention);
-        n->retention->base_wall_ms = kb_env_wall_ms(n->env);
-        n->retention->base_ms = now_ms;
+        (void)group_clock_read(&n->retention->clock, now_ms, kb_env_wall_ms(n->env));
         n->retention->retention_ms = now_ms + n->config.retention_check_ms;
         n->retention->compact_ms = now_ms + n->config.cleaner_backoff_ms;
         n->retention->expire_ms = now_ms + EXPIRE_CHECK_MS;
@@ -50,19 +50,20 @@ static struct node_retention *retention_of(struct node *n)
     return n->retention;
 }
 
-/* The wall clock, unless it jumped since the start: then what it would be without the jump. */
+/* The wall clock without its jumps: it is followed by a thousandth of the time that passes (fault row
+ * 48: no jump, small or large, makes records old). */
 static int64_t steady_wall_ms(struct node *n)
 {
     struct node_retention *t = retention_of(n);
     int64_t wall = kb_env_wall_ms(n->env);
-    int64_t expected = t->base_wall_ms + (int64_t)(node_now(n) - t->base_ms);
-    int64_t difference = wall > expected ? wall - expected : expected - wall;
-    if (difference <= WALL_JUMP_MS)
-        return wall;
-    kb_log_rate_warn(&t->rate, node_now(n), "retention",
-                     "event=clock_jump wall_ahead_ms=%lld action=\"retention uses the old clock\"",
-                     (long long)(wall - expected));
-    return expected;
+    int64_t steady = group_clock_read(&t->clock, node_now(n), wall);
+    int64_t difference = wall > steady ? wall - steady : steady - wall;
+    if (difference > WALL_JUMP_MS)
+        kb_log_rate_warn(
+            &t->rate, node_now(n), "retention",
+            "event=clock_jump wall_ahead_ms=%lld action=\"retention follows it slowly\"",
+            (long long)(wall - steady));
+    return steady;
 }
 
 static void retain(struct node_partition *p, int64_t wall_ms)
@@ -188,7 +189,7 @@ static size_t closed_segments(struct node_partition *p, struct log_compact_segme
     *ret_end = log_start_offset(p->log);
     for (size_t i = 0; i < total; i++) {
         struct log_segment_info info = log_segment_info(p->log, i);
-        if (info.active || info.next_offset > hw)
+        if (info.active || (info.next_offset > hw && !KB_MUTANT("compaction-past-hw")))
             break;
         s[count].base_offset = info.base_offset;
         s[count].size_bytes = info.size_bytes;

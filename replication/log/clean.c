@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "proto/base/log.h"
+#include "proto/base/mutant.h"
 #include "replication/log/compact.h"
 #include "replication/log/impl.h"
 
@@ -182,7 +183,7 @@ void log_set_start_offset(struct log *log, int64_t offset)
 {
     if (offset > log->end)
         offset = log->end;
-    if (offset <= log->start)
+    if (offset <= log->start && !KB_MUTANT("delete-lowers-start"))
         return;
     log->start = offset;
     (void)log_clean_below_start(log);
@@ -212,7 +213,7 @@ int log_clean_by_retention(struct log *log, int64_t wall_ms, int64_t bound)
         bool too_many = log->config.cleanup_delete && log->config.retention_bytes >= 0 &&
                         size - s->size_bytes >= (uint64_t)log->config.retention_bytes;
         bool too_old = log->config.cleanup_delete && is_expired(log, s, wall_ms);
-        if (next > bound || !(below_start || too_many || too_old))
+        if ((next > bound && !KB_MUTANT("retention-past-hw")) || !(below_start || too_many || too_old))
             break;
         size -= s->size_bytes;
     }

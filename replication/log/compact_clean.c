@@ -105,7 +105,8 @@ static bool is_last_of_producer(const struct compact *c, const struct kw_batch *
 
 static bool horizon_passed(const struct compact *c, const struct kw_batch *b)
 {
-    return kw_batch_is(b, KW_BATCH_HORIZON) && b->base_timestamp <= c->in->now_wall_ms;
+    return kw_batch_is(b, KW_BATCH_HORIZON) && b->base_timestamp <= c->in->now_wall_ms &&
+           !KB_MUTANT("tombstones-for-ever");
 }
 
 static int64_t new_horizon(const struct compact *c)

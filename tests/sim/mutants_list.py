@@ -5,8 +5,8 @@ import re
 SIM = "sim"
 
 GROUPS = "a test tells it directly; not yet tried against the groups of the simulator"
-DELETES = "the simulator deletes no records"
-COMPACTION = "the simulator compacts __consumer_offsets only"
+STARTS = "the log's own start never falls, and the replica is told of no other"
+COMPACTION = "the simulator has no transactions"
 DAMAGE = "a test tells it directly; not yet tried against the turned bits of the simulator"
 VOTERS = "only the controller changes the voter set, and it waits of itself"
 FEW_COMMANDS = "a test tells it directly; not yet tried against the administrator of the simulator"
@@ -118,11 +118,15 @@ mutant("follower-of-newer-epoch-served", "P15", "a leader serves followers that 
 mutant("follower-of-old-life-served", "P15 R17", "requests of a follower's former life are served", "replica_leader", LINKS)
 mutant("replaced-link-served", "P15", "what comes over a replaced link counts (rule 1.4)", "replica_leader", LINKS)
 mutant("reader-of-old-epoch-served", "P15", "consumers with an older epoch get data")
-mutant("delete-past-hw", "P16", "DeleteRecords goes past the high watermark", "replica_leader", DELETES)
-mutant("delete-answered-before-replicas", "P16", "DeleteRecords is answered before the ISR has the new start", "replica_leader", DELETES)
-mutant("log-start-falls", "P16", "the log's start follows a smaller one", "replica_leader", DELETES)
-mutant("compaction-drops-last", "P17", "compaction drops the last value of a key", "log_replace_live", COMPACTION)
-mutant("compaction-drops-tombstones", "P17", "compaction drops tombstones at once", "log_compact", COMPACTION)
+mutant("delete-past-hw", "P16", "DeleteRecords goes past the high watermark")
+mutant("delete-answered-before-replicas", "P16", "DeleteRecords is answered before the ISR has the new start")
+mutant("log-start-falls", "P16", "the log's start follows a smaller one", "replica_leader", STARTS)
+mutant("delete-lowers-start", "P16", "DeleteRecords of what is gone already brings it back")
+mutant("retention-past-hw", "P16", "retention takes segments above the high watermark")
+mutant("compaction-drops-last", "P17", "compaction drops the last value of a key")
+mutant("compaction-drops-tombstones", "P17", "compaction drops tombstones at once")
+mutant("tombstones-for-ever", "P17", "compaction keeps tombstones for ever (KIP-534)")
+mutant("compaction-past-hw", "P17", "compaction takes what is not committed for the last value")
 mutant("latest-is-log-end", "P18", "ListOffsets tells the log's end")
 mutant("epoch-ends-at-log-end", "P19", "every epoch is said to end at the log's end")
 mutant("recovery-cuts-at-mark", "P20", "recovery drops all that lies above the durable mark")
