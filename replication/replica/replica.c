@@ -244,16 +244,17 @@ void rep_set_broker_epoch(struct rep *r, int64_t broker_epoch)
 /* 1.8: a log ahead of the metadata proves that those went backwards, but for one batch at its end
  * whose epoch nothing else bears witness of: that is more likely a turned bit, which no CRC covers,
  * and damage. What this broker knew in its former life its image has once it is registered. */
-static void judge_lone_epoch(struct rep *r, uint64_t now_ms, struct rep_effects *fx)
+static bool judge_lone_epoch(struct rep *r, uint64_t now_ms, struct rep_effects *fx)
 {
     int64_t from = r->lone_from;
     if (from <= 0 || !r->log_open || !r->has_image || r->backwards || r->broker_epoch < 0 ||
         r->opened_epoch <= r->image.leader_epoch ||
         (r->log_state != REP_LOG_WHOLE && r->log_state != REP_LOG_CUT))
-        return;
+        return false;
     r->lone_from = 0;
     r->opened_epoch = -1;
     rep_become_damaged(r, from, now_ms, fx);
+    return true;
 }
 
 int rep_apply_image(struct rep *r, const struct rep_image *image, uint64_t now_ms,
@@ -283,7 +284,8 @@ int rep_apply_image(struct rep *r, const struct rep_image *image, uint64_t now_m
         r->backwards = false;
         rep_image_adopt(r, image, now_ms);
     }
-    judge_lone_epoch(r, now_ms, fx);
+    if (judge_lone_epoch(r, now_ms, fx))
+        new_epoch = true; /* it may have halted before it was registered */
     rep_judge_role(r, new_epoch, now_ms, fx);
     if (r->state == REP_LEADER)
         rep_leader_react(r, now_ms, fx);
@@ -325,7 +327,7 @@ void rep_log_opened(struct rep *r, const struct rep_log_facts *facts, uint64_t n
     r->damaged_from = r->log_end;
     if (facts->state == REP_LOG_DAMAGED || facts->state == REP_LOG_MISSING)
         rep_set_report(r, REP_REPORT_DAMAGED, fx);
-    judge_lone_epoch(r, now_ms, fx);
+    (void)judge_lone_epoch(r, now_ms, fx);
     rep_judge_role(r, true, now_ms, fx);
     if (r->state == REP_LEADER)
         rep_leader_react(r, now_ms, fx);
