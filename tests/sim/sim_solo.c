@@ -22,6 +22,7 @@ void sim_solo_join(struct sim_solo *s, const struct sim_solo *first, uint32_t nu
                            .number = number,
                            .voters = first->voters,
                            .apis = first->apis,
+                           .snapshot_bytes = first->snapshot_bytes,
                            .apis_count = first->apis_count};
     s->host = sim_world_add_host(s->world, name);
 }
@@ -45,6 +46,8 @@ static void configure(const struct sim_solo *s, struct node_config *c)
     c->version = kb_strdup("sim");
     c->boot_id = kb_strdup("boot");
     c->reserve_bytes = 16 << 10;
+    if (s->snapshot_bytes != 0)
+        c->snapshot_bytes = s->snapshot_bytes;
     c->offsets_topic_partitions = 1;
     c->memory_max_bytes = 64 << 20;
     c->listeners = kb_new_array(struct node_listener_config, 2);
