@@ -198,26 +198,31 @@ static void finish_open(struct opening *o)
     cli_calls_release(&o->calls);
 }
 
-/* An open link, the one used before if possible; all are tried at once and the first one wins. The
- * count of links when there is none. */
+/* The first open link, the one used before if possible; the count of links when there is none. */
+static size_t open_link(const struct cli_client *c)
+{
+    size_t i = 0;
+    if (c->any_ < c->links_count_ && c->links_[c->any_].fd >= 0)
+        return c->any_;
+    while (i < c->links_count_ && c->links_[i].fd < 0)
+        i++;
+    return i;
+}
+
+/* The same; when there is none, all are tried at once and the first one wins. */
 static size_t any_link(struct cli_client *c)
 {
     struct opening o = {.client = c, .race = true};
-    if (c->any_ < c->links_count_ && c->links_[c->any_].fd >= 0)
-        return c->any_;
-    for (int pass = 0; pass < 2; pass++) {
-        for (size_t i = 0; i < c->links_count_; i++) {
-            if (c->links_[i].fd >= 0) {
-                c->any_ = i;
-                return i;
-            }
-            if (pass == 0)
-                begin_open(&o, i);
-        }
-        if (pass == 0)
-            finish_open(&o);
+    size_t link = open_link(c);
+    if (link == c->links_count_) {
+        for (size_t i = 0; i < c->links_count_; i++)
+            begin_open(&o, i);
+        finish_open(&o);
+        link = open_link(c);
     }
-    return c->links_count_;
+    if (link < c->links_count_)
+        c->any_ = link;
+    return link;
 }
 
 static void choose_version(struct cli_client *c, struct cli_request *r)
