@@ -74,6 +74,17 @@ static void bounce_all(struct scenario *s)
     scenario_until(s, scenario_whole, 30000, "whole again");
 }
 
+/* Nobody will move the lead now. */
+static bool led_by_preferred(struct scenario *s)
+{
+    int32_t controller = sim_cluster_controller(s->cluster);
+    if (controller < 0 || !scenario_whole(s))
+        return false;
+    struct node *n = sim_cluster_node(s->cluster, (uint32_t)controller);
+    const struct meta_partition *p = meta_topic_partition(meta_image_topic(n->image, "orders"), 0);
+    return p->leader == p->replicas[0] && sim_client_partition(s->client, 0)->leader == p->leader;
+}
+
 /* redpanda #3039: five batches are appended, the connection is reset before any answer. The client
  * sends them again. An answer of OUT_OF_ORDER_SEQUENCE_NUMBER made clients take a new epoch, in
  * which all five were appended a second time. Sent to the same leader, and to its successor. */
@@ -85,6 +96,7 @@ START_TEST(redpanda_3039__reset_behind_five_appends)
         scenario_start(&s, 201);
         struct sim_host *c = sim_env_host(s.client_env);
         for (int32_t round = 0; round < 3; round++) {
+            scenario_until(&s, led_by_preferred, 120000, "the preferred replica leads");
             ck_assert_int_eq(produce(&s, -1, -1, -1).error, KW_NONE); /* a connection is open */
             uint32_t leader = (uint32_t)scenario_leader(&s) - 1;
             struct sim_host *l = sim_cluster_host(s.cluster, leader);
