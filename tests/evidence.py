@@ -13,7 +13,7 @@ TRANSCRIPT = re.compile(r"(raft|groups)/[\w.-]+\.txt$")
 
 
 class Sources:
-    """What there is."""
+    """What there is. A test of tests/unit/ROOM or tests/ROOM is named ROOM/PROGRAM NAME."""
 
     def __init__(self, root):
         self.tests = pathlib.Path(root) / "tests"
@@ -32,8 +32,8 @@ class Sources:
 
     def has_unit_test(self, room, program, name):
         """Defined there, and in the list of those that run."""
-        path = self.tests / "unit" / room / f"test_{program}.c"
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        paths = [self.tests / "unit" / room / f"test_{program}.c", self.tests / room / f"test_{program}.c"]
+        text = "".join(p.read_text(encoding="utf-8") for p in paths if p.exists())
         return f"START_TEST({name})" in text and len(re.findall(rf"\b{name}\b", text)) > 1
 
     def missing(self, name):
