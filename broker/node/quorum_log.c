@@ -123,6 +123,9 @@ static void send_finish(struct quorum_send *s, int result)
     struct node_quorum *q = s->quorum;
     uint64_t last = 0;
     uint64_t send_id = s->send_id;
+    /* Replaced meanwhile: what lies in these places now may be another leader's. */
+    if (q->role != RAFT_LEADER || q->term != s->header.term)
+        result = -KB_ENOENT;
     if (result == LOG_READ_OK && s->read.records.size == 0 &&
         (int64_t)s->from_index >= log_written_offset(q->log))
         return; /* not written yet: on_written tries again */

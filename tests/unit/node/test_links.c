@@ -1,6 +1,9 @@
 /* What a broker takes from the links to others: each message comes from who said hello there (rule
  * 1.4), and what counts as a sign that it still leads (3.7). */
+#include <string.h>
+
 #include "broker/node/node_internal.h"
+#include "proto/base/log.h"
 #include "tests/unit/node/scenario.h"
 
 static struct node *controller(struct scenario *s)
@@ -261,6 +264,41 @@ START_TEST(ping__on_a_data_link_is_answered)
 }
 END_TEST
 
+static void count_bad(void *arg, enum kb_log_level level, const char *component, const char *text)
+{
+    int *bad = arg;
+    (void)level;
+    (void)component;
+    *bad += strstr(text, "event=bad_message") != NULL;
+}
+
+/* A leader of the quorum is frozen while entries of its own are on their way to the log. When it
+ * wakes, others have put theirs in the same places: what it owed to its peers is owed no more. */
+START_TEST(leader__that_was_replaced_sends_nothing_of_its_term)
+{
+    int bad = 0;
+    for (uint64_t seed = 61; seed < 81; seed++) {
+        struct scenario s;
+        scenario_start(&s, seed);
+        int32_t index = sim_cluster_controller(s.cluster);
+        ck_assert_int_ge(index, 0);
+        struct sim_env *env = sim_cluster_env(s.cluster, (uint32_t)index);
+        kb_log_set_sink(count_bad, &bad, KB_LOG_WARN);
+        for (int i = 0; i < 3; i++) {
+            sim_env_freeze(env);
+            scenario_run_for(&s, 2500);
+            sim_env_thaw(env);
+            scenario_run_for(&s, 2500);
+            index = sim_cluster_controller(s.cluster);
+            env = sim_cluster_env(s.cluster, (uint32_t)(index >= 0 ? index : 0));
+        }
+        scenario_end(&s);
+    }
+    ck_assert_int_eq(bad, 0);
+}
+END_TEST
+
 UNIT_MAIN("node_links", message__in_anothers_name_ends_the_link,
           message__of_another_life_ends_the_link, heartbeat__of_a_fenced_broker_proves_nothing,
-          poll__of_who_follows_no_more_is_no_sign, ping__on_a_data_link_is_answered)
+          poll__of_who_follows_no_more_is_no_sign, ping__on_a_data_link_is_answered,
+          leader__that_was_replaced_sends_nothing_of_its_term)
