@@ -4,7 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CHUNK_BYTES 4096
+/* Most requests need one small chunk; large ones are given back to the system as a whole. */
+#define CHUNK_BYTES_MIN 1008
+#define CHUNK_BYTES_MAX ((size_t)256 * 1024)
 #define ALIGNMENT 16
 
 struct kb_arena_chunk {
@@ -20,6 +22,11 @@ void kb_arena_init(struct kb_arena *a, size_t limit_bytes)
     *a = (struct kb_arena){.limit_bytes = limit_bytes};
 }
 
+static bool is_charged(const struct kb_arena *a, const struct kb_arena_chunk *c)
+{
+    return a->budget != NULL && (c->next != NULL || c->capacity > CHUNK_BYTES_MIN);
+}
+
 void *kb_arena_alloc(struct kb_arena *a, size_t size_bytes)
 {
     if (size_bytes > a->limit_bytes || a->failed) {
@@ -31,7 +38,12 @@ void *kb_arena_alloc(struct kb_arena *a, size_t size_bytes)
         size = ALIGNMENT;
     struct kb_arena_chunk *c = a->chunks;
     if (c == NULL || c->capacity - c->used < size) {
-        size_t capacity = size > CHUNK_BYTES ? size : CHUNK_BYTES;
+        size_t capacity = a->used_bytes < CHUNK_BYTES_MIN   ? CHUNK_BYTES_MIN
+                          : a->used_bytes < CHUNK_BYTES_MAX ? a->used_bytes
+                                                            : CHUNK_BYTES_MAX;
+        capacity = (capacity + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
+        if (capacity < size)
+            capacity = size;
         if (size >
             a->limit_bytes - (a->used_bytes < a->limit_bytes ? a->used_bytes : a->limit_bytes)) {
             a->failed = 1;
@@ -44,6 +56,8 @@ void *kb_arena_alloc(struct kb_arena *a, size_t size_bytes)
         }
         c->capacity = capacity;
         c->next = a->chunks;
+        if (is_charged(a, c))
+            kb_budget_charge(a->budget, capacity);
         a->chunks = c;
     }
     if (a->used_bytes + size > a->limit_bytes) {
@@ -103,6 +117,8 @@ void kb_arena_reset(struct kb_arena *a)
     struct kb_arena_chunk *c = a->chunks;
     while (c != NULL) {
         struct kb_arena_chunk *next = c->next;
+        if (is_charged(a, c))
+            kb_budget_give(a->budget, c->capacity);
         free(c);
         c = next;
     }

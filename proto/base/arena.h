@@ -14,6 +14,8 @@ struct kb_arena {
     size_t used_bytes;
     size_t limit_bytes;
     int failed; /* sticky: an allocation was refused */
+    struct kb_budget
+        *budget; /* set after init: charged for all but a small first chunk; may be NULL */
 };
 void kb_arena_init(struct kb_arena *a, size_t limit_bytes);
 /* Zeroed, 16-byte aligned. NULL when the limit would be passed or memory is gone (failed is set).

@@ -159,10 +159,16 @@ struct kb_pool *kb_pool_free(struct kb_pool *p)
     return NULL;
 }
 
+size_t kb_pool_cost(size_t capacity)
+{
+    int class = pool_class(capacity);
+    return class < POOL_CLASSES ? (size_t)1 << (class + POOL_CLASS_MIN_BITS) : capacity;
+}
+
 struct kb_block *kb_pool_take(struct kb_pool *p, size_t capacity, struct kb_budget *budget)
 {
     int class = pool_class(capacity);
-    size_t rounded = class < POOL_CLASSES ? (size_t)1 << (class + POOL_CLASS_MIN_BITS) : capacity;
+    size_t rounded = kb_pool_cost(capacity);
     if (rounded > UINT32_MAX)
         return NULL;
     if (budget != NULL && kb_budget_take(budget, rounded) < 0)

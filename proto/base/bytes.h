@@ -64,6 +64,8 @@ struct kb_pool *kb_pool_free(struct kb_pool *p);
 /* A block of at least capacity bytes, charged to budget (may be NULL). NULL when the budget
  * refuses. */
 struct kb_block *kb_pool_take(struct kb_pool *p, size_t capacity, struct kb_budget *budget);
+/* What it charges for so many. */
+size_t kb_pool_cost(size_t capacity);
 
 /* A counted handle on a file range's file; defined by env.h. */
 struct kb_file;

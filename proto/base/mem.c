@@ -101,6 +101,13 @@ int kb_budget_take(struct kb_budget *b, size_t size_bytes)
     return 0;
 }
 
+void kb_budget_charge(struct kb_budget *b, size_t size_bytes)
+{
+    b->used_bytes += size_bytes;
+    if (b->used_bytes > b->peak_bytes)
+        b->peak_bytes = b->used_bytes;
+}
+
 void kb_budget_give(struct kb_budget *b, size_t size_bytes)
 {
     KB_ASSERT(b->used_bytes >= size_bytes);

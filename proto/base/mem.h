@@ -1,6 +1,7 @@
 #ifndef KB_MEM_H
 #define KB_MEM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -35,5 +36,13 @@ struct kb_budget {
 /* 0 and charged, or -KB_ELIMIT and nothing charged. */
 int kb_budget_take(struct kb_budget *b, size_t size_bytes);
 void kb_budget_give(struct kb_budget *b, size_t size_bytes);
+/* Charged also above the limit: for what exists already. Who makes more looks at used_bytes first.
+ */
+void kb_budget_charge(struct kb_budget *b, size_t size_bytes);
+/* More than one part in `parts` of it is used. */
+static inline bool kb_budget_above(const struct kb_budget *b, size_t parts)
+{
+    return b->used_bytes > b->limit_bytes / parts;
+}
 
 #endif
