@@ -176,6 +176,7 @@ void srv_conn_send(struct kb_conn *kc, struct kb_chain *chain)
         return;
     }
     c->queued_bytes += chain->size;
+    srv_conn_charge_chain(c, chain);
     kb_chain_move(&c->out, chain);
     if (c->queued_bytes > c->options.send_high_bytes)
         c->congested = true;

@@ -11,9 +11,15 @@
 /* Bytes to frames. One readv takes {rest of the frame in work, scratch}: many small frames per
  * call, a large frame straight into its buffer. */
 
-#define READS_PER_EVENT 4   /* then other connections get their turn */
-#define STALL_CHECK_MS 1000 /* while connections wait for a budget */
-#define STALL_LIMIT_US (10 * 1000000ull)
+#define READS_PER_EVENT 4 /* then other connections get their turn */
+/* While connections wait for memory: */
+#define STALL_LIMIT_US (10 * 1000000ull)      /* a frame that does not grow for so long is closed */
+#define STALL_SMALL_LIMIT_US (2 * 1000000ull) /* also if small frames wait, */
+#define FRAME_LIMIT_US (30 * 1000000ull)      /* and one that is not whole after this */
+/* Frames above it leave an eighth of the budget to the others, and queue by themselves: whoever
+ * announces 64 MB and sends nothing holds up those who do likewise, not heartbeats. */
+#define LARGE_FRAME_BYTES ((size_t)256 * 1024)
+#define LARGE_LEAVES_PARTS 8
 
 void srv_conn_reading(struct srv_conn *c, bool on)
 {
@@ -42,6 +48,18 @@ static bool deliverable(const struct srv_conn *c)
     return c->state == SRV_CONN_OPEN && !c->paused && !c->blocked && !c->ending;
 }
 
+static bool is_large(const struct srv_conn *c)
+{
+    return c->frame_size > LARGE_FRAME_BYTES;
+}
+
+/* What frames of this size may use of their budget. */
+static size_t frames_limit(const struct srv_conn *c)
+{
+    size_t limit = c->options.budget->limit_bytes;
+    return is_large(c) ? limit - limit / LARGE_LEAVES_PARTS : limit;
+}
+
 /* Somebody has been refused by this budget and waits: no overtaking, or a large frame would
  * starve. */
 static bool others_wait(const struct srv_conn *c)
@@ -49,7 +67,7 @@ static bool others_wait(const struct srv_conn *c)
     const struct srv_conn *other = NULL;
     TAILQ_FOREACH(other, &c->env->blocked, blocked_link)
     {
-        if (other->options.budget == c->options.budget)
+        if (other->options.budget == c->options.budget && is_large(other) == is_large(c))
             return other != c;
     }
     return false;
@@ -60,25 +78,60 @@ static void block(struct srv_conn *c)
     struct srv_env *e = c->env;
     c->blocked = true;
     TAILQ_INSERT_TAIL(&e->blocked, c, blocked_link);
-    if (!kb_timer_armed(e->stall_timer))
-        kb_timer_arm(e->stall_timer, STALL_CHECK_MS);
+    srv_conns_watch_memory(e);
+}
+
+/* It is never going to fit. */
+static bool never_fits(const struct srv_conn *c)
+{
+    return kb_pool_cost(c->frame_size) > frames_limit(c);
+}
+
+/* A link between brokers must not end for that: what a leader has taken, followers can have. */
+static bool passes_uncounted(const struct srv_conn *c)
+{
+    return c->options.budget == NULL || (c->options.answers == NULL && never_fits(c));
+}
+
+/* Its buffer, if the budgets allow it now. */
+static struct kb_block *frame_buffer(struct srv_conn *c)
+{
+    struct kb_budget *budget = c->options.budget;
+    if (passes_uncounted(c))
+        return kb_pool_take(c->env->pool, c->frame_size, NULL);
+    size_t limit = frames_limit(c);
+    if (srv_conn_answers_spent(c) || budget->used_bytes > limit ||
+        kb_pool_cost(c->frame_size) > limit - budget->used_bytes)
+        return NULL;
+    return kb_pool_take(c->env->pool, c->frame_size, budget);
+}
+
+static void frame_begins(struct srv_conn *c)
+{
+    c->progress_us = c->began_us = srv_now_us();
 }
 
 /* A buffer for the frame whose size is known. False when the budget says wait (the connection is
  * blocked) or when it never will be possible (it is closed). */
 static bool take_frame(struct srv_conn *c)
 {
-    struct kb_budget *budget = c->options.budget;
-    if (budget == NULL || !others_wait(c))
-        c->frame = kb_pool_take(c->env->pool, c->frame_size, budget);
+    bool counted = !passes_uncounted(c);
+    if (counted && never_fits(c)) {
+        kb_log_warn("server",
+                    "event=frame_refused size=%u why=\"larger than the whole memory budget\"",
+                    c->frame_size);
+        srv_conn_fail(c, KB_CLOSE_BAD_FRAME);
+        return false;
+    }
+    if (!counted || !others_wait(c))
+        c->frame = frame_buffer(c);
     if (c->frame != NULL) {
-        c->progress_us = srv_now_us();
+        frame_begins(c);
         return true;
     }
-    if (budget == NULL || (budget->used_bytes == 0 && !others_wait(c))) {
-        kb_log_warn("server", "event=frame_refused size=%u why=\"%s\"", c->frame_size,
-                    budget == NULL ? "out of memory" : "larger than the whole memory budget");
-        srv_conn_fail(c, budget == NULL ? KB_CLOSE_ERROR : KB_CLOSE_BAD_FRAME);
+    if (!counted) {
+        kb_log_warn("server", "event=frame_refused size=%u why=\"out of memory\"", c->frame_size);
+        srv_conn_fail(c, KB_CLOSE_ERROR);
         return false;
     }
     block(c);
@@ -260,11 +313,11 @@ bool srv_conns_unblock(struct srv_env *e)
         if (others_wait(c))
             continue;
         if (c->frame == NULL)
-            c->frame = kb_pool_take(e->pool, c->frame_size, c->options.budget);
+            c->frame = frame_buffer(c);
         if (c->frame == NULL)
             continue;
         moved = true;
-        c->progress_us = srv_now_us();
+        frame_begins(c);
         c->blocked = false;
         TAILQ_REMOVE(&e->blocked, c, blocked_link);
         c->reading_off = true;
@@ -273,24 +326,34 @@ bool srv_conns_unblock(struct srv_env *e)
     return moved;
 }
 
-void srv_conns_evict_stalled(void *env)
+static bool small_waits(const struct srv_env *e)
 {
-    struct srv_env *e = env;
+    const struct srv_conn *c = NULL;
+    TAILQ_FOREACH(c, &e->blocked, blocked_link)
+    {
+        if (!is_large(c))
+            return true;
+    }
+    return false;
+}
+
+void srv_conns_evict_stalled(struct srv_env *e, uint64_t now_us)
+{
     struct srv_conn *c = NULL;
     struct srv_conn *next = NULL;
-    if (TAILQ_EMPTY(&e->blocked))
-        return;
-    uint64_t now_us = srv_now_us();
+    uint64_t stall_us = small_waits(e) ? STALL_SMALL_LIMIT_US : STALL_LIMIT_US;
     for (c = TAILQ_FIRST(&e->conns); c != NULL; c = next) {
         next = TAILQ_NEXT(c, all);
         if (c->frame == NULL || c->options.budget == NULL || c->state != SRV_CONN_OPEN ||
-            c->paused || c->reading_off || now_us - c->progress_us < STALL_LIMIT_US)
+            c->paused || c->reading_off)
+            continue;
+        bool stands = now_us - c->progress_us >= stall_us;
+        if (!stands && (!is_large(c) || now_us - c->began_us < FRAME_LIMIT_US))
             continue;
         kb_log_warn("server",
-                    "event=frame_stalled size=%u got=%u why=\"half a frame and no progress, while "
-                    "others wait for memory\"",
-                    c->frame_size, c->frame->size);
+                    "event=frame_stalled size=%u got=%u why=\"%s, while others wait for memory\"",
+                    c->frame_size, c->frame->size,
+                    stands ? "half a frame and no progress" : "half a frame after 30 s");
         srv_conn_fail(c, KB_CLOSE_PEER);
     }
-    kb_timer_arm(e->stall_timer, STALL_CHECK_MS);
 }

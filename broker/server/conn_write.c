@@ -33,8 +33,19 @@ struct srv_cold {
 
 enum step { STEP_ON, STEP_WAIT, STEP_CLOSED };
 
+#define SLICE_BYTES ((uint64_t)128) /* charged for each slice beside its bytes */
+
+void srv_conn_charge_chain(struct srv_conn *c, const struct kb_chain *chain)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; c->options.answers != NULL && i < chain->count; i++)
+        sum += SLICE_BYTES + (chain->slices[i].block != NULL ? chain->slices[i].size : 0);
+    srv_conn_charge(c, sum);
+}
+
 void srv_conn_forget_output(struct srv_conn *c)
 {
+    srv_conn_discharge(c, c->charged_bytes);
     /* The consumed slices before out_head hold nothing any more. */
     kb_chain_release(&c->out);
     c->out_head = 0;
@@ -58,6 +69,8 @@ static void consume(struct srv_conn *c, uint64_t size)
     c->queued_bytes -= size;
     while (size > 0) {
         struct kb_slice *s = &c->out.slices[c->out_head];
+        uint64_t part = size < s->size ? size : s->size;
+        srv_conn_discharge(c, (s->block != NULL ? part : 0) + (part == s->size ? SLICE_BYTES : 0));
         if (size < s->size) {
             s->position += size;
             s->size -= size;
@@ -122,6 +135,7 @@ static void on_cold_read(struct kb_read *r, int64_t result)
             block->size = (uint32_t)r->size;
             s->block = kb_block_ref(block);
             s->position = 0;
+            srv_conn_charge(c, s->size);
         } else {
             c->warm_file = r->file;
             c->warm_from = r->position;
@@ -167,6 +181,13 @@ static enum step fetch_cold(struct srv_conn *c, const struct kb_slice *s, uint64
 }
 
 /* ---- small ranges and memory: one sendmsg ---- */
+
+/* To be sent from the file without being brought into memory: because it is long, or because
+ * memory is short. */
+static bool is_sent_as_file(const struct srv_conn *c, const struct kb_slice *s)
+{
+    return is_unread(s) && (s->size >= SENDFILE_BYTES_MIN || srv_conn_answers_short(c));
+}
 
 /* Bytes of the unread small ranges from index on, as many as fit one gathering. */
 static size_t run_bytes(const struct srv_conn *c, size_t index, size_t limit)
@@ -214,6 +235,7 @@ static enum step load_range(struct srv_conn *c, size_t index, struct kb_block **
     s->position = b->size;
     b->size += (uint32_t)s->size;
     s->block = kb_block_ref(b);
+    srv_conn_charge(c, s->size);
     return STEP_ON;
 }
 
@@ -240,7 +262,7 @@ static enum step gather(struct srv_conn *c, struct gather *g)
             r = STEP_CLOSED;
             break;
         }
-        if (is_unread(s) && s->size >= SENDFILE_BYTES_MIN)
+        if (is_sent_as_file(c, s))
             break;
         if (is_unread(s) && (r = load_range(c, i, &answer, &cold)) != STEP_ON)
             break;
@@ -264,6 +286,8 @@ static enum step sent(struct srv_conn *c, ssize_t n, uint64_t asked)
         srv_conn_fail(c, peer ? KB_CLOSE_PEER : KB_CLOSE_ERROR);
         return STEP_CLOSED;
     }
+    if (c->charged_bytes > 0)
+        c->drained_us = srv_now_us();
     consume(c, (uint64_t)n);
     return (uint64_t)n < asked ? STEP_WAIT : STEP_ON;
 }
@@ -377,7 +401,7 @@ void srv_conn_flush(struct srv_conn *c)
         return;
     while (r == STEP_ON && c->queued_bytes > 0 && before - c->queued_bytes < FLUSH_BYTES_MAX) {
         const struct kb_slice *s = &c->out.slices[c->out_head];
-        r = is_unread(s) && s->size >= SENDFILE_BYTES_MIN ? send_file(c) : send_gathered(c);
+        r = is_sent_as_file(c, s) ? send_file(c) : send_gathered(c);
     }
     if (r != STEP_CLOSED)
         after_flush(c);

@@ -319,6 +319,7 @@ int srv_env_new(const struct srv_env_options *options, struct srv_env **ret)
     fill_options(&e->options, options);
     TAILQ_INIT(&e->conns);
     TAILQ_INIT(&e->blocked);
+    TAILQ_INIT(&e->owing);
     TAILQ_INIT(&e->ready);
     TAILQ_INIT(&e->closing);
     LIST_INIT(&e->listeners);
@@ -334,7 +335,9 @@ int srv_env_new(const struct srv_env_options *options, struct srv_env **ret)
     e->resolver = srv_resolver_new(&e->mailbox);
     e->pool = kb_pool_new(e->options.pool_keep_bytes);
     e->scratch = kb_alloc(SRV_SCRATCH_BYTES);
-    e->stall_timer = timer_new(&e->base, srv_conns_evict_stalled, e);
+    e->stall_timer = timer_new(&e->base, srv_conns_shed, e);
+    e->trim_timer = timer_new(&e->base, srv_memory_trim, e);
+    srv_memory_trim(e);
     if (r < 0 || r2 < 0 || r3 < 0) {
         (void)srv_env_free(e);
         return r < 0 ? r : r2 < 0 ? r2 : r3;
@@ -394,6 +397,7 @@ struct srv_env *srv_env_free(struct srv_env *e)
     srv_workers_release(&e->readers);
     srv_files_release(&e->files);
     e->stall_timer = kb_timer_free(e->stall_timer);
+    e->trim_timer = kb_timer_free(e->trim_timer);
     srv_timers_release(&e->timers);
     e->pool = kb_pool_free(e->pool);
     e->scratch = kb_free(e->scratch);

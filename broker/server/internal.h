@@ -37,12 +37,14 @@ struct srv_env {
     uint8_t *scratch; /* SRV_SCRATCH_BYTES: what one readv may take beyond a frame */
     struct srv_conn_list conns;
     struct srv_conn_list blocked; /* in the order in which the budget refused them */
+    struct srv_conn_list owing;   /* have output charged to a budget of answers */
     struct srv_conn_list ready;   /* have buffered input to look at, or output to send */
     struct srv_conn_list closing; /* on_close is due */
     struct srv_listener_list listeners;
     size_t n_conns;
     size_t n_clients; /* accepted, without the control flag */
     struct kb_timer *stall_timer;
+    struct kb_timer *trim_timer;
     struct srv_env_stats stats;
 };
 
@@ -61,6 +63,7 @@ struct srv_conn {
     TAILQ_ENTRY(srv_conn) blocked_link;
     TAILQ_ENTRY(srv_conn) ready_link;
     TAILQ_ENTRY(srv_conn) closing_link;
+    TAILQ_ENTRY(srv_conn) owing_link;
     enum srv_conn_state state;
     enum kb_close_reason reason;
     int fd;
@@ -84,11 +87,15 @@ struct srv_conn {
     struct kb_block *rest;  /* read, but not yet parsed, because of pause or budget */
     size_t rest_position;
     uint64_t progress_us; /* when the frame being filled last grew */
+    uint64_t began_us;    /* when its buffer was taken */
 
     /* Outgoing. */
     struct kb_chain out;
     size_t out_head;
     uint64_t queued_bytes;
+    uint64_t charged_bytes; /* to options.answers; in env->owing while not 0 */
+    uint64_t owing_us;      /* since when */
+    uint64_t drained_us;    /* when the other side last took something */
     bool congested;
     bool writing_on;                 /* the write event is in the loop */
     bool waiting_disk;               /* a reader thread fetches the next range */
@@ -138,14 +145,29 @@ void srv_conn_continue(struct srv_conn *c);
 void srv_conn_reading(struct srv_conn *c, bool on);
 /* Look again at connections whose budget was exhausted. True when one moved. */
 bool srv_conns_unblock(struct srv_env *e);
-/* Close connections that hold part of a frame, do not go on, and keep others from the budget. */
-void srv_conns_evict_stalled(void *env);
+/* While connections wait for memory: close those that hold part of a frame and do not go on. */
+void srv_conns_evict_stalled(struct srv_env *e, uint64_t now_us);
 void srv_conn_forget_input(struct srv_conn *c);
 
 /* conn_write.c: chains to the socket. */
 void srv_conn_on_writable(int fd, short what, void *arg);
 void srv_conn_flush(struct srv_conn *c);
 void srv_conn_forget_output(struct srv_conn *c);
+/* What is queued now is charged. */
+void srv_conn_charge_chain(struct srv_conn *c, const struct kb_chain *chain);
+
+/* shed.c: who is let go when memory is short. */
+void srv_conn_charge(struct srv_conn *c, uint64_t size);
+void srv_conn_discharge(struct srv_conn *c, uint64_t size);
+/* Memory for answers runs short: answers are made of file ranges, not of their bytes. */
+bool srv_conn_answers_short(const struct srv_conn *c);
+/* It is spent: no frames are taken. */
+bool srv_conn_answers_spent(const struct srv_conn *c);
+/* The stall timer's: runs while anybody is blocked or owing. */
+void srv_conns_shed(void *env);
+void srv_conns_watch_memory(struct srv_env *e);
+/* Every few seconds: freed memory goes back to the system. */
+void srv_memory_trim(void *env);
 /* Whether a finished read was a connection's own. */
 bool srv_conn_owns_read(const struct kb_read *r);
 

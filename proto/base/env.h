@@ -77,12 +77,19 @@ struct kb_conn_handler {
 };
 
 struct kb_conn_options {
-    uint32_t frame_bytes_max; /* larger frames close the connection */
-    uint32_t send_high_bytes; /* kb_conn_congested is true above it */
-    struct kb_budget *budget; /* frames are charged to it while referenced; reading stops, in all
-                                 connections that share it, while it is exhausted. May be NULL:
-                                 never stops (control links, replication rule 9.6). */
-    bool control;             /* small frames, lowest latency */
+    uint32_t frame_bytes_max;  /* larger frames close the connection */
+    uint32_t send_high_bytes;  /* kb_conn_congested is true above it */
+    struct kb_budget *budget;  /* frames are charged to it while referenced; reading stops, in all
+                                  connections that share it, while it is exhausted. May be NULL:
+                                  never stops (control links, replication rule 9.6). */
+    struct kb_budget *answers; /* Charged, also above its limit, for output that is in memory and
+                                  waits to be sent. Above the limit no frames are taken on the
+                                  connections that share it; from half of it on file ranges are
+                                  not brought into memory, and who does not read is closed. NULL: a
+                                  link between brokers, never held back by it, and served before
+                                  connections that have one; one frame larger than the whole of
+                                  `budget` is let through. */
+    bool control;              /* small frames, lowest latency */
 };
 
 /* A new incoming connection: the callee sets a handler at once with kb_conn_set_handler, or closes

@@ -377,8 +377,11 @@ START_TEST(budget__frame_above_the_whole_budget_is_refused)
     struct world w;
     struct service s;
     struct kb_budget budget = {.limit_bytes = 4096};
-    struct kb_conn_options o = {
-        .frame_bytes_max = 1 << 20, .send_high_bytes = 1 << 20, .budget = &budget};
+    struct kb_budget answers = {.limit_bytes = 4096};
+    struct kb_conn_options o = {.frame_bytes_max = 1 << 20,
+                                .send_high_bytes = 1 << 20,
+                                .budget = &budget,
+                                .answers = &answers};
     uint8_t out[8];
     world_open(&w, NULL);
     service_open(&s, &w, &o);
@@ -388,6 +391,117 @@ START_TEST(budget__frame_above_the_whole_budget_is_refused)
     until_closed(&s, 1);
     ck_assert_int_eq(s.reason, KB_CLOSE_BAD_FRAME);
     (void)close(fd);
+    service_close(&s);
+    world_close(&w);
+}
+END_TEST
+
+/* A leader has taken it, so its follower must be able to fetch it. */
+START_TEST(budget__frame_above_it_passes_between_brokers)
+{
+    struct world w;
+    struct service s;
+    struct kb_budget budget = {.limit_bytes = 4096};
+    struct kb_conn_options o = {
+        .frame_bytes_max = 1 << 20, .send_high_bytes = 1 << 20, .budget = &budget};
+    static uint8_t out[8196];
+    static uint8_t in[8196];
+    world_open(&w, NULL);
+    service_open(&s, &w, &o);
+    int fd = client_open(&s);
+    kb_put_be32(out, 8192);
+    client_write(&s, fd, out, sizeof(out));
+    ck_assert_uint_eq(client_read(&s, fd, in, sizeof(in)), sizeof(in));
+    (void)close(fd);
+    until_closed(&s, 1);
+    service_close(&s);
+    world_close(&w);
+}
+END_TEST
+
+/* Three announce 400 KB and send one byte; there is room for two of them. A heartbeat passes. */
+START_TEST(budget__large_frames_that_never_come_hold_up_no_small_one)
+{
+    struct world w;
+    struct service s;
+    struct kb_budget budget = {.limit_bytes = 1280 * 1024};
+    struct kb_budget answers = {.limit_bytes = 1 << 20};
+    struct kb_conn_options o = {.frame_bytes_max = 1 << 20,
+                                .send_high_bytes = 1 << 20,
+                                .budget = &budget,
+                                .answers = &answers};
+    struct srv_env_stats stats;
+    uint8_t buffer[64];
+    uint8_t in[64];
+    int fds[4];
+    world_open(&w, NULL);
+    service_open(&s, &w, &o);
+    for (int i = 0; i < 4; i++) {
+        fds[i] = client_open(&s);
+        rounds(&s, 2);
+    }
+    for (int i = 0; i < 3; i++) {
+        kb_put_be32(buffer, 400 * 1024);
+        client_write(&s, fds[i], buffer, 5);
+    }
+    rounds(&s, 5);
+    srv_env_stats(w.srv, &stats);
+    ck_assert_uint_eq(stats.reading_stopped, 1);
+    size_t size = make_frame(buffer, "heartbeat");
+    for (int i = 0; i < 10; i++) {
+        client_write(&s, fds[3], buffer, size);
+        ck_assert_uint_eq(client_read(&s, fds[3], in, size), size);
+    }
+    for (int i = 0; i < 4; i++)
+        (void)close(fds[i]);
+    until_closed(&s, 4);
+    ck_assert_uint_eq(budget.used_bytes, 0);
+    service_close(&s);
+    world_close(&w);
+}
+END_TEST
+
+/* Eight ask for 64 KB again and again and read nothing, until the answers are above their limit.
+ * They are closed, and one that reads is answered. */
+START_TEST(answers__who_does_not_read_is_closed_when_memory_is_short)
+{
+    struct world w;
+    struct service s;
+    struct kb_budget budget = {.limit_bytes = 8 << 20};
+    struct kb_budget answers = {.limit_bytes = 1 << 20};
+    struct kb_conn_options o = {.frame_bytes_max = 1 << 20,
+                                .send_high_bytes = 1 << 20,
+                                .budget = &budget,
+                                .answers = &answers};
+    static uint8_t out[64 * 1024 + 4];
+    static uint8_t in[64 * 1024 + 4];
+    int fds[9];
+    world_open(&w, NULL);
+    service_open(&s, &w, &o);
+    for (int i = 0; i < 9; i++) {
+        fds[i] = client_open(&s);
+        rounds(&s, 2);
+    }
+    kb_put_be32(out, sizeof(out) - 4);
+    size_t at[8] = {0};
+    for (int turn = 0; turn < 4000 && answers.used_bytes <= answers.limit_bytes; turn++) {
+        int i = turn % 8;
+        ssize_t n = send(fds[i], out + at[i], sizeof(out) - at[i], MSG_NOSIGNAL);
+        at[i] = n > 0 ? (at[i] + (size_t)n) % sizeof(out) : at[i];
+        srv_env_round(w.srv, 0);
+    }
+    ck_assert_uint_gt(answers.used_bytes, answers.limit_bytes);
+    ck_assert_uint_lt(answers.used_bytes, answers.limit_bytes + 16 * sizeof(out));
+    client_write(&s, fds[8], out, sizeof(out));
+    ck_assert_uint_eq(client_read(&s, fds[8], in, sizeof(in)), sizeof(in));
+    ck_assert_mem_eq(in, out, sizeof(in));
+    ck_assert_uint_ge(s.n_closed, 1);
+    ck_assert_uint_le(s.n_closed, 8);
+    ck_assert_int_eq(s.reason, KB_CLOSE_LOCAL);
+    for (int i = 0; i < 9; i++)
+        (void)close(fds[i]);
+    until_closed(&s, 9);
+    ck_assert_uint_eq(answers.used_bytes, 0);
     service_close(&s);
     world_close(&w);
 }
@@ -505,5 +619,8 @@ UNIT_MAIN("env_frames", frame__cut_at_every_byte_arrives_whole,
           pause__delivers_one_request_at_a_time_and_keeps_order, pause__notices_a_peer_that_leaves,
           budget__stops_reading_and_goes_on_when_given_back,
           budget__frame_above_the_whole_budget_is_refused,
+          budget__frame_above_it_passes_between_brokers,
+          budget__large_frames_that_never_come_hold_up_no_small_one,
+          answers__who_does_not_read_is_closed_when_memory_is_short,
           send__slow_reader_is_congested_then_drains,
           close__after_send_loses_nothing_even_with_unread_input, connections__two_hundred_at_once)
