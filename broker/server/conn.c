@@ -39,13 +39,29 @@ static void socket_options(int fd)
     (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof(interval_s));
 }
 
+/* What other brokers send in bulk waits with the clients. */
+static enum srv_priority priority_of(const struct srv_conn *c)
+{
+    return c->options.control ? SRV_PRIORITY_OWN : SRV_PRIORITY_CLIENTS;
+}
+
+void srv_conn_count_slice(struct srv_conn *c)
+{
+    if (priority_of(c) == SRV_PRIORITY_CLIENTS && srv_env_slice_over(c->env))
+        (void)event_base_loopbreak(c->env->loop); /* after this one */
+}
+
 int srv_conn_attach(struct srv_conn *c, int fd)
 {
     socket_options(fd);
     c->read_event = event_new(c->env->loop, fd, EV_READ | EV_PERSIST, srv_conn_on_readable, c);
     c->write_event = event_new(c->env->loop, fd, EV_WRITE | EV_PERSIST, srv_conn_on_writable, c);
     c->fd = fd;
-    return c->read_event != NULL && c->write_event != NULL ? 0 : -KB_ENOMEM;
+    if (c->read_event == NULL || c->write_event == NULL)
+        return -KB_ENOMEM;
+    (void)event_priority_set(c->read_event, priority_of(c));
+    (void)event_priority_set(c->write_event, priority_of(c));
+    return 0;
 }
 
 /* ---- death ---- */
@@ -100,7 +116,7 @@ static void conn_free(struct srv_conn *c)
 {
     struct srv_env *e = c->env;
     if (c->ready)
-        TAILQ_REMOVE(&e->ready, c, ready_link);
+        TAILQ_REMOVE(&e->ready[priority_of(c)], c, ready_link);
     TAILQ_REMOVE(&e->conns, c, all);
     e->n_conns--;
     if (c->incoming && !c->options.control)
@@ -126,24 +142,43 @@ void srv_conn_make_ready(struct srv_conn *c)
     if (c->ready || c->state == SRV_CONN_CLOSED)
         return;
     c->ready = true;
-    TAILQ_INSERT_TAIL(&c->env->ready, c, ready_link);
+    TAILQ_INSERT_TAIL(&c->env->ready[priority_of(c)], c, ready_link);
+}
+
+static void step_one(struct srv_conn *c)
+{
+    c->ready = false;
+    if (c->state == SRV_CONN_OPEN && !c->paused && c->reading_off)
+        srv_conn_continue(c);
+    if (c->state == SRV_CONN_OPEN && !c->writing_on)
+        srv_conn_flush(c);
+}
+
+/* Those that are ready now. Clients that do not fit this slice come first in the next. */
+static bool step_ready(struct srv_env *e, enum srv_priority priority)
+{
+    struct srv_conn_list ready = TAILQ_HEAD_INITIALIZER(ready);
+    struct srv_conn *c = NULL;
+    bool moved = false;
+    TAILQ_CONCAT(&ready, &e->ready[priority], ready_link);
+    while ((c = TAILQ_FIRST(&ready)) != NULL) {
+        moved = true;
+        if (priority == SRV_PRIORITY_CLIENTS && srv_env_slice_over(e))
+            break;
+        TAILQ_REMOVE(&ready, c, ready_link);
+        step_one(c);
+    }
+    TAILQ_CONCAT(&ready, &e->ready[priority], ready_link);
+    TAILQ_CONCAT(&e->ready[priority], &ready, ready_link);
+    return moved;
 }
 
 bool srv_conns_step(struct srv_env *e)
 {
-    struct srv_conn_list ready = TAILQ_HEAD_INITIALIZER(ready);
     struct srv_conn *c = NULL;
     bool moved = srv_conns_unblock(e);
-    TAILQ_CONCAT(&ready, &e->ready, ready_link);
-    while ((c = TAILQ_FIRST(&ready)) != NULL) {
-        moved = true;
-        TAILQ_REMOVE(&ready, c, ready_link);
-        c->ready = false;
-        if (c->state == SRV_CONN_OPEN && !c->paused && c->reading_off)
-            srv_conn_continue(c);
-        if (c->state == SRV_CONN_OPEN && !c->writing_on)
-            srv_conn_flush(c);
-    }
+    moved = step_ready(e, SRV_PRIORITY_OWN) || moved;
+    moved = step_ready(e, SRV_PRIORITY_CLIENTS) || moved;
     while ((c = TAILQ_FIRST(&e->closing)) != NULL) {
         moved = true;
         TAILQ_REMOVE(&e->closing, c, closing_link);

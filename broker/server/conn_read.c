@@ -265,11 +265,8 @@ static void discard(struct srv_conn *c)
         srv_conn_fail(c, KB_CLOSE_LOCAL);
 }
 
-void srv_conn_on_readable(int fd, short what, void *arg)
+static void readable(struct srv_conn *c)
 {
-    struct srv_conn *c = arg;
-    (void)fd;
-    (void)what;
     if (c->state == SRV_CONN_LINGERING) {
         discard(c);
         return;
@@ -280,6 +277,15 @@ void srv_conn_on_readable(int fd, short what, void *arg)
     }
     for (int i = 0; i < READS_PER_EVENT && read_once(c); i++)
         ;
+}
+
+void srv_conn_on_readable(int fd, short what, void *arg)
+{
+    struct srv_conn *c = arg;
+    (void)fd;
+    (void)what;
+    srv_conn_count_slice(c);
+    readable(c);
 }
 
 void srv_conn_continue(struct srv_conn *c)

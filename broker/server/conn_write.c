@@ -412,6 +412,7 @@ void srv_conn_on_writable(int fd, short what, void *arg)
     struct srv_conn *c = arg;
     (void)fd;
     (void)what;
+    srv_conn_count_slice(c);
     if (c->state == SRV_CONN_CONNECTING)
         srv_conn_finish_dial(c);
     else if (c->state == SRV_CONN_OPEN)

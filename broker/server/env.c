@@ -20,6 +20,9 @@
 #define POOL_KEEP_BYTES ((size_t)4 * 1024 * 1024)
 #define STEPS_PER_ROUND 8 /* deliveries at the end of a round, before new events are looked at */
 #define ROUND_FOREVER UINT64_MAX
+/* Clients' connections are served for so long before timers, disks and other brokers are looked at
+ * again: with thousands of them a round would take longer than a heartbeat may. */
+#define SLICE_US ((uint64_t)10000)
 
 static struct srv_env *env_of(struct kb_env *ke)
 {
@@ -298,6 +301,10 @@ static struct event_base *loop_new(void)
     (void)event_config_set_flag(config, EVENT_BASE_FLAG_NO_CACHE_TIME);
     loop = event_base_new_with_config(config);
     event_config_free(config);
+    if (loop != NULL && event_base_priority_init(loop, SRV_PRIORITIES) < 0) {
+        event_base_free(loop);
+        loop = NULL;
+    }
     return loop;
 }
 
@@ -320,7 +327,8 @@ int srv_env_new(const struct srv_env_options *options, struct srv_env **ret)
     TAILQ_INIT(&e->conns);
     TAILQ_INIT(&e->blocked);
     TAILQ_INIT(&e->owing);
-    TAILQ_INIT(&e->ready);
+    for (int i = 0; i < SRV_PRIORITIES; i++)
+        TAILQ_INIT(&e->ready[i]);
     TAILQ_INIT(&e->closing);
     LIST_INIT(&e->listeners);
     e->loop = loop_new();
@@ -444,16 +452,27 @@ static void submit(struct srv_env *e)
         srv_lane_submit(&e->lanes[i]);
 }
 
+bool srv_env_slice_over(struct srv_env *e)
+{
+    uint64_t now = srv_now_us();
+    if (e->slice_us == 0)
+        e->slice_us = now;
+    return now - e->slice_us >= SLICE_US;
+}
+
 /* Deliver what the callbacks of this round left to do. True when there may be more. */
 static bool finish_round(struct srv_env *e)
 {
     bool moved = true;
+    bool soon = srv_timers_run_soon(&e->timers);
     e->stats.rounds++;
     submit(e); /* the disk starts before the sending does */
-    for (int i = 0; i < STEPS_PER_ROUND && moved; i++)
+    e->slice_us = 0;
+    for (int i = 0; i < STEPS_PER_ROUND && moved && !srv_env_slice_over(e); i++)
         moved = srv_conns_step(e);
+    e->slice_us = 0; /* the events that follow have one of their own */
     submit(e);
-    return moved;
+    return moved || soon || !TAILQ_EMPTY(&e->timers.soon);
 }
 
 static void round_nothing(void *arg)

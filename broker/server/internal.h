@@ -36,13 +36,14 @@ struct srv_env {
     struct kb_pool *pool;
     uint8_t *scratch; /* SRV_SCRATCH_BYTES: what one readv may take beyond a frame */
     struct srv_conn_list conns;
-    struct srv_conn_list blocked; /* in the order in which the budget refused them */
-    struct srv_conn_list owing;   /* have output charged to a budget of answers */
-    struct srv_conn_list ready;   /* have buffered input to look at, or output to send */
-    struct srv_conn_list closing; /* on_close is due */
+    struct srv_conn_list blocked;               /* in the order in which the budget refused them */
+    struct srv_conn_list owing;                 /* have output charged to a budget of answers */
+    struct srv_conn_list ready[SRV_PRIORITIES]; /* have input to look at, or output to send */
+    struct srv_conn_list closing;               /* on_close is due */
     struct srv_listener_list listeners;
     size_t n_conns;
-    size_t n_clients; /* accepted, without the control flag */
+    size_t n_clients;  /* accepted, without the control flag */
+    uint64_t slice_us; /* when clients' work of this round began; 0 = not yet */
     struct kb_timer *stall_timer;
     struct kb_timer *trim_timer;
     struct srv_env_stats stats;
@@ -122,6 +123,8 @@ int srv_conn_attach(struct srv_conn *c, int fd);
 void srv_conn_drop_socket(struct srv_conn *c);
 /* The one way out: legal from anywhere on the loop, any number of times; on_close follows. */
 void srv_conn_fail(struct srv_conn *c, enum kb_close_reason reason);
+/* Called by its events: the loop is left when the slice of the clients is over. */
+void srv_conn_count_slice(struct srv_conn *c);
 /* Have srv_conn_step called at the end of this round. */
 void srv_conn_make_ready(struct srv_conn *c);
 /* End of a round: deliver what is due. True when something was done (and more may be due). */
@@ -183,7 +186,9 @@ int srv_env_listen(struct kb_env *ke, const char *host, uint16_t port,
 uint16_t srv_listener_port(const struct kb_listener *l);
 void srv_listener_close(struct kb_listener *l);
 
-/* env.c: reads on behalf of connections, without waiting. */
+/* env.c. Clients have had their time in this round: the rest waits for the next. */
+bool srv_env_slice_over(struct srv_env *e);
+/* Reads on behalf of connections, without waiting. */
 int64_t srv_env_read_now(struct srv_env *e, struct srv_file *f, uint64_t position, void *ret,
                          size_t size);
 void srv_env_read(struct srv_env *e, struct kb_read *r);

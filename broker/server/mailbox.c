@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "broker/server/timer.h"
 #include "proto/base/err.h"
 #include "proto/base/mem.h"
 
@@ -38,7 +39,10 @@ int srv_mailbox_init(struct srv_mailbox *m, struct event_base *loop, void *env)
     if (m->event_fd < 0)
         return -KB_ELIMIT;
     m->event = event_new(loop, m->event_fd, EV_READ | EV_PERSIST, deliver, m);
-    if (m->event == NULL || event_add(m->event, NULL) < 0)
+    if (m->event == NULL)
+        return -KB_ENOMEM;
+    (void)event_priority_set(m->event, SRV_PRIORITY_OWN);
+    if (event_add(m->event, NULL) < 0)
         return -KB_ENOMEM;
     return 0;
 }

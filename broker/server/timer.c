@@ -10,6 +10,7 @@
 #include "proto/base/mem.h"
 
 #define NOT_IN_HEAP SIZE_MAX
+#define IN_SOON (SIZE_MAX - 1)
 
 struct srv_timer {
     struct kb_timer base;
@@ -18,7 +19,8 @@ struct srv_timer {
     void *arg;
     uint64_t deadline_us;
     uint64_t seq;
-    size_t index; /* in the heap */
+    size_t index; /* in the heap, or one of the above */
+    TAILQ_ENTRY(srv_timer) soon_link;
 };
 
 uint64_t srv_now_us(void)
@@ -104,32 +106,63 @@ static void on_timerfd(evutil_socket_t fd, short what, void *arg)
     event_active(t->run_event, EV_TIMEOUT, 0);
 }
 
+static void unlink_timer(struct srv_timers *t, struct srv_timer *timer)
+{
+    if (timer->index == IN_SOON)
+        TAILQ_REMOVE(&t->soon, timer, soon_link);
+    else if (timer->index != NOT_IN_HEAP)
+        heap_remove(t, timer);
+    timer->index = NOT_IN_HEAP;
+}
+
+/* The next one that is due and was armed before seq_end: of the heap or of those due at once. */
+static struct srv_timer *next_due(struct srv_timers *t, uint64_t now_us, uint64_t seq_end)
+{
+    struct srv_timer *soon = TAILQ_FIRST(&t->soon);
+    struct srv_timer *first = t->count > 0 && t->heap[0]->deadline_us <= now_us ? t->heap[0] : NULL;
+    if (first == NULL || (soon != NULL && before(soon, first)))
+        first = soon;
+    return first != NULL && first->seq < seq_end ? first : NULL;
+}
+
 /* Timers that are due and were armed before this round; those armed by its callbacks wait for the
  * next one, behind the I/O of that round. */
 static void run_due(evutil_socket_t fd, short what, void *arg)
 {
     struct srv_timers *t = arg;
+    struct srv_timer *timer = NULL;
     uint64_t now_us = srv_now_us();
     uint64_t seq_end = t->next_seq;
     (void)fd;
     (void)what;
-    while (t->count > 0 && t->heap[0]->deadline_us <= now_us && t->heap[0]->seq < seq_end) {
-        struct srv_timer *timer = t->heap[0];
-        heap_remove(t, timer);
+    while ((timer = next_due(t, now_us, seq_end)) != NULL) {
+        unlink_timer(t, timer);
         timer->fn(timer->arg);
     }
     program(t);
 }
 
+bool srv_timers_run_soon(struct srv_timers *t)
+{
+    if (!TAILQ_EMPTY(&t->soon))
+        run_due(-1, 0, t);
+    return !TAILQ_EMPTY(&t->soon);
+}
+
 int srv_timers_init(struct srv_timers *t, struct event_base *loop)
 {
     *t = (struct srv_timers){.fd = -1, .programmed_us = UINT64_MAX};
+    TAILQ_INIT(&t->soon);
     t->fd = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
     if (t->fd < 0)
         return -KB_ELIMIT;
     t->fd_event = event_new(loop, t->fd, EV_READ | EV_PERSIST, on_timerfd, t);
     t->run_event = event_new(loop, -1, 0, run_due, t);
-    if (t->fd_event == NULL || t->run_event == NULL || event_add(t->fd_event, NULL) < 0)
+    if (t->fd_event == NULL || t->run_event == NULL)
+        return -KB_ENOMEM;
+    (void)event_priority_set(t->fd_event, SRV_PRIORITY_OWN);
+    (void)event_priority_set(t->run_event, SRV_PRIORITY_OWN);
+    if (event_add(t->fd_event, NULL) < 0)
         return -KB_ENOMEM;
     return 0;
 }
@@ -138,6 +171,11 @@ void srv_timers_release(struct srv_timers *t)
 {
     for (size_t i = 0; i < t->count; i++)
         (void)kb_free(t->heap[i]);
+    struct srv_timer *timer = NULL;
+    while ((timer = TAILQ_FIRST(&t->soon)) != NULL) {
+        TAILQ_REMOVE(&t->soon, timer, soon_link);
+        (void)kb_free(timer);
+    }
     t->heap = kb_free(t->heap);
     t->count = 0;
     if (t->fd_event != NULL)
@@ -163,9 +201,15 @@ void srv_timer_arm(struct kb_timer *kt, uint64_t delay_ms)
 {
     struct srv_timer *timer = (struct srv_timer *)kt;
     struct srv_timers *t = timer->timers;
-    if (timer->index != NOT_IN_HEAP)
-        heap_remove(t, timer);
+    unlink_timer(t, timer);
     uint64_t now_us = srv_now_us();
+    if (delay_ms == 0) {
+        timer->index = IN_SOON;
+        timer->deadline_us = now_us;
+        timer->seq = t->next_seq++;
+        TAILQ_INSERT_TAIL(&t->soon, timer, soon_link);
+        return;
+    }
     uint64_t delay_max_ms = (UINT64_MAX / 4 - now_us) / 1000; /* beyond = never */
     timer->deadline_us = now_us + (delay_ms < delay_max_ms ? delay_ms : delay_max_ms) * 1000;
     timer->seq = t->next_seq++;
@@ -178,8 +222,7 @@ void srv_timer_arm(struct kb_timer *kt, uint64_t delay_ms)
 void srv_timer_cancel(struct kb_timer *kt)
 {
     struct srv_timer *timer = (struct srv_timer *)kt;
-    if (timer->index != NOT_IN_HEAP)
-        heap_remove(timer->timers, timer);
+    unlink_timer(timer->timers, timer);
 }
 
 bool srv_timer_armed(const struct kb_timer *kt)

@@ -3,6 +3,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "proto/base/env.h"
 
@@ -10,8 +11,19 @@ struct event;
 struct event_base;
 struct srv_timer;
 
+/* Of libevent: what is active of the first is run before any of the second. */
+enum srv_priority {
+    SRV_PRIORITY_OWN,     /* timers, results of threads, control links */
+    SRV_PRIORITY_CLIENTS, /* all other connections */
+    SRV_PRIORITIES,
+};
+
+TAILQ_HEAD(srv_timer_list, srv_timer);
+
 /* Timers in one heap over one timerfd on CLOCK_BOOTTIME, the clock kb_env_now_ms reads: libevent's
- * own timers use a coarse clock that stands still while the machine sleeps. The loop owns it. */
+ * own timers use a coarse clock that stands still while the machine sleeps. Those that are due at
+ * once have a list of their own: work that was put off, done at the end of the round.
+ * The loop owns it. */
 struct srv_timers {
     struct srv_timer **heap; /* by (deadline, order of arming) */
     size_t count;
@@ -21,10 +33,14 @@ struct srv_timers {
     int fd;
     struct event *fd_event;
     struct event *run_event; /* activated by fd_event, so that it runs behind waiting I/O */
+    struct srv_timer_list soon;
 };
 int srv_timers_init(struct srv_timers *t, struct event_base *loop);
 /* Frees timers that are still armed, too; others belong to their holders. */
 void srv_timers_release(struct srv_timers *t);
+
+/* Those that are due at once and were armed before this call. True when there are others now. */
+bool srv_timers_run_soon(struct srv_timers *t);
 
 struct kb_timer *srv_timer_new(struct srv_timers *timers, struct kb_env *env, kb_timer_fn *fn,
                                void *arg);
