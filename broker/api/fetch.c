@@ -378,6 +378,10 @@ void api_fetch(struct node_request *rq)
         return;
     }
     enum kw_error error = fetch_session_open(rq, &op->req, &op->session);
+    if (error == KW_UNKNOWN_SERVER_ERROR) {
+        node_request_reject(rq, "it needs too much memory");
+        return;
+    }
     if (error != KW_NONE) {
         top_error(rq, error);
         return;

@@ -6,7 +6,20 @@ struct api_fetch_sessions {
     struct fetch_session *by_id;
     TAILQ_HEAD(, fetch_session) lru; /* least recently used first */
     size_t count;
+    size_t bytes; /* of all of them */
 };
+
+enum { PARTITION_BYTES_MORE = 64 }; /* hash table, allocator */
+
+static size_t partition_bytes(const struct fetch_partition *p)
+{
+    return sizeof(*p) + PARTITION_BYTES_MORE + (p->topic != NULL ? strlen(p->topic) : 0);
+}
+
+static size_t kept_bytes_max(const struct node *n)
+{
+    return (size_t)(n->config.memory_max_bytes / 100 * FETCH_SESSIONS_SHARE_PERCENT);
+}
 
 /* Ids are part of the key where the session speaks ids; names are hashed and compared. */
 static void make_key(uint8_t key[20], const struct kb_uuid *id, const char *topic, int32_t index)
@@ -43,12 +56,14 @@ static void partition_drop(struct fetch_session *s, struct fetch_partition *p)
     HASH_DEL(s->map, p);
     TAILQ_REMOVE(&s->partitions, p, order);
     s->count--;
+    s->bytes -= partition_bytes(p);
     (void)kb_free(p->topic);
     (void)kb_free(p);
 }
 
-static void session_free(struct fetch_session *s)
+static void session_free(struct node *n, struct fetch_session *s)
 {
+    kb_budget_give(&n->answer_budget, s->charged_bytes);
     while (!TAILQ_EMPTY(&s->partitions))
         partition_drop(s, TAILQ_FIRST(&s->partitions));
     (void)kb_free(s);
@@ -60,11 +75,12 @@ static void session_remove(struct node *n, struct fetch_session *s)
     HASH_DELETE(hh, t->by_id, s);
     TAILQ_REMOVE(&t->lru, s, lru);
     t->count--;
+    t->bytes -= s->bytes;
     s->id = 0;
     if (s->in_use)
         s->dropped = true;
     else
-        session_free(s);
+        session_free(n, s);
 }
 
 static struct fetch_session *session_new(bool uses_ids)
@@ -76,22 +92,31 @@ static struct fetch_session *session_new(bool uses_ids)
     return s;
 }
 
-/* Give it an id and a place in the cache. */
-static void session_keep(struct node *n, struct fetch_session *s)
+/* Room for one more of so many bytes. False: all are at work, or there is not so much. */
+static bool make_room(struct node *n, size_t count, size_t bytes)
 {
     struct api_fetch_sessions *t = sessions_of(n);
-    struct fetch_session *other = NULL;
-    struct fetch_session *oldest = NULL;
-    if (t->count >= FETCH_SESSIONS_MAX) {
+    while (t->count + count > FETCH_SESSIONS_MAX || t->bytes + bytes > kept_bytes_max(n)) {
+        struct fetch_session *oldest = NULL;
         TAILQ_FOREACH(oldest, &t->lru, lru)
         {
             if (!oldest->in_use)
                 break;
         }
         if (oldest == NULL)
-            return; /* all are at work: this one gets none */
+            return false;
         session_remove(n, oldest);
     }
+    return true;
+}
+
+/* Give it an id and a place in the cache, if there is one. */
+static void session_keep(struct node *n, struct fetch_session *s)
+{
+    struct api_fetch_sessions *t = sessions_of(n);
+    struct fetch_session *other = NULL;
+    if (s->bytes > kept_bytes_max(n) || !make_room(n, 1, s->bytes))
+        return;
     do {
         s->id = (int32_t)(kb_env_random_u64(n->env) & INT32_MAX);
         HASH_FIND(hh, t->by_id, &s->id, sizeof(s->id), other);
@@ -100,12 +125,13 @@ static void session_keep(struct node *n, struct fetch_session *s)
     HASH_ADD(hh, t->by_id, id, sizeof(s->id), s);
     TAILQ_INSERT_TAIL(&t->lru, s, lru);
     t->count++;
+    t->bytes += s->bytes;
 }
 
 /* ---- what a request changes
  * --------------------------------------------------------------------------- */
 
-static void take_partition(struct fetch_session *s, struct node_request *rq,
+static bool take_partition(struct fetch_session *s, struct node_request *rq,
                            const struct kw_fetch_request_topic *t,
                            const struct kw_fetch_request_partition *q)
 {
@@ -125,21 +151,26 @@ static void take_partition(struct fetch_session *s, struct node_request *rq,
         HASH_ADD(hh, s->map, key, sizeof(p->key), p);
         TAILQ_INSERT_TAIL(&s->partitions, p, order);
         s->count++;
+        s->bytes += partition_bytes(p);
     }
     /* Unlike ListOffsets and OffsetForLeaderEpoch, here every negative epoch means none. */
     p->current_leader_epoch = q->current_leader_epoch >= 0 ? q->current_leader_epoch : -1;
     p->last_fetched_epoch = q->last_fetched_epoch >= 0 ? q->last_fetched_epoch : -1;
     p->offset = q->fetch_offset;
     p->max_bytes = q->partition_max_bytes;
+    return s->bytes <= rq->arena.limit_bytes;
 }
 
-static void take_all(struct fetch_session *s, struct node_request *rq,
+/* False when it is too much for one request. */
+static bool take_all(struct fetch_session *s, struct node_request *rq,
                      const struct kw_fetch_request *req)
 {
     for (int32_t i = 0; i < req->topics_count; i++) {
         for (int32_t k = 0; k < req->topics[i].partitions_count; k++)
-            take_partition(s, rq, &req->topics[i], &req->topics[i].partitions[k]);
+            if (!take_partition(s, rq, &req->topics[i], &req->topics[i].partitions[k]))
+                return false;
     }
+    return true;
 }
 
 static void forget(struct fetch_session *s, struct node_request *rq,
@@ -173,12 +204,20 @@ static enum kw_error continue_session(struct node_request *rq, const struct kw_f
     if (s->epoch != req->session_epoch)
         return KW_INVALID_FETCH_SESSION_EPOCH;
     s->epoch = s->epoch == INT32_MAX ? 1 : s->epoch + 1;
+    size_t before = s->bytes;
     forget(s, rq, req);
-    take_all(s, rq, req);
+    bool good = take_all(s, rq, req) && s->count <= FETCH_SESSION_PARTITIONS_MAX;
+    t->bytes = t->bytes - before + s->bytes;
+    s->in_use = true; /* and stays when room is made */
+    good = good && s->bytes <= kept_bytes_max(n) && make_room(n, 0, 0);
+    s->in_use = good;
+    if (!good) { /* it has grown too large to be remembered: the next request names all */
+        session_remove(n, s);
+        return KW_FETCH_SESSION_ID_NOT_FOUND;
+    }
     TAILQ_REMOVE(&t->lru, s, lru);
     TAILQ_INSERT_TAIL(&t->lru, s, lru);
     s->incremental = true;
-    s->in_use = true;
     *ret = s;
     return KW_NONE;
 }
@@ -196,21 +235,27 @@ enum kw_error fetch_session_open(struct node_request *rq, const struct kw_fetch_
             session_remove(n, old);
     }
     struct fetch_session *s = session_new(rq->header.api_version >= 13);
-    take_all(s, rq, req);
+    if (!take_all(s, rq, req)) {
+        session_free(n, s);
+        return KW_UNKNOWN_SERVER_ERROR;
+    }
     if (rq->header.api_version >= 7 && req->session_epoch == 0 && s->count > 0 &&
         s->count <= FETCH_SESSION_PARTITIONS_MAX)
         session_keep(n, s);
+    if (s->id == 0) {
+        s->charged_bytes = s->bytes;
+        kb_budget_charge(&n->answer_budget, s->bytes);
+    }
     *ret = s;
     return KW_NONE;
 }
 
 void fetch_session_done(struct node *n, struct fetch_session *s)
 {
-    (void)n;
     s->in_use = false;
     s->incremental = false;
     if (s->id == 0)
-        session_free(s);
+        session_free(n, s);
 }
 
 void fetch_session_rotate(struct fetch_session *s, struct fetch_partition *p)
@@ -228,7 +273,7 @@ static void sessions_free(struct node *n)
     HASH_ITER(hh, n->fetch_sessions->by_id, s, next)
     {
         HASH_DELETE(hh, n->fetch_sessions->by_id, s);
-        session_free(s);
+        session_free(n, s);
     }
     n->fetch_sessions = kb_free(n->fetch_sessions);
 }

@@ -6,7 +6,7 @@
 
 enum {
     SEND_HIGH_BYTES = 1 << 20,
-    REQUEST_ARENA_BYTES = 64 << 20,
+    REQUEST_ARENA_BYTES = 64 << 20, /* and an eighth of the memory limit */
     FORWARD_TIMEOUT_MS = 10000,
     FORWARD_RETRY_MS = 50,
     FORWARDS_MAX = 1000,
@@ -92,7 +92,8 @@ static void request_end(struct node_request *rq)
     node_request_free(rq);
     if (c != NULL)
         client_active(c);
-    if (c != NULL && c->conn != NULL && !c->node->freeing)
+    /* Who does not read the answers is not asked for more questions: on_drain goes on. */
+    if (c != NULL && c->conn != NULL && !c->node->freeing && !kb_conn_congested(c->conn))
         kb_conn_resume(c->conn);
 }
 
@@ -351,7 +352,10 @@ static struct node_request *request_new(struct node *n, struct kb_block *frame,
     rq->listener_name = listener;
     rq->received_us = kb_env_now_us(n->env);
     (void)snprintf(rq->client_host, sizeof(rq->client_host), "%s", host != NULL ? host : "");
-    kb_arena_init(&rq->arena, REQUEST_ARENA_BYTES);
+    uint64_t arena_bytes = n->config.memory_max_bytes / 8;
+    kb_arena_init(&rq->arena,
+                  arena_bytes < REQUEST_ARENA_BYTES ? (size_t)arena_bytes : REQUEST_ARENA_BYTES);
+    rq->arena.budget = &n->answer_budget;
     kw_reader_init(&rd, bytes.data, bytes.size);
     if (kw_request_header_read(&rd, &rq->header) < 0)
         rq->header.api_key = -1;
@@ -431,8 +435,16 @@ static void on_close(struct kb_conn *conn, void *user, enum kb_close_reason reas
     /* Otherwise its handler will answer into the void and free it. */
 }
 
+static void on_drain(struct kb_conn *conn, void *user)
+{
+    struct node_client *c = user;
+    if (c->request == NULL)
+        kb_conn_resume(conn);
+}
+
 static const struct kb_conn_handler client_handler = {
     .on_frame = on_frame,
+    .on_drain = on_drain,
     .on_close = on_close,
 };
 
@@ -491,6 +503,7 @@ int node_clients_start(struct node *n, char **ret_reason)
             .frame_bytes_max = n->config.request_bytes_max,
             .send_high_bytes = SEND_HIGH_BYTES,
             .budget = &n->client_budget,
+            .answers = &n->answer_budget,
         };
         if (config->controller)
             continue;

@@ -9,7 +9,7 @@ enum {
     LOAD_BYTES = 1 << 20,
     RELOAD_MS = 200,
     LOAD_AGAIN_MS = 20,
-    GROUPS_SHARE_PERCENT = 10, /* of the memory limit: groups and offsets of all shards */
+    GROUPS_SHARE_PERCENT = 7, /* of the memory limit: groups and offsets of all shards */
 };
 
 /* A plain answer that waits for a commit. */

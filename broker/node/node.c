@@ -5,9 +5,12 @@ enum {
     TICK_MS = 50,
     STANDSTILL_MS = 250, /* rule 7.3 */
     FOUNDING_BYTES_MAX = 4096,
-    CLIENT_SHARE_PERCENT = 50, /* of the memory limit: frames of clients */
-    DATA_SHARE_PERCENT = 15,   /* frames of data links */
-    READ_SHARE_PERCENT = 12,   /* what clients read that was not in memory, until it is sent */
+    /* Of the memory limit; see the README. The others: groups.c 7, retention.c 3, sessions 1. */
+    CLIENT_SHARE_PERCENT = 45, /* frames of clients */
+    DATA_SHARE_PERCENT = 14,   /* frames of data links */
+    READ_SHARE_PERCENT = 8,    /* what clients read that was not in memory, until it is sent */
+    ANSWER_SHARE_PERCENT = 14, /* requests in work, and answers until they are sent */
+    CACHE_SHARE_PERCENT = 8,   /* newest batches */
 };
 
 /* ---- making and freeing
@@ -46,6 +49,8 @@ struct node *node_new(struct kb_env *env, const struct node_config *config)
         (size_t)(n->config.memory_max_bytes / 100 * CLIENT_SHARE_PERCENT);
     n->data_budget.limit_bytes = (size_t)(n->config.memory_max_bytes / 100 * DATA_SHARE_PERCENT);
     n->read_budget.limit_bytes = (size_t)(n->config.memory_max_bytes / 100 * READ_SHARE_PERCENT);
+    n->answer_budget.limit_bytes =
+        (size_t)(n->config.memory_max_bytes / 100 * ANSWER_SHARE_PERCENT);
     n->controller_listener = find_controller_listener(n);
     default_voters(n);
     node_static_configs_init(n);
@@ -285,7 +290,7 @@ void node_start(struct node *n, node_started_fn *started, void *arg)
     n->started = started;
     n->started_arg = arg;
     n->started_ms = node_now(n);
-    n->cache = log_cache_new((size_t)(n->config.memory_max_bytes / 8));
+    n->cache = log_cache_new((size_t)(n->config.memory_max_bytes / 100 * CACHE_SHARE_PERCENT));
     n->read_pool = kb_pool_new(4U << 20);
     if (n->controller_listener == NULL) {
         start_failed(n, -KB_EINVAL, kb_strdup("no controller listener is configured"));

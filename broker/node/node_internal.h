@@ -809,6 +809,7 @@ struct node {
     struct kb_budget client_budget; /* client frames */
     struct kb_budget data_budget;   /* data-link frames */
     struct kb_budget read_budget;   /* what clients' reads brought into memory */
+    struct kb_budget answer_budget; /* requests in work, answers until they are sent */
 
     /* links */
     struct kb_map peers; /* id -> struct node_peer */

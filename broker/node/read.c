@@ -110,6 +110,7 @@ void node_read(struct node_read_op *op)
         .max_bytes = op->max_bytes,
         .min_one = op->min_one,
         .budget = &p->node->read_budget,
+        .as_files = kb_budget_above(&p->node->answer_budget, 4),
         .done = on_log_read,
         .user = op,
     };

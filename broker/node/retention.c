@@ -7,7 +7,8 @@
 
 enum {
     EXPIRE_CHECK_MS = 60000,
-    WALL_JUMP_MS = 60000, /* a larger difference to the wall clock is worth a word */
+    MAP_SHARE_PERCENT = 3, /* of the memory limit: the map of a compaction */
+    WALL_JUMP_MS = 60000,  /* a larger difference to the wall clock is worth a word */
 };
 
 /* One compaction under way. The job owns everything but `partition`. */
@@ -166,6 +167,8 @@ static void cleaner_done(struct kb_job *job, int result)
 static void compact_config(struct node *n, const struct meta_log_config *m,
                            struct log_compact_config *ret)
 {
+    /* With less it takes more passes. */
+    uint64_t map_max = n->config.memory_max_bytes / 100 * MAP_SHARE_PERCENT;
     *ret = (struct log_compact_config){
         .delete_retention_ms = (uint64_t)m->delete_retention_ms,
         .min_compaction_lag_ms = (uint64_t)m->min_compaction_lag_ms,
@@ -174,7 +177,8 @@ static void compact_config(struct node *n, const struct meta_log_config *m,
         .min_cleanable_ratio = m->min_cleanable_dirty_ratio,
         .segment_bytes = (uint64_t)m->segment_bytes,
         .index_interval_bytes = (uint32_t)m->index_interval_bytes,
-        .map_bytes = n->config.cleaner_dedupe_bytes,
+        .map_bytes = n->config.cleaner_dedupe_bytes < map_max ? n->config.cleaner_dedupe_bytes
+                                                              : map_max,
         .batch_bytes_max = n->config.request_bytes_max,
     };
 }

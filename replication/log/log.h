@@ -224,6 +224,7 @@ struct log_read {
     bool min_one;             /* the first batch is given even if it is larger than max_bytes */
     struct kb_budget *budget; /* charged for bytes brought into memory, until the chain's last
                                  reference goes; NULL = the log's */
+    bool as_files; /* memory is short: the answer is file ranges only, which keep none of it */
     void (*done)(struct log_read *r, int result);
     void *user;
     /* The answer: whole batches, the first holds `offset`. Empty when nothing lies below the bound

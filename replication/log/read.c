@@ -167,7 +167,7 @@ static int read_resident(struct log *log, struct log_read *r, size_t segment, co
         return log_proof_blocked(log, s, w->offset, &g) ? LOG_READ_OK : -KB_EAGAIN;
     if (!range_is_sound(s, &g))
         return -KB_EAGAIN;
-    if (g.size >= READ_SENDFILE_MIN) {
+    if (g.size >= READ_SENDFILE_MIN || r->as_files) {
         if (!range_is_resident(log, s->file, &g))
             return -KB_EAGAIN;
         kb_chain_add_file(&r->records, s->file, g.position, g.size);
@@ -203,7 +203,7 @@ int log_read_try(struct log *log, struct log_read *r, unsigned tries, size_t blo
     int64_t bound = r->bound_offset < log->written ? r->bound_offset : log->written;
     if (r->offset >= bound || log->segment_count == 0)
         return LOG_READ_OK;
-    if (log_cache_read(log, r, bound))
+    if (!r->as_files && log_cache_read(log, r, bound))
         return LOG_READ_OK;
     size_t segment = log_segment_find(log, r->offset);
     struct want w = {r->offset, bound, r->max_bytes, r->min_one};

@@ -71,20 +71,27 @@ static int answer(struct log *log, struct log_read_op *op, struct log_read *r, s
 {
     const struct range *g = &op->range;
     const struct log_segment *of = segment_of(log, op);
+    struct log_segment *s = NULL;
     int e = log_proof_range(log, of, op->block->data + at, op->available, op->want.offset,
                             &op->range);
     if (e < 0)
         return e;
-    op->block->size = (uint32_t)(at + g->size);
-    kb_chain_add_block(&r->records, op->block, at, (size_t)g->size);
     r->first_offset = g->first_offset;
     r->next_offset = g->next_offset;
-    if (op->layout != log->layout)
+    if (op->layout == log->layout) {
+        log_hint_add(log, op->segment_base, g->next_offset, g->position + g->size);
+        s = log->segments[log_segment_find(log, g->first_offset)];
+        if (s->base_offset == op->segment_base)
+            log_segment_is_sound(s, g->position, g->size);
+        else
+            s = NULL;
+    }
+    if (r->as_files && s != NULL) { /* it was read to be looked at, and is resident now */
+        kb_chain_add_file(&r->records, s->file, g->position, g->size);
         return 0;
-    log_hint_add(log, op->segment_base, g->next_offset, g->position + g->size);
-    struct log_segment *s = log->segments[log_segment_find(log, g->first_offset)];
-    if (s->base_offset == op->segment_base)
-        log_segment_is_sound(s, g->position, g->size);
+    }
+    op->block->size = (uint32_t)(at + g->size);
+    kb_chain_add_block(&r->records, op->block, at, (size_t)g->size);
     return 0;
 }
 
