@@ -363,6 +363,10 @@ void node_partitions_tick(struct node *n, uint64_t now_ms)
         n->creations_retry_ms = 0;
         node_creations_record(n);
     }
+    if (n->refresh_soon && n->partitions_closed == NULL) {
+        n->refresh_soon = false;
+        node_partitions_refresh_all(n);
+    }
     HASH_ITER(hh, n->partitions, p, next)
     {
         partition_tick(p, now_ms);

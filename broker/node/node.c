@@ -57,6 +57,7 @@ struct node *node_new(struct kb_env *env, const struct node_config *config)
     n->fenced = true;
     node_watch_init(n);
     LIST_INIT(&n->accepted_links);
+    TAILQ_INIT(&n->line);
     return n;
 }
 

@@ -245,9 +245,12 @@ struct node_partition {
     int32_t reported_epoch;
     int64_t lone_from; /* as recovery found it; 0 for a log that this life made */
     struct log_dir_log *dir_log;
-    bool leaving;   /* its topic is gone */
-    bool set_aside; /* leaving: rename, do not delete */
-    bool resetting; /* the log is being made anew after damage */
+    bool leaving;         /* its topic is gone */
+    bool set_aside;       /* leaving: rename, do not delete */
+    bool resetting;       /* the log is being made anew after damage */
+    bool in_line;         /* in n->line: its log is to be made, or to go, when its turn comes */
+    int64_t first_offset; /* of the log to be made */
+    TAILQ_ENTRY(node_partition) line_entries;
     uint64_t creation_round;
     uint64_t retry_ms; /* a creation that failed: again then */
     bool no_space;     /* it failed on a full disk */
@@ -831,6 +834,9 @@ struct node {
                        what its clients know */
     bool recovered;
     size_t partitions_creating;
+    TAILQ_HEAD(, node_partition) line; /* logs to be made or to go: a few at a time */
+    size_t line_running;
+    bool refresh_soon; /* a path was freed: node_partitions_refresh_all at the next tick */
     struct kb_log_rate create_rate;
     bool creations_writing;
     uint64_t creations_retry_ms; /* a full disk: again then; 0 = no */

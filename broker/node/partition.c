@@ -5,6 +5,8 @@
 
 #include "broker/node/node_internal.h"
 
+enum { LINE_RUNNING_MAX = 4 };
+
 /* ---- finding, making, freeing
  * ------------------------------------------------------------------------ */
 
@@ -107,6 +109,8 @@ static struct node_partition *partition_new(struct node *n, const char *topic,
 static void partition_free(struct node_partition *p)
 {
     HASH_DEL(p->node->partitions, p);
+    if (p->in_line)
+        TAILQ_REMOVE(&p->node->line, p, line_entries);
     if (p->node->dir != NULL)
         log_dir_forget(p->node->dir, p); /* a flush of its marks may be on its way */
     node_pending_fx_free(p);
@@ -184,6 +188,8 @@ static enum rep_log_state rep_state_of(enum log_state s)
 }
 
 static void partition_leave(struct node_partition *p, bool set_aside);
+static void line_join(struct node_partition *p);
+static void line_done(struct node *n);
 
 /* What the image said while the log was being made: another state, or that the topic is gone. May
  * free p when it has no log. */
@@ -324,6 +330,7 @@ static void on_created(struct log *log, void *user, int result, const struct log
     struct node_partition *p = user;
     struct node *n = p->node;
     n->partitions_creating--;
+    line_done(n);
     p->no_space = result == -KB_ENOSPC;
     if (result < 0) {
         kb_log_rate_warn(&n->create_rate, node_now(n), "partition",
@@ -353,19 +360,26 @@ static void on_created(struct log *log, void *user, int result, const struct log
     node_creations_record(n);
 }
 
-static void partition_create(struct node_partition *p, int64_t first_offset)
+static void create_now(struct node_partition *p)
 {
     struct node *n = p->node;
     struct log_config config;
     node_partition_log_config(p, &config);
+    struct log_options options = log_options_for(p, &config);
+    options.first_offset = p->first_offset;
+    options.clean = false;
+    p->log = log_create(n->env, &options, on_created, p);
+}
+
+static void partition_create(struct node_partition *p, int64_t first_offset)
+{
+    struct node *n = p->node;
     if (p->dir_log == NULL)
         p->dir_log = log_dir_log_add(n->dir, p->topic, p->index);
-    struct log_options options = log_options_for(p, &config);
-    options.first_offset = first_offset;
-    options.clean = false;
+    p->first_offset = first_offset;
     p->state = NODE_PARTITION_CREATING;
     n->partitions_creating++;
-    p->log = log_create(n->env, &options, on_created, p);
+    line_join(p);
 }
 
 /* ---- removing logs
@@ -385,7 +399,8 @@ static void on_gone(void *arg, int result)
         kb_log_warn("partition", "event=delete_failed error=%s", kb_err_name(result));
     disk_result(n, result);
     n->partitions_leaving--;
-    node_partitions_refresh_all(n); /* a new topic of the same name may have waited for the path */
+    n->refresh_soon = true; /* a new topic of the same name may have waited for the path */
+    line_done(n);
 }
 
 static void on_closed_to_leave(struct log *log, void *user, int result)
@@ -420,17 +435,60 @@ static void partition_leave(struct node_partition *p, bool set_aside)
     node_partition_run(p, &fx);
     p->state = NODE_PARTITION_CLOSING;
     n->partitions_leaving++;
+    if (p->log != NULL || p->dir_log != NULL) {
+        line_join(p);
+        return;
+    }
+    n->partitions_leaving--;
+    partition_free(p);
+}
+
+static void leave_now(struct node_partition *p)
+{
+    struct node *n = p->node;
     if (p->log != NULL) {
         log_close(p->log, on_closed_to_leave, p);
         return;
     }
-    if (p->dir_log != NULL && set_aside)
+    if (p->set_aside)
         log_dir_set_aside(n->dir, p->dir_log, on_gone, n);
-    else if (p->dir_log != NULL)
-        log_dir_delete(n->dir, p->dir_log, on_gone, n);
     else
-        n->partitions_leaving--;
+        log_dir_delete(n->dir, p->dir_log, on_gone, n);
     partition_free(p);
+}
+
+/* ---- one after the other
+ * ------------------------------------------------------------------------------------------ */
+
+/* Each holds up its disk's lane for some milliseconds: thousands at once would hold up what clients
+ * wait for, until it looked like a stall (9.4). */
+static void line_go_on(struct node *n)
+{
+    struct node_partition *p = NULL;
+    while (n->line_running < LINE_RUNNING_MAX && (p = TAILQ_FIRST(&n->line)) != NULL) {
+        TAILQ_REMOVE(&n->line, p, line_entries);
+        p->in_line = false;
+        n->line_running++;
+        if (p->leaving)
+            leave_now(p);
+        else
+            create_now(p);
+    }
+}
+
+static void line_join(struct node_partition *p)
+{
+    TAILQ_INSERT_TAIL(&p->node->line, p, line_entries);
+    p->in_line = true;
+    line_go_on(p->node);
+}
+
+static void line_done(struct node *n)
+{
+    n->line_running--;
+    if (n->partitions_closed == NULL &&
+        !n->freeing) /* it stops: the rest waits for the next start */
+        line_go_on(n);
 }
 
 /* ---- the committed image
