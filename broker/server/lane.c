@@ -14,6 +14,9 @@
 #include "proto/base/log.h"
 #include "proto/base/mem.h"
 
+/* Then it is synced: on a slow disk who waits hears something in between. */
+#define ROUND_BYTES_MAX ((uint64_t)16 * 1024 * 1024)
+
 /* A write of the round in work. Once "written" of an unsynced write is posted its owner may free
  * it, so what is needed later is kept here. */
 struct srv_lane_item {
@@ -86,11 +89,15 @@ uint64_t srv_lane_stall_ms(struct srv_lane *l)
     uint64_t since_us = first_write_us(&l->active, l->active_done);
     if (since_us == 0)
         since_us = first_write_us(&l->inbox, 0);
+    uint64_t progress_us = l->progress_us;
     (void)pthread_mutex_unlock(&l->lock);
     if (since_us == 0)
         since_us = first_write_us(&l->staged, 0);
     if (since_us == 0)
         return 0;
+    /* A lane that gets on with its work is slow, however long the queue. */
+    if (since_us < progress_us)
+        since_us = progress_us;
     uint64_t now_us = srv_now_us();
     return now_us > since_us ? (now_us - since_us) / 1000 : 0;
 }
@@ -267,6 +274,7 @@ static void set_done(struct srv_lane *l, size_t done)
 {
     (void)pthread_mutex_lock(&l->lock);
     l->active_done = done;
+    l->progress_us = srv_now_us();
     (void)pthread_mutex_unlock(&l->lock);
 }
 
@@ -320,6 +328,34 @@ static void run_job(struct srv_lane *l, struct kb_job *job)
     srv_mailbox_post(l->mailbox, &post, 1);
 }
 
+static uint64_t write_bytes(const struct srv_lane_entry *e)
+{
+    return ((const struct kb_write *)e->request)->chain.size;
+}
+
+/* Jobs in any order come first: they cut no round in two, and who waits for them is soon served.
+ * The others move up; how many they are. */
+static size_t run_ahead(struct srv_lane *l)
+{
+    size_t n_ahead = 0;
+    size_t left = 0;
+    (void)pthread_mutex_lock(&l->lock);
+    for (size_t i = 0; i < l->active.count; i++) {
+        struct srv_lane_entry *e = &l->active.entries[i];
+        if (e->is_job && ((struct kb_job *)e->request)->any_order) {
+            kb_array_reserve(l->ahead, n_ahead, l->ahead_capacity);
+            l->ahead[n_ahead++] = e->request;
+        } else {
+            l->active.entries[left++] = *e;
+        }
+    }
+    l->active.count = left;
+    (void)pthread_mutex_unlock(&l->lock);
+    for (size_t i = 0; i < n_ahead; i++)
+        run_job(l, l->ahead[i]);
+    return left;
+}
+
 static void *lane_main(void *arg)
 {
     struct srv_lane *l = arg;
@@ -332,17 +368,18 @@ static void *lane_main(void *arg)
         queue_swap(&l->inbox, &l->active);
         (void)pthread_mutex_unlock(&l->lock);
         const struct srv_lane_entry *entries = l->active.entries;
-        size_t count = l->active.count;
-        if (count == 0)
+        if (l->active.count == 0)
             return NULL;
+        size_t count = run_ahead(l);
         for (size_t i = 0, j = 0; i < count; i = j) {
             j = i + 1;
             if (entries[i].is_job) {
                 run_job(l, entries[i].request);
                 set_done(l, j);
             } else {
-                while (j < count && !entries[j].is_job)
-                    j++;
+                uint64_t bytes = write_bytes(&entries[i]);
+                while (j < count && !entries[j].is_job && bytes < ROUND_BYTES_MAX)
+                    bytes += write_bytes(&entries[j++]);
                 run_writes(l, entries + i, j - i, j);
             }
         }
@@ -386,6 +423,7 @@ void srv_lane_release(struct srv_lane *l)
     l->sync_files = kb_free(l->sync_files);
     l->iov = kb_free(l->iov);
     l->posts = kb_free(l->posts);
+    l->ahead = kb_free(l->ahead);
     (void)pthread_cond_destroy(&l->filled);
     (void)pthread_mutex_destroy(&l->lock);
 }

@@ -10,8 +10,8 @@
 
 /* One ordered lane of writes and barrier jobs with its own thread. The loop stages requests and
  * hands them over once per round; the thread takes all that waits, writes (adjacent writes of one
- * file become one pwritev), reports written, syncs each dirty file once, reports durable. No timer:
- * rounds grow by themselves while a sync runs. */
+ * file become one pwritev; at most 16 MB and what exceeds it), reports written, syncs each dirty
+ * file once, reports durable. No timer: rounds grow by themselves while a sync runs. */
 struct srv_lane_entry {
     void *request; /* kb_write or kb_job */
     uint64_t since_us;
@@ -31,6 +31,7 @@ struct srv_lane {
     struct srv_lane_queue inbox;  /* under lock */
     struct srv_lane_queue active; /* the thread's; replaced and cleared under lock */
     size_t active_done;           /* under lock: entries before this one are finished */
+    uint64_t progress_us;         /* under lock: when that last moved */
     bool stopping;                /* under lock */
     bool started;
     pthread_t thread;
@@ -47,6 +48,8 @@ struct srv_lane {
     size_t iov_capacity;
     struct srv_post *posts;
     size_t posts_capacity;
+    struct kb_job **ahead;
+    size_t ahead_capacity;
 };
 
 /* What the loop does with results; set by the owner of the lane. */
@@ -67,6 +70,7 @@ void srv_lane_release(struct srv_lane *l);
 /* Loop: queue a request; it starts with the next srv_lane_submit. */
 void srv_lane_stage(struct srv_lane *l, void *request, bool is_job);
 void srv_lane_submit(struct srv_lane *l);
+/* How long the oldest write has been waiting without anything in this lane coming to an end. */
 uint64_t srv_lane_stall_ms(struct srv_lane *l);
 void srv_lane_figures(struct srv_lane *l, uint64_t *ret_writes, uint64_t *ret_syncs);
 

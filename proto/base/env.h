@@ -172,12 +172,13 @@ void kb_lane_write(struct kb_env *env, enum kb_lane lane, struct kb_write *w);
 struct kb_job {
     int (*run)(struct kb_job *job, struct kb_fs *fs); /* off the loop */
     void (*done)(struct kb_job *job, int result);     /* on the loop, with what run returned */
+    bool any_order; /* in a lane: before or after its other requests, as suits it */
     struct kb_job *next_;
     struct kb_env *env_;
     void *private_[2];
 };
-/* Run in lane order: after all writes queued before (which are synced first if they asked for it),
- * before all queued later. */
+/* Run in lane order, unless any_order: after all writes queued before (which are synced first if
+ * they asked for it), before all queued later. */
 void kb_lane_job(struct kb_env *env, enum kb_lane lane, struct kb_job *job);
 /* Run on a background worker, in no order with anything. For long work (compaction, recovery
  * scans). */

@@ -1,4 +1,5 @@
-/* Space is reserved before an offset is given (rule 9.3). */
+/* Space is reserved before an offset is given (rule 9.3). A small log grows in small steps, so many
+ * are asked for: they must not part the writes of other logs. */
 #include <stdlib.h>
 
 #include "proto/base/log.h"
@@ -105,6 +106,7 @@ static void space_start(struct log *log, uint64_t size)
     s->position = log->allocated_bytes;
     s->size = size;
     s->layout = log->layout;
+    s->j.job.any_order = true; /* it reserves behind all that is written; a cut makes it stale */
     if (log->space != LOG_SPACE_FULL)
         log->space = LOG_SPACE_ALLOCATING;
     log_job_lane(log, &s->j, space_run, space_finish, space_release);
