@@ -186,7 +186,7 @@ def slow_disk(bench, long):
         shims[broker.id] = disk.Shim(bench.shim, os.path.join(broker.cluster.dir, "rules-%d" % broker.id))
         return shims[broker.id].wrap()
     stage = Stage(bench, 128, wrap=wrap)
-    stage.topic("flood", 12, {"retention.bytes": str(32 * MB), "segment.bytes": str(8 * MB)})
+    stage.topic("flood", 12)
     for shim in shims.values():
         shim.arm(disk.SYNC, disk.STALL, times=disk.ALWAYS, stall_ms=60, slot=0)
         shim.arm(disk.WRITE, disk.STALL, "flood", times=disk.ALWAYS, stall_ms=15, slot=1)
@@ -210,7 +210,8 @@ def large(bench, long):
     stage = Stage(bench, 256)
     stage.large_topic()
     whole = crowd.produce("large", [(0, large_batch())] * 15)  # refused by its content, and read all the same
-    names = crowd.frame(wire.METADATA, 4, wire.array([wire.string("t%06d" % k) for k in range(6 << 20)]) + b"\0")
+    count = 6 << 20
+    names = crowd.frame(wire.METADATA, 4, count.to_bytes(4, "big") + wire.string("t000001") * count + b"\0")
     join = crowd.frame(crowd.JOIN_GROUP, 2, wire.string("big") + b"\0\0\x27\x10\0\0\x27\x10" + wire.string("") + wire.string("consumer")
                        + wire.array([wire.string("range") + (60 * MB).to_bytes(4, "big") + bytes(60 * MB)]))
     above = (101 * MB).to_bytes(4, "big") + bytes(MB)
@@ -220,7 +221,7 @@ def large(bench, long):
     stage.crowd(1, 10, [whole], send=20000, reopen=True)
     refused = stage.crowd(1, 4, [above], reopen=True)
     small = stage.crowd(1, 100, [crowd.api_versions(), crowd.metadata(["load"]), crowd.fetch("load", [0], 0, 1000, 0)], interval_ms=100)
-    stage.go(40 if long else 20, 5000)
+    stage.go(40 if long else 10, 5000)
     said = small.figures()
     whole_answers = stage.crowds[0].figures()
     expect(said["closed"] == 0, "%d small clients were closed", said["closed"])
