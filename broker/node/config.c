@@ -39,7 +39,7 @@ void node_config_init(struct node_config *c)
         .delete_topic_enable = true,
         .auto_leader_rebalance = true,
         .offsets_topic_partitions = 50,
-        .offsets_retention_minutes = 7 * 24 * 60,
+        .offsets_retention_ms = UINT64_C(7) * 24 * 60 * 60000,
         .offsets_retention_check_ms = 600000,
         .offset_metadata_bytes_max = 4096,
         .group_commit_timeout_ms = 5000,

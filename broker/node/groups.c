@@ -532,7 +532,7 @@ static void start_loading(struct node_group *g)
     o.session_max_ms = n->config.group_session_max_ms;
     o.initial_delay_ms = n->config.group_initial_delay_ms;
     o.members_max = n->config.group_members_max;
-    o.offset_retention_ms = (uint64_t)n->config.offsets_retention_minutes * 60000;
+    o.offset_retention_ms = n->config.offsets_retention_ms;
     o.expiry_interval_ms = n->config.offsets_retention_check_ms;
     o.offset_metadata_max = n->config.offset_metadata_bytes_max;
     o.seed = kb_env_random_u64(n->env);

@@ -140,7 +140,7 @@ static void copy_numbers(const struct srv_config *c, struct node_config *n)
     n->auto_leader_rebalance = srv_config_bool(c, "auto.leader.rebalance.enable");
     n->offsets_topic_partitions = (int32_t)srv_config_int(c, "offsets.topic.num.partitions");
     n->offsets_topic_replication_factor = i32_if_set(c, "offsets.topic.replication.factor");
-    n->offsets_retention_minutes = u32(c, "offsets.retention.minutes");
+    n->offsets_retention_ms = (uint64_t)u32(c, "offsets.retention.minutes") * 60000;
     n->offsets_retention_check_ms = u32(c, "offsets.retention.check.interval.ms");
     n->group_commit_timeout_ms = u32(c, "offsets.commit.timeout.ms");
     n->offset_metadata_bytes_max = u32(c, "offset.metadata.max.bytes");
