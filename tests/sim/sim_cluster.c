@@ -92,7 +92,10 @@ static void configure(const struct member *m, struct node_config *c)
     c->snapshot_bytes = 8 << 10; /* snapshots happen in every run */
     c->auto_create_topics = false;
     c->offsets_topic_partitions = 1;
-    c->offsets_retention_minutes = 180; /* longer than clocks of two nodes differ */
+    /* Longer than clocks of two nodes differ, unless they begin right. */
+    c->offsets_retention_ms = cluster->options.offsets_retention_ms != 0
+                                  ? cluster->options.offsets_retention_ms
+                                  : UINT64_C(180) * 60000;
     c->offsets_retention_check_ms = 1000;
     c->cleaner_backoff_ms = 1000;
     c->retention_check_ms = 700;

@@ -28,6 +28,7 @@ struct sim_cluster_options {
     size_t apis_count;
     struct sim_start_check *starts; /* told of all that begins and goes; borrowed, NULL: nobody */
     bool right_clocks;              /* a host's clock is right when its broker starts */
+    uint64_t offsets_retention_ms;  /* 0: longer than any run */
 };
 /* Makes the hosts and starts all nodes. A node whose disk fails a call may end by itself, and must
  * within SIM_CLUSTER_LEAVE_MS of the first write or sync that failed (9.3). */

@@ -12,6 +12,8 @@
 #define NOBODY UINT32_MAX
 #define NONE UINT64_MAX /* no commit */
 #define NODES_MAX 8
+/* A broker's clock may run apart by a thousandth while it comes back from a jump. */
+#define EARLY_MS 200
 
 struct commit {
     uint32_t group, partition;
@@ -39,6 +41,11 @@ struct entry {
     uint32_t group, partition;
     uint64_t commit;
     int32_t generation;
+    int32_t members;  /* of a group */
+    int64_t state_ms; /* it is so since; -1 not told */
+    uint64_t seen_us;
+    int64_t seen_ms; /* by the right clock */
+    bool expired;    /* a tombstone whose time has come */
 };
 
 /* A key of the log; in which state the newest record of a final log leaves it. */
@@ -67,7 +74,9 @@ struct sim_group_offsets {
     size_t key_count, key_capacity;
     struct bits *delivered; /* by group and partition */
     int64_t final_next[NODES_MAX];
-    uint64_t acked, compacted;
+    uint64_t acked, compacted, expired;
+    uint64_t now_us;
+    int64_t wall_ms;
 };
 
 struct sim_group_offsets *sim_group_offsets_new(const struct sim_group_offsets_options *options)
@@ -235,8 +244,11 @@ static void read_metadata(struct sim_group_offsets *o, struct kw_reader *key, st
         return;
     kw_reader_init(&rd, value.data, value.size);
     int16_t version = kw_get_int16(&rd);
-    if (kw_group_metadata_value_read(&rd, version, arena, &v) == 0)
+    if (kw_group_metadata_value_read(&rd, version, arena, &v) == 0) {
         e->generation = v.generation;
+        e->members = v.members_count;
+        e->state_ms = v.current_state_timestamp;
+    }
 }
 
 static struct entry read_entry(struct sim_group_offsets *o, struct kb_view key,
@@ -259,6 +271,12 @@ static struct entry read_entry(struct sim_group_offsets *o, struct kb_view key,
     return e;
 }
 
+void sim_group_offsets_clock(struct sim_group_offsets *o, uint64_t now_us, int64_t wall_ms)
+{
+    o->now_us = now_us;
+    o->wall_ms = wall_ms;
+}
+
 void sim_group_offsets_record(struct sim_group_offsets *o, uint32_t node, int64_t offset,
                               struct kb_view key, struct kb_view value)
 {
@@ -278,6 +296,8 @@ void sim_group_offsets_record(struct sim_group_offsets *o, uint32_t node, int64_
         return;
     }
     *e = read_entry(o, key, value);
+    e->seen_us = o->now_us;
+    e->seen_ms = o->wall_ms;
     if (e->commit != NONE)
         o->commits[e->commit].position = offset;
 }
@@ -324,13 +344,32 @@ static bool is_before(const struct commit *a, const struct commit *b)
     return a->outcome == SIM_COMMIT_OK && a->done_us <= b->asked_us;
 }
 
+/* The newest deletion of an offset whose time was over, seen before at_us; -1 none. */
+static int64_t expiry_of(const struct sim_group_offsets *o, uint32_t group, uint32_t partition,
+                         uint64_t at_us)
+{
+    for (size_t i = o->expired > 0 ? o->entry_count : 0; i > 0; i--) {
+        const struct entry *e = &o->entries[i - 1];
+        if (e->expired && e->kind == ENTRY_OFFSET && e->group == group &&
+            e->partition == partition && e->seen_us <= at_us)
+            return (int64_t)i - 1;
+    }
+    return -1;
+}
+
 static void judge_fetch(struct sim_group_offsets *o, const struct fetch *f)
 {
     const struct commit *given = f->commit != NONE ? &o->commits[f->commit] : NULL;
+    int64_t expired = expiry_of(o, f->group, f->partition, UINT64_MAX);
+    if (given != NULL && given->position >= 0)
+        sim_check(o->options.checks, SIM_CHECK_G11,
+                  given->position > expiry_of(o, f->group, f->partition, f->asked_us),
+                  "group %u partition %u: OffsetFetch gives %lld (c%lld), which was deleted before",
+                  f->group, f->partition, (long long)f->offset, (long long)f->commit);
     for (size_t i = 0; i < o->commit_count; i++) {
         const struct commit *c = &o->commits[i];
         if (c->group != f->group || c->partition != f->partition || c->outcome != SIM_COMMIT_OK ||
-            c->done_us > f->asked_us)
+            c->done_us > f->asked_us || (given == NULL && c->position < expired))
             continue;
         sim_check(o->options.checks, SIM_CHECK_G1, given != NULL && !is_before(given, c),
                   "group %u partition %u: OffsetFetch gives %lld (c%lld), c%zu of %lld was "
@@ -340,30 +379,63 @@ static void judge_fetch(struct sim_group_offsets *o, const struct fetch *f)
     }
 }
 
+/* A group, as the log has it so far. */
+struct state {
+    bool known, in_use;
+    int64_t since_ms;
+    uint64_t offsets; /* partitions that it has one of */
+};
+
+/* G8: what entry i deletes was used by nobody for the retention time. */
+static void judge_expiry(struct sim_group_offsets *o, size_t i, const struct state *s)
+{
+    struct entry *e = &o->entries[i];
+    int64_t retention_ms = (int64_t)o->options.retention_ms;
+    bool old = retention_ms > 0 && !(s->known && s->in_use);
+    /* An empty group that has no offsets goes before, and begins anew. */
+    bool nothing_lost = e->kind == ENTRY_METADATA && s->offsets == 0 && !s->in_use;
+    if (s->known && s->since_ms >= 0 && e->seen_ms + EARLY_MS < s->since_ms + retention_ms)
+        old = false;
+    for (size_t k = 0; k < i && old && e->kind == ENTRY_OFFSET; k++) {
+        const struct entry *before = &o->entries[k];
+        if (before->kind == ENTRY_OFFSET && before->group == e->group &&
+            before->partition == e->partition && before->commit != NONE &&
+            e->seen_us / 1000 + EARLY_MS <
+                o->commits[before->commit].asked_us / 1000 + (uint64_t)retention_ms)
+            old = false;
+    }
+    e->expired = old;
+    o->expired += old && e->kind == ENTRY_OFFSET;
+    sim_check(o->options.checks, SIM_CHECK_G8, old || nothing_lost,
+              "group %u: the log deletes %s at %zu%s", e->group,
+              e->kind == ENTRY_OFFSET ? "an offset" : "the group", i,
+              s->known && s->in_use ? ", which is in use" : " before its time");
+}
+
 /* The log in its order: generations rise, and each offset was committed in the generation that it
  * follows. */
 static void judge_log(struct sim_group_offsets *o)
 {
     int32_t generations[SIM_GROUPS_MAX] = {-1, -1, -1, -1};
-    bool has_offsets[SIM_GROUPS_MAX] = {false};
+    struct state states[SIM_GROUPS_MAX] = {{0}};
     for (size_t i = 0; i < o->entry_count; i++) {
         const struct entry *e = &o->entries[i];
         if (e->kind != ENTRY_OFFSET && e->kind != ENTRY_METADATA)
             continue;
         int32_t *generation = &generations[e->group];
-        /* No run is as long as the retention time, but an empty group that has no offsets goes
-         * before, and begins anew. */
-        bool nothing_lost = e->kind == ENTRY_METADATA && !has_offsets[e->group];
-        sim_check(o->options.checks, SIM_CHECK_G8, !e->tombstone || nothing_lost,
-                  "group %u: the log deletes %s at %zu", e->group,
-                  e->kind == ENTRY_OFFSET ? "an offset" : "the group", i);
         if (e->tombstone) {
-            if (nothing_lost)
+            judge_expiry(o, i, &states[e->group]);
+            if (e->kind == ENTRY_METADATA)
                 *generation = -1;
+            else
+                states[e->group].offsets &= ~(UINT64_C(1) << e->partition);
             continue;
         }
-        has_offsets[e->group] = has_offsets[e->group] || e->kind == ENTRY_OFFSET;
+        if (e->kind == ENTRY_OFFSET)
+            states[e->group].offsets |= UINT64_C(1) << e->partition;
         if (e->kind == ENTRY_METADATA) {
+            states[e->group] = (struct state){true, e->members > 0, e->state_ms,
+                                              states[e->group].offsets};
             sim_check(o->options.checks, SIM_CHECK_G3, e->generation >= *generation,
                       "group %u: the log goes from generation %d to %d at %zu", e->group,
                       *generation, e->generation, i);
@@ -403,11 +475,37 @@ static void judge_delivered(struct sim_group_offsets *o, const int64_t *ends)
 
 void sim_group_offsets_judge(struct sim_group_offsets *o, const int64_t *ends)
 {
+    judge_log(o);
     for (size_t i = 0; i < o->fetch_count; i++)
         judge_fetch(o, &o->fetches[i]);
-    judge_log(o);
     judge_refused(o);
     judge_delivered(o, ends);
+}
+
+void sim_group_offsets_gone(struct sim_group_offsets *o, uint32_t group, uint64_t since_us)
+{
+    for (size_t i = 0; i < o->fetch_count; i++) {
+        const struct fetch *f = &o->fetches[i];
+        if (f->group == group && f->asked_us >= since_us)
+            sim_check(o->options.checks, SIM_CHECK_G8, f->offset < 0,
+                      "group %u partition %u: offset %lld stays though nobody uses it", group,
+                      f->partition, (long long)f->offset);
+    }
+}
+
+uint64_t sim_group_offsets_newest_us(const struct sim_group_offsets *o, uint32_t group)
+{
+    uint64_t newest_us = 0;
+    for (size_t i = 0; i < o->commit_count; i++) {
+        if (o->commits[i].group == group && o->commits[i].asked_us > newest_us)
+            newest_us = o->commits[i].asked_us;
+    }
+    return newest_us;
+}
+
+uint64_t sim_group_offsets_expired(const struct sim_group_offsets *o)
+{
+    return o->expired;
 }
 
 uint64_t sim_group_offsets_acked(const struct sim_group_offsets *o)

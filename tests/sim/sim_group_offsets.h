@@ -17,6 +17,7 @@ struct sim_group_offsets_options {
     const char *const *groups;       /* their ids, borrowed */
     uint32_t group_count;
     uint32_t consuming; /* the first of them have members, which must deliver everything */
+    uint64_t retention_ms; /* of offsets that nobody uses; 0: longer than any run */
 };
 struct sim_group_offsets *sim_group_offsets_new(const struct sim_group_offsets_options *options);
 /* NULL accepted; returns NULL. */
@@ -45,6 +46,8 @@ void sim_group_offsets_delivered(struct sim_group_offsets *o, uint32_t group, ui
 
 /* ---- the log ---- */
 
+/* What is seen in the log from now on is seen at this time. */
+void sim_group_offsets_clock(struct sim_group_offsets *o, uint64_t now_us, int64_t wall_ms);
 /* A committed record of a node's log. value.data NULL: a tombstone. */
 void sim_group_offsets_record(struct sim_group_offsets *o, uint32_t node, int64_t offset,
                               struct kb_view key, struct kb_view value);
@@ -54,6 +57,12 @@ void sim_group_offsets_final(struct sim_group_offsets *o, uint32_t node, int64_t
                              struct kb_view key, struct kb_view value);
 void sim_group_offsets_final_end(struct sim_group_offsets *o, uint32_t node, int64_t end_offset);
 
+/* The time of this group's offsets is long over: whoever asked from here on was told of none (G8). */
+void sim_group_offsets_gone(struct sim_group_offsets *o, uint32_t group, uint64_t since_us);
+/* When the newest commit of a group was asked for. */
+uint64_t sim_group_offsets_newest_us(const struct sim_group_offsets *o, uint32_t group);
+/* Offsets that the log deletes because their time was over. */
+uint64_t sim_group_offsets_expired(const struct sim_group_offsets *o);
 /* All is in; the run's partitions end there (by number). */
 void sim_group_offsets_judge(struct sim_group_offsets *o, const int64_t *ends);
 

@@ -18,6 +18,9 @@
 #define COMMITS_MIN 40
 #define GENERATIONS_MIN 6
 #define PROBE_STEP_MS 100
+#define EXPIRY_EVERY 3 /* runs with groups */
+#define EXPIRY_MS 8000
+#define EXPIRED_MS 3000 /* the coordinator looks each second, and one may just have begun */
 #define PROBE_LIMIT_MS 15000
 #define CLOCK_JUMP_MS INT64_C(2592000000) /* 30 days */
 
@@ -54,6 +57,11 @@ struct sim_groups {
     uint64_t healed_us;
     uint64_t ticks, troubles;
 };
+
+uint64_t sim_groups_retention_ms(uint64_t seed)
+{
+    return sim_groups_wanted(seed) && seed / GROUPS_EVERY % EXPIRY_EVERY == 0 ? EXPIRY_MS : 0;
+}
 
 bool sim_groups_wanted(uint64_t seed)
 {
@@ -170,6 +178,18 @@ static void recover(struct sim_groups *g, struct slot *s)
     s->until_us = 0;
 }
 
+/* Where offsets expire soon a group keeps a member, or its own expire, too. */
+static bool may_be_troubled(const struct sim_groups *g, const struct slot *s)
+{
+    bool others = false;
+    if (sim_groups_retention_ms(sim_world_seed(g->world)) == 0)
+        return true;
+    for (size_t i = 0; i < SLOTS; i++)
+        others = others || (&g->slots[i] != s && g->slots[i].group == s->group &&
+                            g->slots[i].until_us == 0);
+    return others;
+}
+
 static void slot_tick(struct sim_groups *g, struct slot *s)
 {
     if (s->old_env != NULL && draw(g, 0, 9) == 0)
@@ -182,7 +202,7 @@ static void slot_tick(struct sim_groups *g, struct slot *s)
     } else if (sim_member_is_out(s->member)) {
         end_life(&s->env, &s->member, false); /* fenced by a late request of its own instance */
         slot_start(g, s);
-    } else if (!g->healed && draw(g, 0, 24) == 0) {
+    } else if (!g->healed && draw(g, 0, 24) == 0 && may_be_troubled(g, s)) {
         trouble(g, s);
     }
 }
@@ -195,8 +215,10 @@ static void on_tick(void *arg)
     sim_world_after(g->world, TICK_US, on_tick, g);
     for (size_t i = 0; i < SLOTS && g->started; i++)
         slot_tick(g, &g->slots[i]);
-    if (++g->ticks % LOG_EVERY == 0)
+    if (++g->ticks % LOG_EVERY == 0) {
+        sim_group_offsets_clock(g->offsets, now_us(g), sim_world_wall_ms(g->world));
         sim_group_log_read(g->log);
+    }
 }
 
 /* ---- coordinators ---- */
@@ -256,7 +278,9 @@ struct sim_groups *sim_groups_new(struct sim_world *w, const struct sim_groups_o
                                            .topics = options->client.topics,
                                            .groups = group_ids,
                                            .group_count = GROUP_COUNT,
-                                           .consuming = GROUP_CONSUMING};
+                                           .consuming = GROUP_CONSUMING,
+                                           .retention_ms =
+                                               sim_groups_retention_ms(sim_world_seed(w))};
     g->check = sim_group_check_new(options->checks);
     g->offsets = sim_group_offsets_new(&oo);
     g->log = sim_group_log_new(options->cluster, options->checks, g->offsets);
@@ -482,6 +506,30 @@ static void probe_offsets(struct sim_groups *g)
     sim_check(g->options.checks, SIM_CHECK_LIVE, done, "no coordinator tells the offsets");
 }
 
+/* G8: what nobody uses goes in time, whoever coordinates; what is used stays, however old it is. */
+static void probe_expiry(struct sim_groups *g)
+{
+    uint64_t retention_ms = sim_groups_retention_ms(sim_world_seed(g->world));
+    uint64_t until_us = sim_group_offsets_newest_us(g->offsets, GROUP_MEMBERLESS) +
+                        (retention_ms + EXPIRED_MS) * 1000;
+    if (retention_ms == 0)
+        return;
+    for (uint32_t i = 0; i < sim_cluster_nodes(g->options.cluster) && draw(g, 0, 1) == 0; i++) {
+        if (!g->coordinates[i])
+            continue;
+        sim_cluster_kill(g->options.cluster, i, true);
+        sim_world_run_for(g->world, PROBE_STEP_MS);
+        sim_cluster_start(g->options.cluster, i);
+        break;
+    }
+    while (now_us(g) < until_us)
+        sim_world_run_for(g->world, PROBE_STEP_MS);
+    (void)wait_whole(g, "offsets expired");
+    uint64_t since_us = now_us(g);
+    probe_offsets(g);
+    sim_group_offsets_gone(g->offsets, GROUP_MEMBERLESS, since_us);
+}
+
 void sim_groups_probe(struct sim_groups *g)
 {
     sim_outsider_stop(g->outsider);
@@ -490,7 +538,8 @@ void sim_groups_probe(struct sim_groups *g)
     probe_return(g);
     probe_death(g);
     probe_offsets(g);
-    (void)wait_whole(g, "a member died");
+    if (wait_whole(g, "a member died"))
+        probe_expiry(g);
 }
 
 void sim_groups_judge(struct sim_groups *g)
@@ -498,6 +547,7 @@ void sim_groups_judge(struct sim_groups *g)
     int64_t ends[64] = {0};
     (void)wait_whole(g, "the last record");
     probe_offsets(g);
+    sim_group_offsets_clock(g->offsets, now_us(g), sim_world_wall_ms(g->world));
     sim_group_log_final(g->log);
     take_ends(g, ends);
     sim_group_offsets_judge(g->offsets, ends);

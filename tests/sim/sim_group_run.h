@@ -10,6 +10,8 @@ struct sim_groups;
 
 /* Does this seed have groups? */
 bool sim_groups_wanted(uint64_t seed);
+/* How long this run keeps offsets that nobody uses; 0: longer than it lasts. */
+uint64_t sim_groups_retention_ms(uint64_t seed);
 
 struct sim_groups_options {
     struct sim_client_options client;

@@ -14,6 +14,8 @@
 #define DIR "/data/" TOPIC "-0"
 #define KEYS 10
 #define TOMBSTONES_EVERY 5
+#define RESTING_EVERY 6
+#define RESTING_IDS 20
 #define RECORD_BYTES_MAX (1 << 20)
 #define STEP_MS 200
 #define TOMBSTONES_LIMIT_MS 20000
@@ -80,8 +82,13 @@ static bool fill(void *arg, uint64_t id, struct kb_buf *key, struct kb_buf *valu
 {
     uint64_t dice = id * UINT64_C(0x9e3779b97f4a7c15) >> 32;
     (void)arg;
-    kb_buf_printf(key, "k%u", (unsigned)(dice % KEYS));
-    if (dice / KEYS % TOMBSTONES_EVERY == 0)
+    bool rests = dice % RESTING_EVERY == 0;
+    dice /= RESTING_EVERY;
+    if (rests) /* nobody touches it again after a while: its tombstone must go by time */
+        kb_buf_printf(key, "r%llu", (unsigned long long)(id / RESTING_IDS));
+    else
+        kb_buf_printf(key, "k%u", (unsigned)(dice % KEYS));
+    if (dice / KEYS % (rests ? 2 : TOMBSTONES_EVERY) == 0)
         return false;
     sim_history_value(id, value);
     return true;

@@ -177,7 +177,8 @@ static void make_world(struct run *run)
     draw_shape(run, &co);
     run->life = sim_life_new(run->options->seed, &run->checks, &run->topics);
     co.starts = sim_life_starts(run->life);
-    co.right_clocks = sim_life_right_clocks(run->life);
+    co.offsets_retention_ms = sim_groups_retention_ms(run->options->seed);
+    co.right_clocks = sim_life_right_clocks(run->life) || co.offsets_retention_ms != 0;
     run->nodes = co.nodes;
     run->voters = co.voters;
     run->bootstrap_count = co.nodes;

@@ -15,9 +15,10 @@ struct fixture {
     uint64_t now_us;
 };
 
-static void setup(struct fixture *f)
+static void setup_keeping(struct fixture *f, uint64_t retention_ms)
 {
     struct sim_group_offsets_options options = {.checks = &f->checks,
+                                                .retention_ms = retention_ms,
                                                 .topics = &topics,
                                                 .groups = groups,
                                                 .group_count = 2,
@@ -25,6 +26,11 @@ static void setup(struct fixture *f)
     memset(f, 0, sizeof(*f));
     f->o = sim_group_offsets_new(&options);
     f->now_us = 1000;
+}
+
+static void setup(struct fixture *f)
+{
+    setup_keeping(f, 0);
 }
 
 static void expect(struct fixture *f, int only)
@@ -128,16 +134,21 @@ static struct kb_buf metadata_key(void)
     return finish(&w, &chain);
 }
 
+static int32_t group_members; /* of the next record about the group */
+
 static void put_metadata(struct fixture *f, record_fn *fn, uint32_t node, int64_t at,
                          int32_t generation)
 {
     struct kw_group_metadata_value v;
+    struct kw_group_metadata_value_member members[1] = {{.member_id = KW_STR("m")}};
     struct kb_chain chain = {0};
     struct kw_writer w;
     kw_group_metadata_value_init(&v);
     v.protocol_type = KW_STR("consumer");
     v.generation = generation;
     v.protocol = v.leader = kw_str_null();
+    v.members = members;
+    v.members_count = group_members;
     kw_writer_init(&w, &chain);
     kw_put_int16(&w, 3);
     kw_group_metadata_value_write(&w, 3, &v);
@@ -285,6 +296,75 @@ START_TEST(log__an_empty_group_without_offsets_may_go_and_begin_anew)
 }
 END_TEST
 
+#define KEPT_MS 1000
+
+/* The tombstone of the offset, seen when so much time has passed. */
+static void expire_after(struct fixture *f, int64_t at, uint64_t ms)
+{
+    f->now_us += ms * 1000;
+    sim_group_offsets_clock(f->o, f->now_us, (int64_t)(f->now_us / 1000));
+    put(f, sim_group_offsets_record, 0, at, offset_key(), NULL);
+}
+
+START_TEST(expiry__of_what_nobody_uses_is_accepted)
+{
+    struct fixture f;
+    setup_keeping(&f, KEPT_MS);
+    uint64_t a = commit(&f, -1, 5, SIM_COMMIT_OK);
+    record(&f, 0, a, 5);
+    fetch(&f, 5, a);
+    expire_after(&f, 1, KEPT_MS);
+    fetch(&f, -1, a);
+    uint64_t since_us = f.now_us - 10;
+    sim_group_offsets_gone(f.o, 0, since_us);
+    put_generation(&f, 2, 1); /* nobody is in it */
+    f.now_us += KEPT_MS * 1000;
+    a = commit(&f, -1, 6, SIM_COMMIT_OK);
+    record(&f, 3, a, 6);
+    expire_after(&f, 4, KEPT_MS);
+    sim_group_offsets_judge(f.o, f.ends);
+    ck_assert_uint_eq(sim_group_offsets_expired(f.o), 2);
+    expect(&f, -1);
+}
+END_TEST
+
+START_TEST(expiry__too_early_or_in_use_is_named)
+{
+    struct fixture f;
+    setup_keeping(&f, KEPT_MS);
+    record(&f, 0, commit(&f, -1, 5, SIM_COMMIT_OK), 5);
+    expire_after(&f, 1, KEPT_MS / 2);
+    expect(&f, SIM_CHECK_G8);
+    setup_keeping(&f, KEPT_MS);
+    group_members = 1;
+    put_generation(&f, 0, 1);
+    group_members = 0;
+    record(&f, 1, commit(&f, 1, 5, SIM_COMMIT_OK), 5);
+    expire_after(&f, 2, 10 * KEPT_MS);
+    expect(&f, SIM_CHECK_G8);
+}
+END_TEST
+
+START_TEST(expiry__that_never_comes_or_does_not_last_is_named)
+{
+    struct fixture f;
+    setup_keeping(&f, KEPT_MS);
+    uint64_t a = commit(&f, -1, 5, SIM_COMMIT_OK);
+    record(&f, 0, a, 5);
+    f.now_us += KEPT_MS * 10000;
+    fetch(&f, 5, a);
+    sim_group_offsets_gone(f.o, 0, f.now_us - 10);
+    expect(&f, SIM_CHECK_G8);
+    setup_keeping(&f, KEPT_MS);
+    a = commit(&f, -1, 5, SIM_COMMIT_OK);
+    record(&f, 0, a, 5);
+    expire_after(&f, 1, KEPT_MS);
+    f.now_us += 10;
+    fetch(&f, 5, a);
+    expect(&f, SIM_CHECK_G11);
+}
+END_TEST
+
 START_TEST(record__nobody_worked_on_is_named)
 {
     struct fixture f;
@@ -333,5 +413,6 @@ UNIT_MAIN("sim_group_offsets", offsets__in_order_are_accepted,
           fetch__of_what_nobody_committed_is_named, log__whose_generation_falls_is_named,
           log__with_a_stale_or_refused_commit_is_named, log__that_deletes_offsets_is_named,
           log__an_empty_group_without_offsets_may_go_and_begin_anew,
-          record__nobody_worked_on_is_named, compaction__that_changes_what_counts_is_named,
-          nodes__with_different_records_are_named)
+          expiry__of_what_nobody_uses_is_accepted, expiry__too_early_or_in_use_is_named,
+          expiry__that_never_comes_or_does_not_last_is_named, record__nobody_worked_on_is_named,
+          compaction__that_changes_what_counts_is_named, nodes__with_different_records_are_named)
