@@ -136,6 +136,8 @@ static int read_epochs(struct recover_try *t)
     if (r < 0 && r != -KB_ENOENT && r != -KB_ETOOBIG)
         return r;
     t->epochs_bad = t->table_bad || r < 0 || log_epochs_parse(b.data, b.size, &t->rc->epochs) < 0;
+    /* One without entries is no witness against batches, but a lost one (KAFKA-7897). */
+    t->epochs_bad = t->epochs_bad || t->rc->epochs.count == 0;
     kb_buf_release(&b);
     return 0;
 }
