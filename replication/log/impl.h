@@ -230,8 +230,8 @@ void log_hints_clear(struct log *log);
 
 /* ---- proof.c ---- */
 
-/* The log is open; created: its directory has no epoch file. */
-void log_proof_begin(struct log *log, bool created);
+/* The log is open; saved: the last epoch in its epoch file, -1 none. */
+void log_proof_begin(struct log *log, int32_t saved);
 /* An epoch was entered that begins at offset: the file follows in a while. */
 void log_proof_epoch(struct log *log, int64_t offset);
 /* A cut has saved the epochs. */
@@ -241,8 +241,9 @@ void log_proof_cut(struct log *log);
 bool log_proof_gap(struct log *log, int64_t base_offset, int64_t below);
 struct range;
 /* Base offsets and epochs of the sound batches at p, which are the range; `available` bytes are
- * there. segment NULL: its files were replaced meanwhile. offset: what was asked for. Ends the range
- * before the first batch that cannot be what was written; -KB_ECORRUPT when that is its first. */
+ * there. segment NULL: its files were replaced meanwhile. offset: what was asked for. Ends the
+ * range before the first batch that cannot be what was written; -KB_ECORRUPT when that is its
+ * first. */
 int log_proof_range(const struct log *log, const struct log_segment *segment, const uint8_t *p,
                     size_t available, int64_t offset, struct range *g);
 /* An empty range: can the batch that reaches the bound be what was written there? */

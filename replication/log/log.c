@@ -262,7 +262,7 @@ static void open_adopt(struct log *log, struct open_job *o)
     log->cut_limit = rc->cut_limit;
     log->gaps_below = rc->gaps_below;
     log->topic_id = f->topic_id;
-    log_proof_begin(log, o->create);
+    log_proof_begin(log, rc->epoch_saved);
     log->cut_noted = rc->cut_noted;
     log->cut_ceiling = rc->durable_mark;
     log->start = f->start_offset;

@@ -8,7 +8,7 @@
 #include "replication/log/read_parts.h"
 
 enum {
-    EPOCHS_SAVE_MIN_MS = 500, /* a new epoch reaches the file so long after it began: behind a */
+    EPOCHS_SAVE_MIN_MS = 500,  /* a new epoch reaches the file so long after it began: behind a */
     EPOCHS_SAVE_MAX_MS = 4000, /* fail-over of many partitions, one after the other */
     GAPS_AHEAD = 10000,        /* a copy of compacted batches goes on: not a write for each gap */
 };
@@ -98,11 +98,11 @@ static int epochs_run(struct kb_job *job, struct kb_fs *fs)
 
 static void epochs_later(struct log *log);
 
-/* Where the first epoch begins that is newer than the last of `saved`. */
-static int64_t unsaved_from(const struct log *log, const struct log_epochs *saved)
+/* Where the first epoch begins that is newer than `saved`. */
+static int64_t unsaved_from(const struct log *log, int32_t saved)
 {
     for (size_t i = 0; i < log->epochs.count; i++)
-        if (log->epochs.entries[i].epoch > log_epochs_last(saved))
+        if (log->epochs.entries[i].epoch > saved)
             return log->epochs.entries[i].start_offset;
     return INT64_MAX;
 }
@@ -115,7 +115,7 @@ static void epochs_finish(struct log *log, struct log_job *j, int result)
     if (result < 0 && result != -KB_ENOSPC && log->failure == 0)
         log_fail(log, result);
     if (result == 0 && e->generation == generation) {
-        log->epochs_unsaved = unsaved_from(log, &e->epochs);
+        log->epochs_unsaved = unsaved_from(log, log_epochs_last(&e->epochs));
         /* Whoever persists the mark hears that it has moved. */
         if (log->failure == 0 && log_is_open(log) && log->handler->on_durable != NULL)
             log->handler->on_durable(log, log->user, generation, log->durable);
@@ -151,8 +151,8 @@ static void epochs_later(struct log *log)
         log->epochs_timer = kb_timer_new(log->env, epochs_due, log);
     if (!kb_timer_armed(log->epochs_timer))
         kb_timer_arm(log->epochs_timer,
-                     EPOCHS_SAVE_MIN_MS + kb_env_random_u64(log->env) %
-                                              (EPOCHS_SAVE_MAX_MS - EPOCHS_SAVE_MIN_MS));
+                     EPOCHS_SAVE_MIN_MS +
+                         kb_env_random_u64(log->env) % (EPOCHS_SAVE_MAX_MS - EPOCHS_SAVE_MIN_MS));
 }
 
 void log_proof_epoch(struct log *log, int64_t offset)
@@ -164,12 +164,13 @@ void log_proof_epoch(struct log *log, int64_t offset)
     epochs_later(log);
 }
 
-/* Recovery may have found epochs that the file lacks. */
-void log_proof_begin(struct log *log, bool created)
+/* Recovery may have found epochs that the file lacks. Those it has stay proved: a mark that fell at
+ * each start would let a power cut soon after it make a torn tail of damage. */
+void log_proof_begin(struct log *log, int32_t saved)
 {
-    size_t n = log->epochs.count;
-    if (!created && n != 0)
-        log_proof_epoch(log, log->epochs.entries[n - 1].start_offset);
+    int64_t unsaved = unsaved_from(log, saved);
+    if (unsaved != INT64_MAX)
+        log_proof_epoch(log, unsaved);
 }
 
 void log_proof_cut(struct log *log)

@@ -138,6 +138,7 @@ static int read_epochs(struct recover_try *t)
     t->epochs_bad = t->table_bad || r < 0 || log_epochs_parse(b.data, b.size, &t->rc->epochs) < 0;
     /* One without entries is no witness against batches, but a lost one (KAFKA-7897). */
     t->epochs_bad = t->epochs_bad || t->rc->epochs.count == 0;
+    t->rc->epoch_saved = t->epochs_bad ? -1 : log_epochs_last(&t->rc->epochs);
     kb_buf_release(&b);
     return 0;
 }
@@ -243,8 +244,7 @@ static int recover_closed(struct recover_try *t, size_t i)
     int r = open_segment(t, base, suspect, &fd);
     if (r < 0)
         goto out;
-    r = suspect || replay || t->epochs_bad || t->closer ? RECOVER_AGAIN
-                                                        : trust_indexed(t, fd, &b);
+    r = suspect || replay || t->epochs_bad || t->closer ? RECOVER_AGAIN : trust_indexed(t, fd, &b);
     if (r == 0 && b.scan.next_offset != next_base)
         r = RECOVER_AGAIN;
     if (r == RECOVER_AGAIN) {
@@ -498,6 +498,7 @@ int log_recovery_run(struct kb_fs *fs, struct log_recovery *rc)
     rc->found = (struct log_found){.damaged_from = -1, .last_epoch = -1};
     rc->cut_limit = -1;
     rc->gaps_below = INT64_MAX;
+    rc->epoch_saved = -1;
     struct kb_fs_stat st;
     int r = kb_fs_stat(fs, rc->dir, &st);
     if (r < 0)

@@ -46,9 +46,10 @@ struct log_recovery {
     size_t segment_count, segment_capacity;
     struct log_index index; /* of the newest segment */
     struct log_epochs epochs;
-    int64_t cut_limit; /* of the cut-limit file; -1: none */
-    int64_t gaps_below; /* of partition.metadata; INT64_MAX: it does not say */
-    bool cut_noted;    /* there is a cut-tail file */
+    int64_t cut_limit;   /* of the cut-limit file; -1: none */
+    int64_t gaps_below;  /* of partition.metadata; INT64_MAX: it does not say */
+    int32_t epoch_saved; /* the last one in the epoch file; -1: none, or it is not to be trusted */
+    bool cut_noted;      /* there is a cut-tail file */
 };
 /* 0 and found, or an error of the file calls. */
 int log_recovery_run(struct kb_fs *fs, struct log_recovery *rc);

@@ -237,6 +237,37 @@ START_TEST(recover__damage_in_a_closed_segment)
 }
 END_TEST
 
+/* The epoch file proves what it proved before the start: a mark that fell would let the next power
+ * cut, soon after, make a torn tail of damage. Without the file it waits for another. */
+START_TEST(recover__mark_does_not_fall_at_a_start)
+{
+    struct lw l;
+    lw_init(&l, 1);
+    lw_create(&l, 0);
+    fill(&l, 6);
+    lw_run(&l, 5000); /* the epoch file follows */
+    int64_t end = log_end_offset(l.log);
+    ck_assert_int_eq(log_durable_mark(l.log), end);
+    lw_kill(&l);
+    lw_open(&l, false, end);
+    int64_t mark = log_durable_mark(l.log);
+    ck_assert_int_eq(mark, end);
+    lw_power_cut(&l, SIM_CRASH_DROP);
+    sim_disk_flip_bit(sim_host_disk(l.host), FIRST, l.batches[4].position + 70, 2);
+    lw_open(&l, false, mark);
+    ck_assert_int_eq(l.found.state, LOG_DAMAGED);
+    lw_power_cut(&l, SIM_CRASH_DROP);
+    sim_disk_flip_bit(sim_host_disk(l.host), FIRST, l.batches[4].position + 70, 2);
+    sim_disk_remove(sim_host_disk(l.host), LW_DIR "/leader-epoch-checkpoint");
+    lw_open(&l, false, end);
+    ck_assert_int_eq(l.found.state, LOG_WHOLE);
+    ck_assert_int_eq(log_durable_mark(l.log), 0);
+    lw_run(&l, 5000);
+    ck_assert_int_eq(log_durable_mark(l.log), end);
+    lw_release(&l);
+}
+END_TEST
+
 /* ---- side files ---- */
 
 static void producers_expect(struct lw *l)
@@ -467,5 +498,5 @@ UNIT_MAIN("log_recover", recover__torn_at_every_byte, recover__zeros_and_garbage
           recover__hole_then_valid_batches_is_cut_at_the_hole,
           recover__a_cut_is_known_until_it_is_forgotten,
           recover__bad_below_the_mark_is_damage_and_nothing_is_cut,
-          recover__damage_in_a_closed_segment, recover__side_files_are_rebuilt,
-          recover__after_a_crash_at_any_file_call)
+          recover__mark_does_not_fall_at_a_start, recover__damage_in_a_closed_segment,
+          recover__side_files_are_rebuilt, recover__after_a_crash_at_any_file_call)
