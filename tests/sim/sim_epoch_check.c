@@ -217,6 +217,7 @@ static void step_follower(struct sim_epoch_check *c, uint32_t node, uint32_t par
      * and learns that its leader's start lies inside a batch: at the batch. */
     bool empty = before->open && before->start == before->end;
     bool excused = (r->excused || before->damaged || empty) && !view->member;
+    excused = excused || c->checks->unclean_asked; /* 2.7 */
     if (view->high_watermark < before->high_watermark)
         sim_check(c->checks, SIM_CHECK_P6, excused,
                   "partition %u: node %u cuts below its high watermark of %lld, to %lld%s",
