@@ -89,8 +89,8 @@ struct node_quorum {
     struct log *log;
     struct log_dir_log *dir_log;
     enum raft_log_state log_state;
-    int64_t damaged_from; /* the log is good below this offset only; -1: all of it */
-    bool damage_drops;    /* the first operation drops what is damaged: see quorum_ops_run */
+    int64_t damaged_from;  /* the log is good below this offset only; -1: all of it */
+    bool damage_drops;     /* the first operation drops what is damaged: see quorum_ops_run */
     uint64_t bar_sequence; /* hard state that says that this directory may not vote; 0: none yet */
     bool bar_durable;
     bool log_found;

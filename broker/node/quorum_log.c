@@ -68,8 +68,8 @@ static int op_append(struct node_quorum *q, struct quorum_op *op)
  * take its place. */
 static bool keep_damage(const struct node_quorum *q, const struct quorum_op *op)
 {
-    return q->damage_drops && (!q->bar_durable || (op->kind == QUORUM_TRUNCATE &&
-                                                   TAILQ_NEXT(op, entries) == NULL));
+    return q->damage_drops &&
+           (!q->bar_durable || (op->kind == QUORUM_TRUNCATE && TAILQ_NEXT(op, entries) == NULL));
 }
 
 void quorum_ops_run(struct node_quorum *q)

@@ -88,7 +88,7 @@ struct log_compact_result {
     size_t group_count;
     int64_t first_dirty; /* for the checkpoint, once all groups are swapped in */
     uint64_t records_read, records_kept, bytes_read, bytes_written;
-    bool map_full; /* more is dirty than the map could hold: run again */
+    bool map_full;        /* more is dirty than the map could hold: run again */
     int64_t damaged_from; /* with -KB_ECORRUPT: the first offset that cannot be read; -1: none */
 };
 /* One run per log at a time, swaps included: it first removes what an unfinished one has left.

@@ -37,9 +37,9 @@ struct log_epoch_end;
 struct log_epoch_end log_epochs_end_offset(const struct log_epochs *e, int32_t epoch,
                                            int64_t log_start, int64_t log_end);
 
-/* Kafka's leader-epoch-checkpoint: "0\n" count "\n" then "epoch start\n" each. Kafka takes any white
- * space at the end of an entry: the last one has a checksum there, 32 blanks and tabs. Files without
- * are taken, too. */
+/* Kafka's leader-epoch-checkpoint: "0\n" count "\n" then "epoch start\n" each. Kafka takes any
+ * white space at the end of an entry: the last one has a checksum there, 32 blanks and tabs. Files
+ * without are taken, too. */
 void log_epochs_format(const struct log_epochs *e, struct kb_buf *ret);
 /* 0, or -KB_ECORRUPT (malformed, not rising, another checksum) with *ret untouched. */
 int log_epochs_parse(const void *data, size_t size, struct log_epochs *ret);

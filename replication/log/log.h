@@ -102,9 +102,9 @@ const char *log_state_name(enum log_state state);
 struct log_found {
     enum log_state state;
     int64_t start_offset;
-    int64_t end_offset;      /* also the durable end: recovery has synced */
-    int64_t damaged_from;    /* first offset lost; -1 unless LOG_DAMAGED (then also end_offset) */
-    int32_t last_epoch;      /* of the last batch, or assigned; -1 when empty */
+    int64_t end_offset;   /* also the durable end: recovery has synced */
+    int64_t damaged_from; /* first offset lost; -1 unless LOG_DAMAGED (then also end_offset) */
+    int32_t last_epoch;   /* of the last batch, or assigned; -1 when empty */
     /* Base of the last batch, when that alone is of last_epoch and lies above the mark: nothing but
      * itself bears witness of the epoch. 0: otherwise. */
     int64_t lone_from;

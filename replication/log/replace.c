@@ -12,8 +12,8 @@ struct replace {
     uint32_t token;
     struct log_segment_facts facts; /* of the new segment */
     struct kb_uuid topic_id;
-    int64_t gaps_below; /* to be said first; -1: is said already */
-    struct kb_file **files;         /* of the old ones, in step; NULL before it began */
+    int64_t gaps_below;     /* to be said first; -1: is said already */
+    struct kb_file **files; /* of the old ones, in step; NULL before it began */
 };
 
 struct replace_job {

@@ -68,11 +68,11 @@ static bool epoch_known(const struct log_scan *s, int64_t offset, int32_t *ret)
     return known;
 }
 
-/* A batch in order whose base leaves a gap or whose epoch is a new one is what a turned bit makes of
- * its head, too: then the batch behind it, which begins where this one would end, seems to go back.
- * (What begins elsewhere is none: an older file may have left whole batches behind the end.) And
- * what the table of epochs says of one batch alone it says rightly; of two that agree it is itself
- * what is wrong. 1, 0 or negative as batch_at. */
+/* A batch in order whose base leaves a gap or whose epoch is a new one is what a turned bit makes
+ * of its head, too: then the batch behind it, which begins where this one would end, seems to go
+ * back. (What begins elsewhere is none: an older file may have left whole batches behind the end.)
+ * And what the table of epochs says of one batch alone it says rightly; of two that agree it is
+ * itself what is wrong. 1, 0 or negative as batch_at. */
 static int is_proved(struct kb_fs *fs, struct kb_fd *fd, struct log_scan *s, struct scan_window *w,
                      const struct log_head *h)
 {

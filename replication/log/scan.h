@@ -29,8 +29,9 @@ struct log_scan {
     bool check_crc;
     /* What proves base offset and leader epoch, which no CRC covers. A batch that contradicts them,
      * or that the sound one behind it contradicts, is no good one. */
-    int64_t gaps_below; /* from there on each base is the end of the batch before; INT64_MAX: none */
-    int64_t end_offset; /* no batch reaches beyond it; INT64_MAX: not known */
+    int64_t
+        gaps_below; /* from there on each base is the end of the batch before; INT64_MAX: none */
+    int64_t end_offset;             /* no batch reaches beyond it; INT64_MAX: not known */
     const struct log_epochs *known; /* may be NULL */
     int64_t known_below;            /* batches below it have the epochs of `known` */
     log_scan_fn *fn;                /* may be NULL */
@@ -41,7 +42,7 @@ struct log_scan {
     bool bad_is_zero; /* nothing but zeros there up to the end of the file */
     int64_t run_from; /* base of the first good batch of `epoch` in this scan, and how many */
     size_t run_batches;
-    bool known_bad;   /* stopped: `known` contradicts batches that agree with each other */
+    bool known_bad; /* stopped: `known` contradicts batches that agree with each other */
     int stopped;
 };
 /* Nothing proves anything: gaps are anywhere, ends and epochs not known. */

@@ -67,10 +67,10 @@ uint64_t crash_hash(uint64_t hash, const void *data, size_t size);
 /* ---- the walk ---- */
 
 struct crash_limits {
-    size_t images;   /* subsets of sectors per file */
-    size_t states;   /* combinations per prefix */
-    bool no_kills;   /* leave out processes that were killed and powered off in the next life */
-    size_t stride;   /* only every stride-th prefix, and those before a sync; 0 and 1: all */
+    size_t images; /* subsets of sectors per file */
+    size_t states; /* combinations per prefix */
+    bool no_kills; /* leave out processes that were killed and powered off in the next life */
+    size_t stride; /* only every stride-th prefix, and those before a sync; 0 and 1: all */
 };
 struct crash_counts {
     size_t prefixes, bounded_prefixes;

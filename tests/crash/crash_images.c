@@ -198,7 +198,7 @@ static void subsets(struct file *f, size_t limit)
         size_t differing = 0;
         for (size_t v = 0; v < f->version_count; v++)
             differing += version_counts(f, s, v);
-        bool new = s * SECTOR >= f->versions[0].size;
+        bool new = s *SECTOR >= f->versions[0].size;
         if (differing > 1 || new)
             f->dirty[f->dirty_count++] = s;
         combinations *= (double)differing + (new ? FILLS - 1 : 0);

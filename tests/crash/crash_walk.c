@@ -20,7 +20,7 @@ struct node {
     uint64_t id;
     bool dir;
     struct kb_buf durable;
-    struct names names;       /* durable ones */
+    struct names names;                  /* durable ones */
     const struct crash_change **pending; /* since the last sync */
     size_t pending_count, pending_capacity;
     struct crash_images images;

@@ -66,10 +66,8 @@ void store_init(struct store *s, uint64_t seed)
         .on_failed = on_dir_failed,
         .arg = s,
     };
-    s->now = (struct store_promise){.hw_min = -1,
-                                    .mark_min = -1,
-                                    .broker_epoch = -1,
-                                    .contents = {0, -1}};
+    s->now = (struct store_promise){
+        .hw_min = -1, .mark_min = -1, .broker_epoch = -1, .contents = {0, -1}};
     s->content_count = 1;
     crash_trace_begin(&s->trace, sim_host_disk(s->lw.host));
 }
@@ -329,9 +327,8 @@ static void start(struct meeting *m)
             broken(m, #condition, __VA_ARGS__);                                                    \
     } while (0)
 
-__attribute__((format(printf, 3, 4))) static void broken(const struct meeting *m,
-                                                         const char *condition, const char *format,
-                                                         ...)
+__attribute__((format(printf, 3, 4))) static void
+broken(const struct meeting *m, const char *condition, const char *format, ...)
 {
     char text[300];
     va_list args;
@@ -340,15 +337,14 @@ __attribute__((format(printf, 3, 4))) static void broken(const struct meeting *m
     va_end(args);
     struct kb_buf dump = {0};
     crash_dump(sim_host_disk(sim_env_host(m->state->env)), "", &dump);
-    (void)fprintf(stderr,
-                  "prefix %zu, %s: state %s start %lld end %lld epoch %d clean %d\n",
+    (void)fprintf(stderr, "prefix %zu, %s: state %s start %lld end %lld epoch %d clean %d\n",
                   m->state->prefix, m->state->killed ? "killed" : "power cut",
                   log_state_name(m->v.state), (long long)m->v.start, (long long)m->v.end,
                   m->v.last_epoch, m->v.clean);
     const struct crash_trace *t = &m->check->store->trace;
     for (size_t k = 0; k < t->count; k++) {
         const struct crash_change *c = &t->changes[k];
-        static const char *const names[] = {"write", "size",   "sync",    "link",
+        static const char *const names[] = {"write",  "size",   "sync",    "link",
                                             "unlink", "rename", "sync dir"};
         if (k + 40 > m->state->prefix && k < m->state->prefix + 2)
             (void)fprintf(stderr, "%s%4zu %-8s inode %llu in %llu %s %s at %llu size %llu\n",
@@ -506,9 +502,8 @@ static void check_again(const struct meeting *first)
     sim_disk_crash(d, SIM_CRASH_DROP);
     start(&again);
     REQUIRE(&again, verdicts_equal(&first->v, &again.v),
-            "the next start finds end %lld after %lld, state %s after %s",
-            (long long)again.v.end, (long long)first->v.end, log_state_name(again.v.state),
-            log_state_name(first->v.state));
+            "the next start finds end %lld after %lld, state %s after %s", (long long)again.v.end,
+            (long long)first->v.end, log_state_name(again.v.state), log_state_name(first->v.state));
     check_dir(&again);
     check_log(&again);
     crash_dump(d, "", &after);

@@ -21,11 +21,11 @@ enum { STORE_CONTENTS_MAX = 8 };
 
 struct store_promise {
     bool formatted, created;
-    bool clean;              /* the clean stop is over */
-    int64_t end_min;         /* reported durable */
-    int64_t start_min;       /* of DeleteRecords that were answered */
+    bool clean;               /* the clean stop is over */
+    int64_t end_min;          /* reported durable */
+    int64_t start_min;        /* of DeleteRecords that were answered */
     int64_t hw_min, mark_min; /* persisted checkpoints; -1: none */
-    int64_t broker_epoch;    /* written and synced; -1: none */
+    int64_t broker_epoch;     /* written and synced; -1: none */
     uint64_t creations;
     char cluster_id[32]; /* "": none */
     /* The log holds a prefix of one of these. */

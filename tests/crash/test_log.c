@@ -268,8 +268,8 @@ START_TEST(compact__old_or_new_and_never_both)
         s.lw.done = false;
         log_replace_segments(s.lw.log, bases, group->count, lw_on_done, &s.lw);
         ck_assert_int_eq(lw_wait_done(&s.lw), LOG_REPLACE_OK);
-        ck_assert_int_eq(
-            sim_disk_list(sim_host_disk(s.lw.host), LW_DIR, false, add_log_file, &s), 0);
+        ck_assert_int_eq(sim_disk_list(sim_host_disk(s.lw.host), LW_DIR, false, add_log_file, &s),
+                         0);
         ck_assert_uint_lt(s.contents[new].count, s.contents[old].count);
         s.now.contents[1] = -1;
         store_note(&s);

@@ -1,7 +1,8 @@
 /* The metadata quorum's files after every power cut of small runs with whole brokers: a directory
- * that is formatted, votes, appends, writes snapshots, prunes and stops cleanly. Each disk is met by a
- * whole broker: it starts, its term never falls (R2), it has every entry that it called durable, its
- * snapshot is the old one or the new one, and a vote that counted is still the same. */
+ * that is formatted, votes, appends, writes snapshots, prunes and stops cleanly. Each disk is met
+ * by a whole broker: it starts, its term never falls (R2), it has every entry that it called
+ * durable, its snapshot is the old one or the new one, and a vote that counted is still the same.
+ */
 #include <stdio.h>
 
 #include "broker/node/node_internal.h"
@@ -158,7 +159,8 @@ static void check_node(const struct crash_state *s, const struct sim_solo *solo,
         return;
     REQUIRE(s, status.term >= p->term, "term %llu, promised %llu", (unsigned long long)status.term,
             (unsigned long long)p->term);
-    REQUIRE(s, alone || status.term != p->term || p->vote == RAFT_NOBODY || status.vote.id == p->vote,
+    REQUIRE(s,
+            alone || status.term != p->term || p->vote == RAFT_NOBODY || status.vote.id == p->vote,
             "vote %d in term %llu, promised %d", status.vote.id, (unsigned long long)status.term,
             p->vote);
     REQUIRE(s, !status.barred, "barred");

@@ -1,7 +1,7 @@
-/* Every bit of a log's segments turned in turn, also the bits of base offset and leader epoch, which
- * no CRC covers (rows 39 to 41): below the durable mark it is damage, found by the start or by the
- * first who reads it, and never an end of the log; above it in the newest segment it is cut. What is
- * given out is what was written. */
+/* Every bit of a log's segments turned in turn, also the bits of base offset and leader epoch,
+ * which no CRC covers (rows 39 to 41): below the durable mark it is damage, found by the start or
+ * by the first who reads it, and never an end of the log; above it in the newest segment it is cut.
+ * What is given out is what was written. */
 #include <stdio.h>
 #include <string.h>
 
@@ -95,9 +95,9 @@ static bool read_all(struct rot *r, const struct lw_batch *turned)
         bool more = read.records.size != 0;
         offset = read.next_offset;
         kb_chain_release(&read.records);
-        ck_assert_msg(more, "nothing at %lld, byte %zu bit %u of %lld..%lld, end %lld", (long long)offset, at_byte, at_bit,
-                      (long long)turned->base_offset, (long long)turned->last_offset,
-                      (long long)log_end_offset(l->log));
+        ck_assert_msg(more, "nothing at %lld, byte %zu bit %u of %lld..%lld, end %lld",
+                      (long long)offset, at_byte, at_bit, (long long)turned->base_offset,
+                      (long long)turned->last_offset, (long long)log_end_offset(l->log));
     }
     return false;
 }
@@ -144,10 +144,11 @@ static void turn(struct rot *r, const struct file *f, size_t position, unsigned 
     } else if (l->found.state == LOG_CUT) {
         r->cut++;
         ck_assert(newest(r, f) && b->last_offset >= mark);
-        ck_assert_msg(l->found.end_offset <= b->base_offset, "byte %zu bit %u of the batch at %lld: end %lld", in_batch, bit, (long long)b->base_offset, (long long)l->found.end_offset);
+        ck_assert_msg(l->found.end_offset <= b->base_offset,
+                      "byte %zu bit %u of the batch at %lld: end %lld", in_batch, bit,
+                      (long long)b->base_offset, (long long)l->found.end_offset);
         ck_assert_int_ge(l->found.end_offset, mark);
-    } else if (may_be_unseen(r, b, in_batch, bit, mark) &&
-               l->found.last_epoch != b->epoch) {
+    } else if (may_be_unseen(r, b, in_batch, bit, mark) && l->found.last_epoch != b->epoch) {
         r->unseen++;
         lw_kill(l);
         return;
@@ -175,7 +176,8 @@ static void run(const char *name, bool clean, int64_t mark_back, size_t step)
     lw_create(l, 0);
     for (int i = 0; i < 12; i++) {
         int32_t epoch = i < 3 ? 1 : i < 8 ? 2 : i < 11 ? 5 : 6;
-        ck_assert_int_eq(lw_append(l, epoch, 1 + i % 3, 30 + (size_t)(i * 37 % 90), 1000 + i * 5), 0);
+        ck_assert_int_eq(lw_append(l, epoch, 1 + i % 3, 30 + (size_t)(i * 37 % 90), 1000 + i * 5),
+                         0);
     }
     lw_settle(l);
     ck_assert_uint_gt(log_segment_count(l->log), 2);
@@ -200,8 +202,8 @@ static void run(const char *name, bool clean, int64_t mark_back, size_t step)
                 turn(&r, f, bit / 8, (unsigned)(bit % 8), clean, mark);
         }
     }
-    printf("%-28s %6zu bits: damage %zu, cut %zu, found by readers %zu, not told %zu\n", name, r.bits,
-           r.damaged, r.cut, r.by_readers, r.unseen);
+    printf("%-28s %6zu bits: damage %zu, cut %zu, found by readers %zu, not told %zu\n", name,
+           r.bits, r.damaged, r.cut, r.by_readers, r.unseen);
     (void)fflush(stdout);
     for (size_t i = 0; i < r.file_count; i++)
         kb_buf_release(&r.files[i].bytes);

@@ -87,8 +87,8 @@ void sim_disk_restore(struct sim_disk *d, const struct sim_disk_copy *copy);
 struct sim_disk_copy *sim_disk_copy_free(struct sim_disk_copy *copy);
 
 /* ---- a witness ----
- * Hears of every change and sync that succeeded, in order, before anything else happens. Inodes have
- * numbers; the root directory of a new disk is SIM_DISK_ROOT. */
+ * Hears of every change and sync that succeeded, in order, before anything else happens. Inodes
+ * have numbers; the root directory of a new disk is SIM_DISK_ROOT. */
 enum { SIM_DISK_ROOT = 1 };
 enum sim_disk_change_kind {
     SIM_CHANGE_WRITE,    /* inode, position, data, size */

@@ -22,7 +22,7 @@ struct sim_solo {
     const struct node_api *apis; /* borrowed; NULL = none */
     size_t apis_count;
     uint64_t snapshot_bytes; /* of metadata between two snapshots; 0 = as usual */
-    int result; /* of the last start; 1 = not yet known */
+    int result;              /* of the last start; 1 = not yet known */
 };
 /* A world and the host of node 1; nothing runs yet. */
 void sim_solo_init(struct sim_solo *s, uint64_t seed, uint32_t voters);

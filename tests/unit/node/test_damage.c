@@ -1,6 +1,6 @@
 /* Fault row 42 with whole brokers: a bit turns in the metadata log, its vote, its snapshot or
- * meta.properties of one voter. It says so, does not vote until a leader has brought it up, and is a
- * whole member again by itself (rule 5.5). scenario_end requires that nothing acknowledged was
+ * meta.properties of one voter. It says so, does not vote until a leader has brought it up, and is
+ * a whole member again by itself (rule 5.5). scenario_end requires that nothing acknowledged was
  * lost. And a cut of the metadata log is known until it is made good. */
 #include <string.h>
 
@@ -170,8 +170,7 @@ START_TEST(snapshot__damaged_is_fetched_anew)
     }
     scenario_run_for(&s, 1000);
     end_life(&s, victim, false);
-    ck_assert_int_eq(
-        sim_disk_flip_bit(disk_of(&s), file_of(&s, &f, ".checkpoint"), 200, 5), 0);
+    ck_assert_int_eq(sim_disk_flip_bit(disk_of(&s), file_of(&s, &f, ".checkpoint"), 200, 5), 0);
     must_not_vote_until_healed(&s);
     scenario_end(&s);
 }

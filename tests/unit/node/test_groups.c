@@ -404,8 +404,8 @@ static void fill_all(struct scenario *s, bool full)
     }
 }
 
-/* 9.3: when every disk is full the groups are refused what must be written (an OffsetFetch, too: its
- * proof of leadership is a record), and no attempt costs the shard. */
+/* 9.3: when every disk is full the groups are refused what must be written (an OffsetFetch, too:
+ * its proof of leadership is a record), and no attempt costs the shard. */
 START_TEST(full_disks__cost_no_shard)
 {
     struct scenario s;
