@@ -38,8 +38,8 @@ struct fetch_session {
     bool dropped;     /* free it when that one is done */
     size_t count;
     size_t bytes;
-    size_t charged_bytes; /* to the budget of answers: of one that is not kept */
-    struct fetch_partition *map;              /* of named topics: keyed by position; see key */
+    size_t charged_bytes;        /* to the budget of answers: of one that is not kept */
+    struct fetch_partition *map; /* of named topics: keyed by position; see key */
     TAILQ_HEAD(, fetch_partition) partitions; /* in answering order */
     TAILQ_ENTRY(fetch_session) lru;
     UT_hash_handle hh;

@@ -168,7 +168,7 @@ def slow(bench, long):
     never += [stage.crowd(node, readers, small, window=100, read=0, receive_buffer=8192, reopen=True) for node in (1, 2, 3)]
     slowly = [stage.crowd(1, readers // 2, large, window=8, read=20000, receive_buffer=8192, reopen=True)]
     writers = stage.crowd(1, 8, [crowd.produce("large", [(0, large_batch())]), crowd.produce("large", [(1, large_batch())])], reopen=True)
-    stage.go(25 if long else 12, 5000)
+    stage.go(25 if long else 8, 5000)
     written = writers.figures()
     taken = sum(c.figures()["bytes_read"] for c in slowly)
     expect(written["answers"] >= 10, "writers beside them got only %d answers", written["answers"])
@@ -330,7 +330,7 @@ def everything(bench, long):
         stage.crowd(1, 6, [whole], reopen=True)
         stage.crowd(1, 10, [whole], send=20000, reopen=True)
         stage.crowd(1, 10, [crowd.produce("large", [(k, large_batch())]) for k in (0, 1)], reopen=True)
-        stage.go(30 if long else 12, 10000)
+        stage.go(30 if long else 8, 10000)
         expect(not members.expelled, "%d were expelled, the first: %s", len(members.expelled), members.expelled[:1])
         idle_ones = [c.figures() for c in stage.crowds if c.count == count]
         expect(all(f["open"] == count for f in idle_ones), "idle connections were closed: %s", idle_ones)

@@ -33,6 +33,21 @@ START_TEST(arena__refuses_above_its_limit_and_stays_refused)
     kb_arena_reset(&a);
     ck_assert_str_eq(kb_arena_printf(&a, "%d-%s", 7, "x"), "7-x");
     kb_arena_release(&a);
+    /* A small first chunk is free, everything else is charged, also above the limit. */
+    struct kb_budget budget = {.limit_bytes = 4000};
+    kb_arena_init(&a, 100000);
+    a.budget = &budget;
+    ck_assert_ptr_nonnull(kb_arena_alloc(&a, 500));
+    ck_assert_uint_eq(budget.used_bytes, 0);
+    ck_assert_ptr_nonnull(kb_arena_alloc(&a, 50000));
+    ck_assert_uint_ge(budget.used_bytes, 50000);
+    ck_assert(kb_budget_above(&budget, 1));
+    kb_arena_reset(&a);
+    ck_assert_uint_eq(budget.used_bytes, 0);
+    ck_assert_ptr_nonnull(kb_arena_alloc(&a, 50000));
+    ck_assert_uint_ge(budget.used_bytes, 50000);
+    kb_arena_release(&a);
+    ck_assert_uint_eq(budget.used_bytes, 0);
 }
 END_TEST
 
