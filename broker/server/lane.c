@@ -343,6 +343,7 @@ static size_t run_ahead(struct srv_lane *l)
     for (size_t i = 0; i < l->active.count; i++) {
         struct srv_lane_entry *e = &l->active.entries[i];
         if (e->is_job && ((struct kb_job *)e->request)->any_order) {
+            /* NOLINTNEXTLINE(bugprone-sizeof-expression): of pointers */
             kb_array_reserve(l->ahead, n_ahead, l->ahead_capacity);
             l->ahead[n_ahead++] = e->request;
         } else {
