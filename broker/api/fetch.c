@@ -116,6 +116,7 @@ static bool build(struct fetch_op *op, struct kw_fetch_response *resp)
             continue;
         if (t == NULL || !same_topic(t, it->session)) {
             t = &resp->responses[resp->responses_count++];
+            KB_ASSERT(t != NULL);
             kw_fetch_response_topic_init(t);
             t->topic_id = it->session->topic_id;
             t->topic = api_str(it->session->topic);

@@ -124,6 +124,7 @@ struct kb_block *kb_block_unref(struct kb_block *b)
         pool->live_blocks--;
         int class = pool_class(b->capacity);
         if (class < POOL_CLASSES && pool->kept_bytes + b->capacity <= pool->keep_bytes) {
+            /* NOLINTNEXTLINE(bugprone-sizeof-expression): the link, a pointer */
             memcpy(b->data, &pool->free_lists[class], sizeof(b));
             pool->free_lists[class] = b;
             pool->kept_bytes += b->capacity;
@@ -150,6 +151,7 @@ struct kb_pool *kb_pool_free(struct kb_pool *p)
         struct kb_block *b = p->free_lists[i];
         while (b != NULL) {
             struct kb_block *next = NULL;
+            /* NOLINTNEXTLINE(bugprone-sizeof-expression): the link, a pointer */
             memcpy(&next, b->data, sizeof(next));
             free(b);
             b = next;
@@ -175,6 +177,7 @@ struct kb_block *kb_pool_take(struct kb_pool *p, size_t capacity, struct kb_budg
         return NULL;
     struct kb_block *b = class < POOL_CLASSES ? p->free_lists[class] : NULL;
     if (b != NULL) {
+        /* NOLINTNEXTLINE(bugprone-sizeof-expression): the link, a pointer */
         memcpy(&p->free_lists[class], b->data, sizeof(b));
         p->kept_bytes -= b->capacity;
         b->refs = 1;
