@@ -424,7 +424,11 @@ static void on_frame(struct kb_conn *conn, void *user, struct kb_block *frame)
     Kvorum__PeerMessage *m = NULL;
     struct kb_view payload = {0};
     kb_arena_init(&arena, FRAME_ARENA_BYTES);
+    bool has_check = node_frame_has_check(kb_view_of(frame->data, frame->size));
     int r = node_frame_read(kb_view_of(frame->data, frame->size), &arena, &m, &payload);
+    if (r == 0 && l->checks && !has_check)
+        r = -KB_ECORRUPT; /* it is there and cannot be seen: a size has changed on the way */
+    l->checks = l->checks || has_check;
     if (r < 0) {
         kb_log_rate_warn(&l->node->link_rate, node_now(l->node), "link",
                          "event=bad_peer_frame peer=%d error=%s", l->peer_id, kb_err_name(r));

@@ -78,6 +78,7 @@ struct node_link {
     struct kb_uuid peer_directory;
     uint64_t number;
     uint64_t serial; /* never used twice in this process life */
+    bool checks;     /* its frames have a check */
     uint64_t opened_ms;
     uint64_t heard_ms; /* last frame */
     uint64_t next_request_id;
