@@ -132,7 +132,7 @@ def kill_all(bench, times):
     told = [faults_crash.kill_all(bench)]
     bench.check_disks()
     bench.retire()
-    stage = bench.stage(nodes=5)
+    stage = bench.stage(nodes=5, client=RETURNING_CLIENT)
     for _ in range(times):
         time.sleep(1)
         began = time.monotonic()

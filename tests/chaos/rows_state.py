@@ -379,7 +379,7 @@ def resources(broker):
     return broker.rss_bytes(), len(os.listdir("/proc/%d/fd" % broker.process.pid))
 
 
-@row(54, "soak: a pair of rows each 10 s, for 2 minutes (--soak HOURS)")
+@row(54, "soak: a pair of faults each 10 s, on two brokers at once; 20 minutes with --all, as long as --soak HOURS says, else 2")
 def soak(bench, times):
     hours = bench.hours or 2 / 60
     # One load per stretch, so that everything is read back and the disks are looked at again and again.

@@ -500,8 +500,11 @@ static bool wait_groups(const struct judge *j)
     double until = now_ms() + VERIFY_MS;
     for (int i = 0; i < j->partitions; i++) {
         while (!groups_reached(j->groups, i, j->p[i].end_offset)) {
-            if (now_ms() > until)
+            if (now_ms() > until) {
+                for (int k = 0; k < j->partitions; k++)
+                    groups_tell(j->groups, k, j->p[k].end_offset);
                 return false;
+            }
             (void)nanosleep(&pause, NULL);
         }
     }

@@ -379,6 +379,21 @@ bool groups_reached(struct groups *g, int partition, int64_t end_offset)
     return all;
 }
 
+void groups_tell(struct groups *g, int partition, int64_t end_offset)
+{
+    (void)pthread_mutex_lock(&g->lock);
+    for (int i = 0; i < g->o.groups; i++) {
+        const struct group_partition *p = &g->group[i].p[partition];
+        if (p->delivered_to < end_offset || p->commit_acked < end_offset)
+            (void)fprintf(stderr,
+                          "judge: group %s: partition %d: read to %lld, committed to %lld of %lld, "
+                          "owner %d\n",
+                          g->group[i].id, partition, (long long)p->delivered_to,
+                          (long long)p->commit_acked, (long long)end_offset, p->owner);
+    }
+    (void)pthread_mutex_unlock(&g->lock);
+}
+
 int groups_active(struct groups *g)
 {
     int active = 0;

@@ -39,6 +39,8 @@ bool groups_note(struct groups *g, int partition, int64_t offset, uint32_t numbe
 int groups_active(struct groups *g);
 /* Whether every group has read the partition up to its end, and committed it. */
 bool groups_reached(struct groups *g, int partition, int64_t end_offset);
+/* Say on standard error which groups have not, and how far they came. */
+void groups_tell(struct groups *g, int partition, int64_t end_offset);
 /* How many of the acknowledged numbers group never saw. */
 uint64_t groups_missing(struct groups *g, int group, int partition, const uint8_t *acked,
                         uint32_t count);

@@ -128,7 +128,8 @@ class Load:
 
     def group_verdict(self):
         history = self.ask("history", "history")
-        expect(history["complete"], "a group did not come to the end of the log within 60 s: %s", history["groups"])
+        expect(history["complete"], "a group did not come to the end of the log within 60 s: %s; %s", history["groups"],
+               self.last_words())
         for group in history["groups"]:
             bad = {k: group[k] for k in ("back", "stale", "reordered", "changed", "missing") if group[k] != 0}
             expect(not bad, "group %s: %s: %s", group["id"], bad, self.last_words())
