@@ -14,8 +14,11 @@ enum { ASKED_MAX = 4, PARTITIONS_MAX = 64 };
 /* What a follower asked of one partition and has not been superseded before an answer. */
 struct asked {
     uint32_t count;
-    int32_t epoch[ASKED_MAX];
-    bool former[ASKED_MAX]; /* by a life that had ended, as the leader knew */
+    struct request {
+        int64_t offset;
+        int32_t epoch;
+        bool former; /* by a life that had ended, as the leader knew */
+    } requests[ASKED_MAX];
 };
 
 struct link {
@@ -129,8 +132,14 @@ static void reported(struct sim_peer_check *c, uint32_t node, const struct item 
 
 /* ---- messages ---- */
 
-enum { FETCH_EPOCH = 3, FETCH_FORGET = 8, FETCH_DURABLE = 10, REPORT_DURABLE = 5 };
-enum { FETCHED_ERROR = 3, FETCHED_EPOCH = 4 };
+enum {
+    FETCH_EPOCH = 3,
+    FETCH_OFFSET = 4,
+    FETCH_FORGET = 8,
+    FETCH_DURABLE = 10,
+    REPORT_DURABLE = 5
+};
+enum { FETCHED_ERROR = 3, FETCHED_EPOCH = 4, FETCHED_OFFSET = 10 };
 enum { REQUEST_ITEM = 1, REQUEST_BROKER_EPOCH = 4 };
 
 static void durable_reports(struct sim_peer_check *c, uint32_t from, struct kb_view body,
@@ -148,13 +157,11 @@ static void durable_reports(struct sim_peer_check *c, uint32_t from, struct kb_v
 static void ask(struct link *l, const struct item *item, bool former)
 {
     struct asked *a = &l->asked[item->partition];
-    if (a->count == ASKED_MAX) {
-        memmove(&a->epoch[0], &a->epoch[1], sizeof(a->epoch) - sizeof(a->epoch[0]));
-        memmove(&a->former[0], &a->former[1], sizeof(a->former) - sizeof(a->former[0]));
-        a->count--;
-    }
-    a->epoch[a->count] = (int32_t)item->value[FETCH_EPOCH];
-    a->former[a->count++] = former;
+    if (a->count == ASKED_MAX)
+        memmove(&a->requests[0], &a->requests[1], --a->count * sizeof(a->requests[0]));
+    a->requests[a->count++] = (struct request){.offset = (int64_t)item->value[FETCH_OFFSET],
+                                               .epoch = (int32_t)item->value[FETCH_EPOCH],
+                                               .former = former};
 }
 
 /* A leader gets a request. */
@@ -180,17 +187,25 @@ static void asked_for(struct sim_peer_check *c, uint32_t from, uint32_t to, uint
     }
 }
 
+/* An answer names the offset of the request that it is for; of the same offset it may be for any.
+ */
 static void check_served(struct sim_peer_check *c, uint32_t from, uint32_t to, struct link *l,
                          const struct item *item)
 {
-    struct asked *a = &l->asked[item->partition];
-    int32_t epoch = (int32_t)item->value[FETCHED_EPOCH];
-    bool named = false, present = false;
+    const struct asked *a = &l->asked[item->partition];
+    int32_t epoch = (int32_t)item->value[FETCHED_EPOCH], last = -1;
+    bool asked = false, named = false, present = false;
     for (uint32_t i = 0; i < a->count; i++) {
-        named = named || a->epoch[i] == epoch;
-        present = present || !a->former[i];
+        const struct request *r = &a->requests[i];
+        if (has(item, FETCHED_OFFSET) && r->offset != (int64_t)item->value[FETCHED_OFFSET])
+            continue;
+        asked = true;
+        named = named || r->epoch == epoch;
+        present = present || !r->former;
+        last = r->epoch;
     }
-    int32_t last = a->count > 0 ? a->epoch[a->count - 1] : -1;
+    if (!asked)
+        return;
     sim_check(c->options.checks, SIM_CHECK_P15, named,
               "partition %d: node %u serves node %u in epoch %d, which asked for epoch %d",
               item->partition, from + 1, to + 1, epoch, last);
@@ -217,8 +232,7 @@ static void served(struct sim_peer_check *c, uint32_t from, uint32_t to, uint64_
     for (uint32_t p = 0; p < c->options.partitions; p++) {
         struct asked *a = &l->asked[p];
         if (a->count > 1) {
-            a->epoch[0] = a->epoch[a->count - 1];
-            a->former[0] = a->former[a->count - 1];
+            a->requests[0] = a->requests[a->count - 1];
             a->count = 1;
         }
     }
