@@ -779,6 +779,25 @@ int32_t sim_cluster_controller(const struct sim_cluster *c)
     return found;
 }
 
+uint64_t sim_cluster_broker_epoch(const struct sim_cluster *c, uint32_t at, uint32_t of)
+{
+    const struct member *m = &c->members[at];
+    return m->node != NULL ? sim_probe_epoch_of(m->node, (int32_t)of + 1) : 0;
+}
+
+int32_t sim_cluster_leader(const struct sim_cluster *c, uint32_t partition)
+{
+    struct sim_metadata_partition now;
+    uint32_t topic = 0;
+    int32_t index = 0;
+    sim_topics_split(c->options.topics, partition, &topic, &index);
+    if (!sim_metadata_check_find(sim_raft_check_metadata(c->raft), c->topic_ids[topic], index,
+                                 &now) ||
+        now.leader < 1)
+        return -1;
+    return now.leader - 1;
+}
+
 struct kb_uuid sim_cluster_any_topic(const struct sim_cluster *c, uint64_t chance)
 {
     struct kb_uuid id = {{0}};

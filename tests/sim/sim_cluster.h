@@ -94,6 +94,10 @@ void sim_cluster_check_durable_starts(struct sim_cluster *c, uint32_t partition)
 /* ... the same of a partition that is not the run's. */
 bool sim_cluster_is_behind_in(const struct sim_cluster *c, const char *topic, int32_t index,
                               int32_t broker);
+/* The node that leads the partition by the newest committed record; -1 none. */
+int32_t sim_cluster_leader(const struct sim_cluster *c, uint32_t partition);
+/* The broker epoch of node `of` by the metadata that `at` has applied; 0 none, or it is down. */
+uint64_t sim_cluster_broker_epoch(const struct sim_cluster *c, uint32_t at, uint32_t of);
 /* What every node believes, for people. */
 void sim_cluster_describe(struct sim_cluster *c, FILE *out);
 /* Compare the replicas below their high watermarks now (P3). */

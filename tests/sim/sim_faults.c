@@ -48,6 +48,8 @@ static const struct {
     [SIM_FAULT_SNAPSHOT_ROT] = {"snapshot_flip", 0},
     [SIM_FAULT_IDENTITY_ROT] = {"identity_flip", 0},
     [SIM_FAULT_JOIN_RACE] = {"join_race", 3},
+    [SIM_FAULT_OLD_LIFE] = {"old_life", 2},
+    [SIM_FAULT_OLD_NEWS] = {"old_news", 2},
 };
 
 /* Counted by those who do it: it may come to nothing. */
@@ -127,7 +129,8 @@ static void fault_begin(struct episode *e)
 {
     struct sim_cluster *c = e->faults->cluster;
     struct sim_env *env = sim_cluster_env(c, e->node);
-    if (sim_faults_net_begin(e) || sim_faults_disk_begin(e) || sim_faults_race_begin(e))
+    if (sim_faults_net_begin(e) || sim_faults_disk_begin(e) || sim_faults_race_begin(e) ||
+        sim_faults_late_begin(e))
         return;
     switch (e->fault) {
     case SIM_FAULT_POWER:
@@ -171,6 +174,7 @@ static void fault_end(struct episode *e)
     sim_faults_net_end(e);
     sim_faults_disk_end(e);
     sim_faults_race_end(e);
+    sim_faults_late_end(e);
     switch (e->fault) {
     case SIM_FAULT_POWER:
     case SIM_FAULT_KILL:

@@ -46,6 +46,9 @@ enum sim_fault {
     SIM_FAULT_IDENTITY_ROT, /* in meta.properties */
     /* A replica dies while its leader's wish to take it into the ISR is late on its way. */
     SIM_FAULT_JOIN_RACE,
+    SIM_FAULT_OLD_LIFE, /* what a follower asked for arrives when its next life has registered */
+    SIM_FAULT_OLD_NEWS, /* a leader loses the lead and gets it back; it, or a follower, is not told
+                         */
     SIM_FAULT_MAX_
 };
 const char *sim_fault_name(enum sim_fault fault);

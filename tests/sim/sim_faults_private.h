@@ -62,6 +62,9 @@ void sim_faults_disk_end(struct episode *e);
 /* What strikes at a moment of the brokers' own; false: this one is none. */
 bool sim_faults_race_begin(struct episode *e);
 void sim_faults_race_end(struct episode *e);
+/* What comes too late; false: this one is none. */
+bool sim_faults_late_begin(struct episode *e);
+void sim_faults_late_end(struct episode *e);
 /* Links as they are without faults. */
 void sim_faults_good_links(struct sim_faults *f);
 
