@@ -11,11 +11,10 @@ DAMAGE = "a test tells it directly; not yet tried against the turned bits of the
 VOTERS = "only the controller changes the voter set, and it waits of itself"
 FEW_COMMANDS = "a test tells it directly; not yet tried against the administrator of the simulator"
 OTHERS_DO = "another voter or another event does it instead"
-COMPARED = "the position it asks from is compared all the same"
-CUT_AGAIN = "what a power cut brings back ends in an older epoch, and is cut again"
-EPOCH_ENDS = "followers ask by the epochs of their records"
-EPOCHS = "the simulator's producers keep their epoch"
 ONE_PROCESS = "the simulator has one process per host"
+ONE_LINK = "a broker closes the former link when the new one says hello, and reads nothing from it any more"
+BACK_IN_TIME = "a leader that hears nothing for the time a return to the lead takes is fenced, and is not elected anew"
+REPORTED = "it has to find damage while it is on its way back into the ISR: no seed of 120 met that"
 LINKS = "what a former life sent arrives on a link that is replaced, and counts no more (rule 1.4)"
 CHECKED_BEFORE = "another check comes first"
 ALONE = "no history leads here while the other rules hold"
@@ -95,9 +94,9 @@ mutant("count-beyond-checked", "P4 P14", "durable ends beyond the position that 
 mutant("latest-before-epoch-start", "P5 P18", "a new leader tells an end from before its epoch")
 mutant("cut-below-hw", "P6", "a follower cuts below its high watermark", "replica_follower", ALONE)
 mutant("hw-raised-before-cut", "P6", "the high watermark rises by the answer that tells to cut (KAFKA-14704)", "replica_follower", WIRE)
-mutant("cut-not-synced", "P6", "a cut is not synced", "log_recover", CUT_AGAIN)
+mutant("cut-not-synced", "P6", "a cut is not synced")
 mutant("epoch-table-not-cut", "P7", "the epoch table keeps epochs of what was cut")
-mutant("epoch-not-entered", "P7", "a new leader enters its epoch with its first record only", "node_replicas", EPOCH_ENDS)
+mutant("epoch-not-entered", "P7", "a new leader enters its epoch with its first record only")
 mutant("ack-across-epochs", "P9", "what was appended in one epoch is acknowledged in a later one", "replica_leader", HARMLESS)
 mutant("append-below-min-isr", "P9", "acks=all is taken though too few members are there", "replica_leader", HARMLESS)
 mutant("read-past-hw", "P10", "readers get what is not committed")
@@ -106,17 +105,17 @@ mutant("duplicate-unseen", "P12", "a batch sent again is not recognised")
 mutant("duplicate-gets-last-offset", "P12", "a batch sent again is answered with another offset")
 mutant("producers-forgotten-at-recovery", "P12", "producers are not restored from the log after a crash")
 mutant("producers-not-rolled-back", "P11 P12", "a cut leaves the producers as they were")
-mutant("sequence-kept-over-epochs", "P12", "a new producer epoch keeps the sequences of the old one", "log_producers", EPOCHS)
+mutant("sequence-kept-over-epochs", "P12", "a new producer epoch keeps the sequences of the old one")
 mutant("duplicate-answered-at-once", "P9 P12", "a batch sent again is answered before it is committed")
 mutant("join-below-hw", "P13", "a replica joins the ISR before it has all that is committed")
 mutant("join-below-epoch-start", "P13", "a replica joins the ISR before it has reached the epoch's start")
-mutant("join-by-old-report", "P13", "a replica joins the ISR by what it held before the last change", "replica_isr", DAMAGE)
+mutant("join-by-old-report", "P13", "a replica joins the ISR by what it held before the last change", "replica_isr", REPORTED)
 mutant("report-written-as-durable", "P14", "followers report what they have written as durable")
 mutant("written-is-durable", "P14 P9", "the log calls durable what is only written")
-mutant("follower-of-old-epoch-served", "P15", "followers of an older epoch are served", "replica_bugs", COMPARED)
-mutant("follower-of-newer-epoch-served", "P15", "a leader serves followers that know of its successor", "replica_leader", COMPARED)
-mutant("follower-of-old-life-served", "P15 R17", "requests of a follower's former life are served", "replica_leader", LINKS)
-mutant("replaced-link-served", "P15", "what comes over a replaced link counts (rule 1.4)", "replica_leader", LINKS)
+mutant("follower-of-old-epoch-served", "P15", "followers of an older epoch are served")
+mutant("follower-of-newer-epoch-served", "P15", "a leader serves followers that know of its successor", "replica_leader", BACK_IN_TIME)
+mutant("follower-of-old-life-served", "P15 R17", "requests of a follower's former life are served")
+mutant("replaced-link-served", "P15", "what comes over a replaced link counts (rule 1.4)", "replica_leader", ONE_LINK)
 mutant("reader-of-old-epoch-served", "P15", "consumers with an older epoch get data")
 mutant("delete-past-hw", "P16", "DeleteRecords goes past the high watermark")
 mutant("delete-answered-before-replicas", "P16", "DeleteRecords is answered before the ISR has the new start")
