@@ -8,6 +8,7 @@
 #include <inttypes.h>
 
 #include "broker/node/quorum.h"
+#include "proto/base/mutant.h"
 
 struct replacement {
     struct meta_voter voters[RAFT_VOTERS_MAX];
@@ -75,6 +76,18 @@ static void propose(struct node *n, const struct replacement *r)
         n->quorum->voters_changed = n->quorum->proposed;
 }
 
+/* In the order of ids. */
+static void put_in(struct replacement *r, const struct node_peer *p)
+{
+    size_t at = 0;
+    while (at < r->voters_count && r->voters[at].id < p->id)
+        at++;
+    memmove(r->voters + at + 1, r->voters + at, (r->voters_count - at) * sizeof(r->voters[0]));
+    r->voters[at] = (struct meta_voter){
+        .id = p->id, .directory = p->directory, .host = p->host, .port = p->port};
+    r->voters_count++;
+}
+
 /* The voter at this place has another directory now: out with the old one. */
 static void retire(struct node *n, size_t at, const struct node_peer *p)
 {
@@ -89,6 +102,8 @@ static void retire(struct node *n, size_t at, const struct node_peer *p)
     r.retired[r.retired_count++] = (struct meta_voter){.id = r.voters[at].id,
                                                        .directory = r.voters[at].directory};
     memmove(r.voters + at, r.voters + at + 1, (--r.voters_count - at) * sizeof(r.voters[0]));
+    if (KB_MUTANT("raft-two-changes-at-once"))
+        put_in(&r, p);
     kb_log_warn("quorum",
                 "event=voter_lost_its_directory node=%d old_directory=%s new_directory=%s "
                 "action=\"the old one loses its vote, then the new one gets it\"",
@@ -96,20 +111,14 @@ static void retire(struct node *n, size_t at, const struct node_peer *p)
     propose(n, &r);
 }
 
-static void admit(struct node *n, struct node_peer *p)
+static void admit(struct node *n, const struct node_peer *p)
 {
     struct replacement r;
     char text[KB_UUID_TEXT_SIZE];
-    size_t at = 0;
     replacement_init(&r, n);
     if (r.voters_count == RAFT_VOTERS_MAX)
         return;
-    while (at < r.voters_count && r.voters[at].id < p->id)
-        at++;
-    memmove(r.voters + at + 1, r.voters + at, (r.voters_count - at) * sizeof(r.voters[0]));
-    r.voters[at] = (struct meta_voter){
-        .id = p->id, .directory = p->directory, .host = p->host, .port = p->port};
-    r.voters_count++;
+    put_in(&r, p);
     kb_uuid_format(&p->directory, text);
     kb_log_warn("quorum", "event=voter_admitted node=%d directory=%s voters=%zu", p->id, text,
                 r.voters_count);

@@ -150,7 +150,7 @@ enum raft_answer raft_sets_check_change(const struct raft_core *c, const struct 
             joiner->match_index < c->commit_index)
             return differences > 1 ? RAFT_INVALID_VOTERS : RAFT_NOT_READY;
     }
-    if (differences > 1)
+    if (differences > 1 && !KB_MUTANT("raft-two-changes-at-once"))
         return RAFT_INVALID_VOTERS;
     /* One at a time, and only after an entry of this term is committed (R15). */
     if (now->index > c->commit_index && !KB_MUTANT("raft-two-changes-at-once"))

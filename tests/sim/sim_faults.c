@@ -273,11 +273,13 @@ static enum sim_fault draw_fault(struct sim_faults *f)
 static void plan_victim(struct sim_faults *f, uint64_t start_us, uint64_t end_us)
 {
     static const enum sim_fault kinds[] = {
-        SIM_FAULT_WIPE, SIM_FAULT_WIPE,     SIM_FAULT_LOST,     SIM_FAULT_ROT,     SIM_FAULT_ROT,
-        SIM_FAULT_ROT,  SIM_FAULT_ROLLBACK, SIM_FAULT_ROLLBACK, SIM_FAULT_VOTE_ROT};
+        SIM_FAULT_WIPE,     SIM_FAULT_WIPE,     SIM_FAULT_LOST,         SIM_FAULT_ROT,
+        SIM_FAULT_ROT,      SIM_FAULT_ROT,      SIM_FAULT_ROLLBACK,     SIM_FAULT_ROLLBACK,
+        SIM_FAULT_VOTE_ROT, SIM_FAULT_RAFT_ROT, SIM_FAULT_SNAPSHOT_ROT, SIM_FAULT_IDENTITY_ROT,
+    };
     struct kb_prng prng;
     kb_prng_init(&prng, sim_world_seed(f->world));
-    uint64_t kind = kb_prng_range(&prng, 0, 12);
+    uint64_t kind = kb_prng_range(&prng, 0, 15);
     if (kind >= sizeof(kinds) / sizeof(kinds[0]) || f->count == EPISODES_MAX)
         return;
     struct episode *e = &f->episodes[f->count++];
@@ -289,6 +291,8 @@ static void plan_victim(struct sim_faults *f, uint64_t start_us, uint64_t end_us
         e->start_us = kb_prng_range(&prng, start_us, middle_us);
         e->duration_us = middle_us - e->start_us + kb_prng_range(&prng, 0, middle_us / 4);
     }
+    if (e->fault == SIM_FAULT_SNAPSHOT_ROT) /* when there is one */
+        e->start_us = kb_prng_range(&prng, end_us - end_us / 3, end_us - 2000000);
     bool of_voter = e->fault >= SIM_FAULT_VOTE_ROT;
     e->node = (uint32_t)kb_prng_range(
         &prng, 0, (of_voter ? sim_cluster_voters(f->cluster) : sim_cluster_nodes(f->cluster)) - 1);

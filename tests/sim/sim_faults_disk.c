@@ -225,6 +225,25 @@ static void turn_metadata_bit(struct episode *e)
         sim_cluster_damage_vote(f->cluster, e->node);
 }
 
+static void start_others(void *arg)
+{
+    struct episode *e = arg;
+    if (!e->faults->healed)
+        start_all(e);
+}
+
+/* Half the time nobody leads when it comes back, so that its vote is asked for at once. */
+static void elect_beside(struct episode *e)
+{
+    struct sim_cluster *c = e->faults->cluster;
+    int32_t controller = sim_cluster_controller(c);
+    if (controller < 0 || sim_faults_draw(e->faults, 0, 1) == 0)
+        return;
+    sim_cluster_kill(c, (uint32_t)controller, false);
+    sim_cluster_start(c, e->node);
+    sim_world_after(e->faults->world, sim_faults_draw(e->faults, 100000, 1000000), start_others, e);
+}
+
 /* ---- back in time ---- */
 
 /* A directory that goes back is found only while another holder lives (8.4), so that nothing else
@@ -412,6 +431,7 @@ void sim_faults_disk_end(struct episode *e)
     case SIM_FAULT_SNAPSHOT_ROT:
     case SIM_FAULT_IDENTITY_ROT:
         turn_metadata_bit(e);
+        elect_beside(e);
         break;
     case SIM_FAULT_ROLLBACK:
         back_end(e);

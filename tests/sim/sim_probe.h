@@ -79,8 +79,7 @@ size_t sim_probe_client_bytes(const struct node *n);
 bool sim_probe_events(struct node *n, char reason[160]);
 /* What the node believes, in lines for people. */
 void sim_probe_describe(struct node *n, FILE *out);
-/* The durable vote on a node's disk: 1, or 0 when there is none (readable); 2: this directory does
- * not vote, because its log or vote was damaged. */
+/* The durable vote on a node's disk: 1, or 0 when there is none (readable). */
 int sim_probe_vote(struct sim_disk *disk, uint64_t *ret_term, int32_t *ret_voted_for);
 /* ... whether that directory is barred from voting (rule 5.5), and which directory it is. */
 int sim_probe_barred(struct sim_disk *disk, bool *ret);

@@ -33,7 +33,6 @@ struct leader {
 struct voter {
     struct sim_raft_view view; /* at the last step */
     bool seen, replaced;
-    bool barred; /* at its last durable vote */
     struct sim_log visible, durable;
     uint64_t vote_term;
     int32_t voted_for;
@@ -145,26 +144,14 @@ static void check_votes_of(struct sim_raft_check *c, uint32_t voter)
     struct voter *v = &c->voters[voter];
     uint64_t term = 0;
     int32_t voted_for = -1;
-    int found = c->options.vote_of == NULL
-                    ? 0
-                    : c->options.vote_of(c->options.disks[voter], &term, &voted_for);
-    if (found <= 0)
+    if (c->options.vote_of == NULL ||
+        c->options.vote_of(c->options.disks[voter], &term, &voted_for) != 1)
         return;
     if (v->vote_lost) { /* R15 judges what it does until then */
         bool barred = false;
         (void)c->options.barred_of(c->options.disks[voter], &barred);
         v->vote_lost = barred || !v->was_barred;
         v->was_barred = v->was_barred || barred;
-        v->vote_term = term;
-        v->voted_for = voted_for;
-        return;
-    }
-    if (found == 2) {
-        v->barred = true;
-        return;
-    }
-    if (v->barred) { /* a leader has brought it up, and with it term and vote (5.5) */
-        v->barred = false;
         v->vote_term = term;
         v->voted_for = voted_for;
         return;

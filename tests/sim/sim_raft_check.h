@@ -17,8 +17,7 @@ struct sim_raft_options {
     uint32_t disk_count; /* 0: only voters have one */
     int32_t first_id;    /* voter v has node id first_id + v */
     const char *log_dir; /* of the metadata log */
-    /* Read the durable vote: 1 and filled, or 0 when there is none. 2: the voter found its log or
-     * vote damaged and does not vote (rule 5.5): what it voted before is known here only. */
+    /* Read the durable vote: 1 and filled, or 0 when there is none. */
     int (*vote_of)(struct sim_disk *disk, uint64_t *ret_term, int32_t *ret_voted_for);
     /* Read the durable directory id, and whether the vote is barred, likewise. NULL: R15 is not
      * judged. */
