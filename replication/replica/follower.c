@@ -47,6 +47,16 @@ void rep_follower_note_whole(struct rep *r)
         r->log_state = REP_LOG_WHOLE;
 }
 
+void rep_follower_follow_start(struct rep *r, struct rep_effects *fx)
+{
+    /* Not past what is on disk: a start above the end would come out of a crash. */
+    int64_t start = rep_min(rep_min(r->start_wanted, r->hw), rep_counted(r, r->ends));
+    if (start > r->log_start) {
+        fx->flags |= REP_FX_LOG_START;
+        fx->log_start = start;
+    }
+}
+
 /* Epoch of the last batch, never of an entry without records (KAFKA-15510, 10706). */
 static int32_t last_epoch(const struct rep *r)
 {
@@ -183,9 +193,9 @@ bool rep_answer_straddles(struct rep *r, const struct rep_answer *answer, int64_
 {
     const struct rep_peer *self = rep_peer_find(r, r->config.node_id);
     bool counts = self != NULL && (self->meta.in_isr || self->meta.in_elr);
-    bool straddles = r->state == REP_FOLLOWER &&
-                     answer->leader_epoch == r->image.leader_epoch && !counts &&
-                     r->log_end == r->log_start && base_offset >= 0 && base_offset < r->log_end;
+    bool straddles = r->state == REP_FOLLOWER && answer->leader_epoch == r->image.leader_epoch &&
+                     !counts && r->log_end == r->log_start && base_offset >= 0 &&
+                     base_offset < r->log_end;
 
     rep_fx_begin(fx);
     if (straddles)
@@ -200,7 +210,6 @@ void rep_answer_end(struct rep *r, const struct rep_answer *answer, uint64_t now
     rep_fx_begin(fx);
     if (r->state == REP_FOLLOWER && answer->leader_epoch == r->image.leader_epoch) {
         int64_t hw = rep_min(answer->high_watermark, r->log_end);
-        int64_t start;
         r->leader_start = answer->epoch_start;
         rep_follower_note_whole(r);
         if (hw > r->hw) {
@@ -208,12 +217,8 @@ void rep_answer_end(struct rep *r, const struct rep_answer *answer, uint64_t now
             fx->flags |= REP_FX_HW;
             fx->high_watermark = hw;
         }
-        /* Not past what is on disk: a start above the end would come out of a crash. */
-        start = rep_min(rep_min(answer->log_start, r->hw), rep_counted(r, r->ends));
-        if (start > r->log_start) {
-            fx->flags |= REP_FX_LOG_START;
-            fx->log_start = start;
-        }
+        r->start_wanted = answer->log_start;
+        rep_follower_follow_start(r, fx);
         fx->flags |= REP_FX_FETCH;
     }
     rep_fx_end(r, now_ms, fx);

@@ -58,6 +58,7 @@ struct rep {
 
     int64_t epoch_start;       /* leader: first offset of the epoch */
     int64_t leader_start;      /* follower: the same, as the leader said in this epoch; -1 */
+    int64_t start_wanted;      /* follower: where the leader's log begins, as it said last; 0 */
     uint64_t epoch_start_ms;   /* leader */
     int64_t sync_mark;         /* leader, image unsynced: its LEO when it saw that; -1 = none */
     int64_t low_watermark;     /* leader: as last told */
@@ -149,6 +150,8 @@ void rep_follower_enter(struct rep *r, struct rep_effects *fx);
 void rep_cut_damage(struct rep *r, struct rep_effects *fx);
 /* Is a cut log whole again? After its durable end or the leader's word moved. */
 void rep_follower_note_whole(struct rep *r);
+/* Its log begins where the leader's does, as far as high watermark and disk are by now. */
+void rep_follower_follow_start(struct rep *r, struct rep_effects *fx);
 /* Start over from nothing, keeping the bad files aside (2.8). */
 void rep_follower_refetch(struct rep *r, struct rep_effects *fx);
 

@@ -254,8 +254,8 @@ static bool proves_loss(const struct rep *r, const struct rep_fetch *f)
            f->high_watermark > r->hw;
 }
 
-/* Nothing of an empty log can diverge. Below our start it may ask for what is still in our files: the
- * batch that holds the start may begin there, and only whole batches are sent. */
+/* Nothing of an empty log can diverge. Below our start it may ask for what is still in our files:
+ * the batch that holds the start may begin there, and only whole batches are sent. */
 static bool may_begin_below_start(const struct rep *r, const struct rep_fetch *f)
 {
     return f->last_epoch < 0 && r->log_start < r->log_end && r->view.first_base != NULL &&

@@ -169,6 +169,7 @@ void rep_judge_role(struct rep *r, bool new_epoch, uint64_t now_ms, struct rep_e
     if (new_epoch) {
         r->must_drop = false;
         r->leader_start = -1;
+        r->start_wanted = 0;
     }
     to = wanted_state(r, &report);
     if (to == r->state && !new_epoch) {
@@ -364,6 +365,7 @@ static void ends_moved(struct rep *r, struct rep_ends ends, uint64_t now_ms, str
     } else if (r->state == REP_FOLLOWER && counted) {
         fx->flags |= REP_FX_REPORT_DURABLE;
         rep_follower_note_whole(r);
+        rep_follower_follow_start(r, fx); /* no further answer may be due */
     }
 }
 

@@ -174,8 +174,8 @@ static void look_at_node(struct sim_keyed *k, uint32_t node)
     struct sim_disk *disk = sim_host_disk(sim_cluster_host(k->options.cluster, node));
     struct sim_log *log = &k->logs[node];
     int64_t bound = high_watermark(k, node);
-    if (bound <= 0)
-        return;
+    if (bound <= 0 || sim_disk_failed_us(disk) != 0)
+        return; /* with a call that failed a replacement may have ended in the middle */
     sim_log_release(log);
     sim_log_refresh(log, disk, DIR, false);
     sim_compact_check_begin(k->check, node, bound);

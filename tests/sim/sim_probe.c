@@ -410,18 +410,20 @@ static void describe_replica(struct node_partition *p, FILE *out)
 {
     struct rep_inspect i;
     rep_inspect(p->rep, node_now(p->node), &i);
-    (void)fprintf(out,
-                  "  %s-%d: %s leader=%d epoch=%d/%d end=%lld written=%lld durable=%lld hw=%lld "
-                  "epoch_start=%lld%s%s report=%s\n",
-                  p->topic, p->index, rep_is_leader(p->rep) ? "LEADER" : "follower", i.leader,
-                  i.leader_epoch, i.partition_epoch, (long long)i.log_end, (long long)i.written,
-                  (long long)i.durable, (long long)i.high_watermark, (long long)i.epoch_start,
-                  i.cut_off ? " cut_off" : "", i.proposal_in_flight ? " proposing" : "",
-                  rep_report_name(i.report));
+    (void)fprintf(
+        out,
+        "  %s-%d: %s leader=%d epoch=%d/%d start=%lld end=%lld written=%lld durable=%lld hw=%lld "
+        "epoch_start=%lld%s%s report=%s\n",
+        p->topic, p->index, rep_is_leader(p->rep) ? "LEADER" : "follower", i.leader, i.leader_epoch,
+        i.partition_epoch, (long long)i.log_start, (long long)i.log_end, (long long)i.written,
+        (long long)i.durable, (long long)i.high_watermark, (long long)i.epoch_start,
+        i.cut_off ? " cut_off" : "", i.proposal_in_flight ? " proposing" : "",
+        rep_report_name(i.report));
     for (size_t k = 0; k < i.n_peers && rep_is_leader(p->rep); k++)
-        (void)fprintf(out, "      peer %d:%s%s%s end=%lld durable=%lld\n", i.peers[k].node_id,
-                      i.peers[k].in_isr ? " isr" : "", i.peers[k].in_elr ? " elr" : "",
-                      i.peers[k].joining ? " joining" : "", (long long)i.peers[k].log_end,
+        (void)fprintf(out, "      peer %d:%s%s%s start=%lld end=%lld durable=%lld\n",
+                      i.peers[k].node_id, i.peers[k].in_isr ? " isr" : "",
+                      i.peers[k].in_elr ? " elr" : "", i.peers[k].joining ? " joining" : "",
+                      (long long)i.peers[k].log_start, (long long)i.peers[k].log_end,
                       (long long)i.peers[k].durable);
 }
 

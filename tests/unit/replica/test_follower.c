@@ -113,6 +113,23 @@ START_TEST(data__log_start_follows_the_leader_within_hw_and_disk)
 }
 END_TEST
 
+/* All that the leader has came in one answer, and no other is due: the start must not wait for one.
+ * Seed 125 had a replica that never came back into the ISR, for it began below the leader's start.
+ */
+START_TEST(data__log_start_follows_when_the_disk_has_it)
+{ /* 10.3 */
+    follow(6);
+    toy_log_append(&t.log, 5, 10);
+    toy_log_append(&t.log, 5, 11);
+    rep_on_appended(t.rep, 12, 1001, &t.fx);
+    end(data(12, 12), 1001);
+    ck_assert_int_eq(rep_log_start(t.rep), 10);
+    rep_on_durable(t.rep, t.log.generation, 12, 1002, &t.fx);
+    ck_assert(t.fx.flags & REP_FX_LOG_START);
+    ck_assert_int_eq(t.fx.log_start, 12);
+}
+END_TEST
+
 START_TEST(batch__must_fit_exactly)
 { /* 2.4, KAFKA-18723 */
     struct rep_answer a;
@@ -388,7 +405,8 @@ END_TEST
 
 UNIT_MAIN("replica follower", position__comes_from_the_log,
           data__hw_is_the_smaller_of_leaders_and_own_end,
-          data__log_start_follows_the_leader_within_hw_and_disk, batch__must_fit_exactly,
+          data__log_start_follows_the_leader_within_hw_and_disk,
+          data__log_start_follows_when_the_disk_has_it, batch__must_fit_exactly,
           answer__of_another_epoch_position_or_leader_is_dropped, diverging__cuts_to_the_common_end,
           diverging__unknown_epoch_is_asked_for_again, diverging__hw_of_the_answer_is_not_looked_at,
           diverging__below_the_hw_is_refused_and_reported,
@@ -396,5 +414,4 @@ UNIT_MAIN("replica follower", position__comes_from_the_log,
           diverging__below_the_log_start_begins_again, diverging__without_progress_is_dropped,
           truncation__reports_of_the_former_generation_are_dropped, reset__member_waits_to_be_out,
           reset__empty_log_drops_nothing, batch__that_holds_the_start_is_taken_from_its_base,
-          reset__backwards_is_refused,
-          durable__is_reported_when_it_moves)
+          reset__backwards_is_refused, durable__is_reported_when_it_moves)
