@@ -185,8 +185,8 @@ static bool may_be_troubled(const struct sim_groups *g, const struct slot *s)
     if (sim_groups_retention_ms(sim_world_seed(g->world)) == 0)
         return true;
     for (size_t i = 0; i < SLOTS; i++)
-        others = others || (&g->slots[i] != s && g->slots[i].group == s->group &&
-                            g->slots[i].until_us == 0);
+        others = others ||
+                 (&g->slots[i] != s && g->slots[i].group == s->group && g->slots[i].until_us == 0);
     return others;
 }
 
@@ -274,13 +274,13 @@ struct sim_groups *sim_groups_new(struct sim_world *w, const struct sim_groups_o
     g->world = w;
     g->options = *options;
     kb_prng_init(&g->prng, sim_world_seed(w) ^ UINT64_C(0x67726f757073));
-    struct sim_group_offsets_options oo = {.checks = options->checks,
-                                           .topics = options->client.topics,
-                                           .groups = group_ids,
-                                           .group_count = GROUP_COUNT,
-                                           .consuming = GROUP_CONSUMING,
-                                           .retention_ms =
-                                               sim_groups_retention_ms(sim_world_seed(w))};
+    struct sim_group_offsets_options oo = {
+        .checks = options->checks,
+        .topics = options->client.topics,
+        .groups = group_ids,
+        .group_count = GROUP_COUNT,
+        .consuming = GROUP_CONSUMING,
+        .retention_ms = sim_groups_retention_ms(sim_world_seed(w))};
     g->check = sim_group_check_new(options->checks);
     g->offsets = sim_group_offsets_new(&oo);
     g->log = sim_group_log_new(options->cluster, options->checks, g->offsets);
@@ -542,6 +542,12 @@ void sim_groups_probe(struct sim_groups *g)
         probe_expiry(g);
 }
 
+bool sim_groups_did_enough(struct sim_groups *g)
+{
+    struct sim_groups_counts c = sim_groups_counts(g);
+    return c.commits >= COMMITS_MIN && c.generations >= GENERATIONS_MIN && c.compacted > 0;
+}
+
 void sim_groups_judge(struct sim_groups *g)
 {
     int64_t ends[64] = {0};
@@ -556,8 +562,7 @@ void sim_groups_judge(struct sim_groups *g)
                    "groups: %llu commits, %llu generations, %llu troubles, %llu compacted",
                    (unsigned long long)c.commits, (unsigned long long)c.generations,
                    (unsigned long long)c.troubles, (unsigned long long)c.compacted);
-    sim_check(g->options.checks, SIM_CHECK_RUN,
-              c.commits >= COMMITS_MIN && c.generations >= GENERATIONS_MIN && c.compacted > 0,
+    sim_check(g->options.checks, SIM_CHECK_RUN, sim_groups_did_enough(g),
               "groups did too little: %llu commits, %llu generations, %llu records compacted",
               (unsigned long long)c.commits, (unsigned long long)c.generations,
               (unsigned long long)c.compacted);
