@@ -77,7 +77,7 @@ static void begin(struct scenario *s, uint64_t seed)
         ck_assert_int_eq(scenario_create(s, name), KW_NONE);
     }
     ck_assert_int_eq(scenario_produce(s, "before"), KW_NONE);
-    scenario_run_for(s, 3000); /* marks are persisted */
+    scenario_run_for(s, 7000); /* epochs are in their file, marks are persisted */
 }
 
 static bool voting_again(struct scenario *s)
