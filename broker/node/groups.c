@@ -344,7 +344,7 @@ static void start_loading(struct node_group *g);
  * that knows its disk to be full refuses (9.3). */
 static bool can_append(struct node_group *g)
 {
-    return (!log_is_full(g->partition->log) || KB_MUTANT("group-appends-to-full-log")) &&
+    return !log_is_full(g->partition->log) &&
            rep_check_append(g->partition->rep, -1, node_now(g->node)) == REP_APPEND_OK;
 }
 

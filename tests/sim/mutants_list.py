@@ -4,7 +4,6 @@ import re
 
 SIM = "sim"
 
-GROUPS = "a test tells it directly; not yet tried against the groups of the simulator"
 STARTS = "the log's own start never falls, and the replica is told of no other"
 COMPACTION = "the simulator has no transactions"
 SOON_TOLD = "who is cut off that long is soon told of its successor; in 600 seeds nobody was told anything outdated in between"
@@ -155,7 +154,6 @@ mutant("stale-generation-commits", "G5", "members of an older generation commit 
 mutant("stale-generation-syncs", "G5", "members of an older generation get assignments", "groups_transcripts", NEWEST)
 mutant("stale-generation-beats", "G5", "members of an older generation are told that all is well", "groups_transcripts", NEWEST)
 mutant("session-cut-short", "G7", "members are expelled after a quarter of their session")
-mutant("group-appends-to-full-log", "G2", "groups append to a log that is known to be full, and lose their shard each time", "node_groups", GROUPS)
 mutant("dead-member-stays", "G7", "dead members are never expelled")
 mutant("offsets-expire-in-use", "G8", "offsets of a group in use expire")
 mutant("expiry-by-wall-clock", "G8", "offsets expire by a wall clock that may jump")

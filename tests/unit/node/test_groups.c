@@ -405,7 +405,8 @@ static void fill_all(struct scenario *s, bool full)
 }
 
 /* 9.3: when every disk is full the groups are refused what must be written (an OffsetFetch, too:
- * its proof of leadership is a record), and no attempt costs the shard. */
+ * its proof of leadership is a record), no attempt costs the shard, and all is there afterwards.
+ * Here the ISR is the first to refuse; the log's own word counts where there is but one replica. */
 START_TEST(full_disks__cost_no_shard)
 {
     struct scenario s;
