@@ -121,7 +121,7 @@ static int64_t sound_end(const struct sim_log *was, struct sim_env *env, const c
             (void)kb_fs_read_all(sim_env_fs(env), path, 64 << 20, &read);
             segment = b->segment;
         }
-        if (written.size != b->size || b->position + b->size > read.size ||
+        if (written.size != b->size || read.data == NULL || b->position + b->size > read.size ||
             memcmp(written.data, read.data + b->position, b->size) != 0)
             break;
     }
