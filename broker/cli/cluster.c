@@ -103,15 +103,26 @@ static void learn_broker(struct cli_cluster *c, const Kvorum__StatusBroker *b, c
     ask(c, e->host, (uint16_t)e->port);
 }
 
+/* With the words that are needed: a broker of ours always gives them, another program may not. */
+static bool is_whole(const Kvorum__StatusResponse *s)
+{
+    bool whole = s->state != NULL;
+    for (size_t i = 0; i < s->n_partitions; i++)
+        whole = whole && s->partitions[i]->topic != NULL;
+    return whole;
+}
+
 static void on_answer(void *arg, struct cli_call *call)
 {
     struct cli_cluster *c = arg;
     ProtobufCMessage *message = NULL;
     if (call->result < 0)
         return;
-    if (call->in.size < 8 || kc_unpack(&kvorum__status_response__descriptor, &c->arena_,
-                                       kb_view_of(call->in.data + 8, call->in.size - 8),
-                                       CLI_ANSWER_BYTES_MAX, &message) < 0) {
+    if (call->in.size < 8 ||
+        kc_unpack(&kvorum__status_response__descriptor, &c->arena_,
+                  kb_view_of(call->in.data + 8, call->in.size - 8), CLI_ANSWER_BYTES_MAX,
+                  &message) < 0 ||
+        !is_whole((const Kvorum__StatusResponse *)message)) {
         call->result = -EPROTO;
         return;
     }
@@ -175,8 +186,9 @@ static void judge_partition(struct cli_cluster *c, const Kvorum__StatusPartition
     struct cli_node *leader = p->leader >= 0 ? find_node(c, p->leader) : NULL;
     size_t isr_up = 0;
     c->partitions++;
+    c->leaderless += leader == NULL || leader->status == NULL;
     if (leader != NULL)
-        leader->leaders++;
+        leader->leaders++; /* not touched below: nodes that are added move the others */
     for (size_t i = 0; i < p->n_replicas; i++)
         get_node(c, p->replicas[i])->assigned++;
     for (size_t i = 0; i < p->n_isr; i++) {
@@ -184,7 +196,6 @@ static void judge_partition(struct cli_cluster *c, const Kvorum__StatusPartition
         n->in_isr++;
         isr_up += n->status != NULL;
     }
-    c->leaderless += leader == NULL || leader->status == NULL;
     c->under_replicated += isr_up < p->n_replicas;
     c->under_min_isr += (int32_t)isr_up < p->min_isr;
 }

@@ -104,7 +104,7 @@ static void check_line(int argc, char **argv)
     if (cli_args_parse(c, argc - words + 1, argv + words - 1, &args) != 0)
         return;
     KB_ASSERT(args.help || args.operands_count >= c->operands_min);
-    KB_ASSERT(args.operands_count <= c->operands_max);
+    KB_ASSERT(args.help || args.operands_count <= c->operands_max);
 }
 
 /* The words as the environment of the broker beside the command: listeners, what it advertises, the
