@@ -111,8 +111,8 @@ struct node_config {
     bool auto_leader_rebalance;
     int32_t offsets_topic_partitions;
     int32_t offsets_topic_replication_factor; /* 0 = replication rule 11.5 */
-    uint64_t offsets_retention_ms;       /* offsets.retention.minutes, in milliseconds */
-    uint32_t offsets_retention_check_ms; /* offsets.retention.check.interval.ms */
+    uint64_t offsets_retention_ms;            /* offsets.retention.minutes, in milliseconds */
+    uint32_t offsets_retention_check_ms;      /* offsets.retention.check.interval.ms */
     uint32_t offset_metadata_bytes_max;
     uint32_t group_commit_timeout_ms; /* offsets.commit.timeout.ms */
     uint32_t group_initial_delay_ms;

@@ -51,8 +51,8 @@ static struct node_retention *retention_of(struct node *n)
     return n->retention;
 }
 
-/* The wall clock without its jumps: it is followed by a thousandth of the time that passes (fault row
- * 48: no jump, small or large, makes records old). */
+/* The wall clock without its jumps: it is followed by a thousandth of the time that passes (fault
+ * row 48: no jump, small or large, makes records old). */
 static int64_t steady_wall_ms(struct node *n)
 {
     struct node_retention *t = retention_of(n);

@@ -213,7 +213,8 @@ int log_clean_by_retention(struct log *log, int64_t wall_ms, int64_t bound)
         bool too_many = log->config.cleanup_delete && log->config.retention_bytes >= 0 &&
                         size - s->size_bytes >= (uint64_t)log->config.retention_bytes;
         bool too_old = log->config.cleanup_delete && is_expired(log, s, wall_ms);
-        if ((next > bound && !KB_MUTANT("retention-past-hw")) || !(below_start || too_many || too_old))
+        if ((next > bound && !KB_MUTANT("retention-past-hw")) ||
+            !(below_start || too_many || too_old))
             break;
         size -= s->size_bytes;
     }

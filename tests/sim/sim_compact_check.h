@@ -39,8 +39,8 @@ void sim_compact_check_final(struct sim_compact_check *c);
 
 struct sim_compact_counts {
     uint64_t records, tombstones; /* committed */
-    uint64_t cleaned;             /* committed records that the last look at node 0.. did not find */
-    uint64_t expired;             /* ... and tombstones */
+    uint64_t cleaned; /* committed records that the last look at node 0.. did not find */
+    uint64_t expired; /* ... and tombstones */
 };
 struct sim_compact_counts sim_compact_check_counts(const struct sim_compact_check *c);
 

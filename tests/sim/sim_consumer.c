@@ -112,8 +112,7 @@ static void take_start(void *arg, const void *response)
         return;
     }
     int64_t start = rs->topics[0].partitions[0].offset;
-    sim_start_check_told(c->options.starts, s->partition, &s->asked, start,
-                         kb_env_wall_ms(c->env));
+    sim_start_check_told(c->options.starts, s->partition, &s->asked, start, kb_env_wall_ms(c->env));
     if (start <= pos->offset)
         return;
     pos->offset = pos->began = start;
@@ -236,7 +235,8 @@ static void fill_partition(struct sim_consumer *c, uint32_t partition, int32_t i
     if (version >= 12)
         part->last_fetched_epoch = pos->last_epoch;
     if (c->options.starts != NULL)
-        pos->then = sim_start_check_asking(c->options.starts, partition, part->current_leader_epoch);
+        pos->then = sim_start_check_asking(c->options.starts, partition,
+                                           part->current_leader_epoch);
     pos->asked = true;
 }
 

@@ -20,7 +20,7 @@ struct sim_consumer_options {
     struct sim_checks *checks; /* borrowed */
     uint32_t number;
     uint32_t max_wait_ms;
-    bool assigned; /* reads nothing until sim_consumer_assign */
+    bool assigned;                  /* reads nothing until sim_consumer_assign */
     struct sim_start_check *starts; /* what may be gone; borrowed, NULL: nothing */
     bool gaps;                      /* offsets may be missing: the topics are compacted */
     sim_record_fn *on_record;       /* or on_keyed */

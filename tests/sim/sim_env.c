@@ -4,7 +4,7 @@
 
 #include "tests/sim/sim_private.h"
 
-#define SIM_TIMER_LATE_US_MAX 300                /* timers of a real loop are never early */
+#define SIM_TIMER_LATE_US_MAX 300 /* timers of a real loop are never early */
 
 /* ---- clocks and chance ---- */
 

@@ -16,7 +16,7 @@ struct sim_group_offsets_options {
     const struct sim_topics *topics; /* borrowed */
     const char *const *groups;       /* their ids, borrowed */
     uint32_t group_count;
-    uint32_t consuming; /* the first of them have members, which must deliver everything */
+    uint32_t consuming;    /* the first of them have members, which must deliver everything */
     uint64_t retention_ms; /* of offsets that nobody uses; 0: longer than any run */
 };
 struct sim_group_offsets *sim_group_offsets_new(const struct sim_group_offsets_options *options);
@@ -57,7 +57,8 @@ void sim_group_offsets_final(struct sim_group_offsets *o, uint32_t node, int64_t
                              struct kb_view key, struct kb_view value);
 void sim_group_offsets_final_end(struct sim_group_offsets *o, uint32_t node, int64_t end_offset);
 
-/* The time of this group's offsets is long over: whoever asked from here on was told of none (G8). */
+/* The time of this group's offsets is long over: whoever asked from here on was told of none (G8).
+ */
 void sim_group_offsets_gone(struct sim_group_offsets *o, uint32_t group, uint64_t since_us);
 /* When the newest commit of a group was asked for. */
 uint64_t sim_group_offsets_newest_us(const struct sim_group_offsets *o, uint32_t group);

@@ -28,7 +28,7 @@ struct sim_life {
     struct sim_client_options client;
     bool retention, by_time;
     uint32_t retained; /* partition */
-    uint64_t deletes; /* partitions whose records are deleted, as a mask */
+    uint64_t deletes;  /* partitions whose records are deleted, as a mask */
     struct configs configs[8];
     struct sim_start_check *starts;
     struct sim_deleter *deleter;
@@ -79,8 +79,7 @@ static void plan(struct sim_life *l, uint64_t seed)
         return;
     l->starts = sim_start_check_new(l->checks, sim_topics_partitions(l->topics));
     if (kind != 3)
-        l->deletes = kb_prng_range(&prng, 1,
-                                   (UINT64_C(1) << sim_topics_partitions(l->topics)) - 1);
+        l->deletes = kb_prng_range(&prng, 1, (UINT64_C(1) << sim_topics_partitions(l->topics)) - 1);
     if (kind == 3 || kind == 4)
         plan_retention(l, &prng);
     if (kb_prng_range(&prng, 0, 1) == 0)
@@ -123,7 +122,7 @@ uint32_t sim_life_in_flight_max(const struct sim_life *l)
 }
 
 struct kw_create_topics_request_config *sim_life_configs(struct sim_life *l, uint32_t t,
-                                                               int32_t *ret_count)
+                                                         int32_t *ret_count)
 {
     *ret_count = l->configs[t].count;
     return l->configs[t].count > 0 ? l->configs[t].config : NULL;
@@ -137,11 +136,8 @@ void sim_life_begin(struct sim_life *l, struct sim_world *w, struct sim_cluster 
     l->world = w;
     l->cluster = c;
     l->client = *client;
-    struct sim_keyed_options o = {.client = *client,
-                                  .checks = l->checks,
-                                  .world = w,
-                                  .cluster = c,
-                                  .seed = l->keyed_seed};
+    struct sim_keyed_options o = {
+        .client = *client, .checks = l->checks, .world = w, .cluster = c, .seed = l->keyed_seed};
     if (l->compacts)
         l->keyed = sim_keyed_new(&o);
 }

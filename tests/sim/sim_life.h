@@ -16,12 +16,12 @@ struct sim_life *sim_life_free(struct sim_life *l);
 struct sim_start_check *sim_life_starts(const struct sim_life *l);
 /* Records go by the clock: brokers must start with the right one, which they believe. */
 bool sim_life_right_clocks(const struct sim_life *l);
-/* Batches in flight to a partition; 0: as usual. A replica that begins anew where records were deleted
- * does not know their producers, as in Kafka, and takes any sequence: one at a time. */
+/* Batches in flight to a partition; 0: as usual. A replica that begins anew where records were
+ * deleted does not know their producers, as in Kafka, and takes any sequence: one at a time. */
 uint32_t sim_life_in_flight_max(const struct sim_life *l);
 /* What topic t is made with; borrowed. */
 struct kw_create_topics_request_config *sim_life_configs(struct sim_life *l, uint32_t t,
-                                                               int32_t *ret_count);
+                                                         int32_t *ret_count);
 
 /* The world and the cluster are there. */
 void sim_life_begin(struct sim_life *l, struct sim_world *w, struct sim_cluster *c,

@@ -284,9 +284,7 @@ static void check_sequences(struct sim_replica_check *c, uint32_t partition)
         uint64_t key = (uint64_t)b->producer_id << 16 | (uint16_t)b->producer_epoch;
         int64_t expected = (int64_t)(uintptr_t)kb_map_get(&next, key);
         /* What came before may have been deleted. */
-        expected = expected > 0                     ? expected - 1
-                   : l->first_base > 0 || floor > 0 ? b->sequence
-                                                    : 0;
+        expected = expected > 0 ? expected - 1 : l->first_base > 0 || floor > 0 ? b->sequence : 0;
         sim_check(c->options.checks, SIM_CHECK_P12, b->sequence >= expected,
                   "partition %u: producer %lld sequence %d again at offset %lld", partition,
                   (long long)b->producer_id, b->sequence, (long long)b->first);

@@ -250,8 +250,7 @@ void sim_start_check_out_of_range(struct sim_start_check *c, uint32_t partition,
 {
     sim_check(c->checks, SIM_CHECK_RETENTION, may_begin(c, partition, offset + 1, now_ms),
               "partition %u: offset %lld is out of range, though only what lies below %lld may go",
-              partition, (long long)offset,
-              (long long)sim_start_check_gone(c, partition, now_ms));
+              partition, (long long)offset, (long long)sim_start_check_gone(c, partition, now_ms));
 }
 
 struct sim_start_counts sim_start_check_counts(const struct sim_start_check *c)

@@ -51,7 +51,7 @@ static void look(struct fixture *f, uint32_t node, int64_t bound, const struct r
     sim_compact_check_end(f->c, f->now_ms);
 }
 
-static const struct record whole[] = {{0, "a", "1", 0}, {1, "b", "1", 0}, {2, "a", "2", 0},
+static const struct record whole[] = {{0, "a", "1", 0},  {1, "b", "1", 0}, {2, "a", "2", 0},
                                       {3, "b", NULL, 0}, {4, "c", "1", 0}, {0}};
 
 START_TEST(compaction__that_keeps_what_it_must_is_accepted)
@@ -98,14 +98,12 @@ START_TEST(compaction__that_brings_something_back_is_named)
     struct fixture f;
     setup(&f);
     look(&f, 0, 5, whole); /* an older value */
-    look(&f, 0, 5,
-         (struct record[]){{0, "a", "1", 0}, {3, "b", NULL, 0}, {4, "c", "1", 0}, {0}});
+    look(&f, 0, 5, (struct record[]){{0, "a", "1", 0}, {3, "b", NULL, 0}, {4, "c", "1", 0}, {0}});
     expect(&f, SIM_CHECK_P17);
     setup(&f); /* what was deleted */
     look(&f, 0, 5, whole);
     f.now_ms += 10 * RETENTION_MS;
-    look(&f, 0, 5,
-         (struct record[]){{1, "b", "1", 0}, {2, "a", "2", 0}, {4, "c", "1", 0}, {0}});
+    look(&f, 0, 5, (struct record[]){{1, "b", "1", 0}, {2, "a", "2", 0}, {4, "c", "1", 0}, {0}});
     expect(&f, SIM_CHECK_P17);
 }
 END_TEST
@@ -115,13 +113,11 @@ START_TEST(compaction__that_changes_offsets_or_bytes_is_named)
     struct fixture f;
     setup(&f);
     look(&f, 0, 5, whole);
-    look(&f, 0, 5,
-         (struct record[]){{1, "a", "2", 0}, {3, "b", NULL, 0}, {4, "c", "1", 0}, {0}});
+    look(&f, 0, 5, (struct record[]){{1, "a", "2", 0}, {3, "b", NULL, 0}, {4, "c", "1", 0}, {0}});
     expect(&f, SIM_CHECK_P17);
     setup(&f);
     look(&f, 0, 5, whole);
-    look(&f, 1, 5,
-         (struct record[]){{2, "a", "3", 0}, {3, "b", NULL, 0}, {4, "c", "1", 0}, {0}});
+    look(&f, 1, 5, (struct record[]){{2, "a", "3", 0}, {3, "b", NULL, 0}, {4, "c", "1", 0}, {0}});
     expect(&f, SIM_CHECK_P17);
 }
 END_TEST

@@ -254,5 +254,4 @@ UNIT_MAIN("sim_history", judge__names_an_id_given_twice, judge__accepts_a_run_wi
           judge__names_a_lost_record, judge__names_a_duplicate, judge__names_a_reordering_and_a_gap,
           judge__names_an_acknowledgement_at_the_wrong_offset,
           read__names_a_record_that_changed_or_vanished, judge__asks_for_what_was_not_deleted_only,
-          read__names_foreign_bytes,
-          final__names_readers_that_disagree, refused__must_not_appear)
+          read__names_foreign_bytes, final__names_readers_that_disagree, refused__must_not_appear)

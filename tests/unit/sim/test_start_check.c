@@ -30,8 +30,7 @@ static void expect(struct fixture *f, int only)
 
 static void see(struct fixture *f, uint32_t node, bool member, int64_t start, int64_t hw)
 {
-    struct sim_start_view v = {
-        .life = 1, .member = member, .start = start, .high_watermark = hw};
+    struct sim_start_view v = {.life = 1, .member = member, .start = start, .high_watermark = hw};
     sim_start_check_node(f->c, node, 0, &v, NOW);
 }
 
@@ -180,6 +179,5 @@ END_TEST
 
 UNIT_MAIN("sim_start_check", starts__that_follow_the_answers_are_accepted,
           start__above_the_high_watermark_is_named, start__that_falls_is_named,
-          start__that_forgets_an_acknowledged_call_is_named,
-          retention__of_what_is_not_old_is_named, retention__of_more_than_is_too_much_is_named,
-          loss__is_no_deletion)
+          start__that_forgets_an_acknowledged_call_is_named, retention__of_what_is_not_old_is_named,
+          retention__of_more_than_is_too_much_is_named, loss__is_no_deletion)
