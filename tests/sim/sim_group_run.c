@@ -518,6 +518,7 @@ static void probe_expiry(struct sim_groups *g)
         if (!g->coordinates[i])
             continue;
         sim_cluster_kill(g->options.cluster, i, true);
+        sim_cluster_healed(g->options.cluster); /* it heals anew */
         sim_world_run_for(g->world, PROBE_STEP_MS);
         sim_cluster_start(g->options.cluster, i);
         break;
