@@ -348,6 +348,5 @@ START_TEST(damaged__log_is_loaded_by_another)
 END_TEST
 
 UNIT_MAIN("node_coordinators", cut_off__controller_counts_one_session,
-          cut_off__coordinator_answers_nothing,
-          replaced__coordinator_answers_nothing, successor__answers_only_what_is_committed,
-          damaged__log_is_loaded_by_another)
+          cut_off__coordinator_answers_nothing, replaced__coordinator_answers_nothing,
+          successor__answers_only_what_is_committed, damaged__log_is_loaded_by_another)
