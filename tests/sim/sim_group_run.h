@@ -33,7 +33,7 @@ void sim_groups_heal(struct sim_groups *g);
 /* Every group is stable: all members run in one generation and own each partition once; they have
  * worked on everything that is in the partitions' logs, and committed that. */
 bool sim_groups_whole(struct sim_groups *g);
-/* Enough commits, generations and compactions for the run to have shown something. */
+/* Enough commits and generations for the run to have shown something. */
 bool sim_groups_did_enough(struct sim_groups *g);
 /* The cluster is whole. Drives the world: a static member returns in time, a member dies, clocks
  * jump, and nothing may happen that the rules forbid. */
