@@ -85,6 +85,8 @@ static int recover(void *arg, struct kb_fs *fs, const char *dir, struct sim_reco
 static void check_recovery(struct sim_cluster *c, struct member *m)
 {
     uint32_t count = sim_topics_partitions(c->options.topics);
+    if (count == 0)
+        return;
     uint32_t chosen = (uint32_t)(c->counts.starts / RECOVERED_EVERY) % count;
     char dir[128];
     struct recovering r = {.disk = sim_host_disk(m->host)};

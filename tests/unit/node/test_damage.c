@@ -153,6 +153,7 @@ START_TEST(vote__damaged_does_not_vote)
     begin(&s, 11);
     end_life(&s, victim, false);
     ck_assert_int_eq(sim_disk_flip_bit(disk_of(&s), RAFT_DIR "/quorum-state", 21, 0), 0);
+    sim_cluster_damage_vote(s.cluster, victim);
     must_not_vote_until_healed(&s);
     scenario_end(&s);
 }
