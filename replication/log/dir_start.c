@@ -257,6 +257,29 @@ static int load_state(struct dir_start *s, struct kb_fs *fs)
     return 0;
 }
 
+/* An earlier version has run here, or what this one wrote is lost: kvorum.state has no copy of
+ * meta.properties. Offsets may have been left out since where no partition.metadata says so, and
+ * what they say proves nothing any more (proof.c). */
+static int forget_gaps(struct dir_start *s, struct kb_fs *fs)
+{
+    int r = 0;
+    for (size_t i = 0; i < s->log_count && s->state.meta.node_id < 0 && r == 0; i++) {
+        struct kb_buf text = {0};
+        char *name = kb_asprintf("%s-%d/partition.metadata", s->logs[i].topic,
+                                 s->logs[i].partition);
+        if (read_small(s, fs, name, SMALL_FILE_MAX, &text) == 0) {
+            const char *p = memmem(text.data, text.size, "\ngaps_below: ", 13);
+            if (p != NULL) {
+                text.size = (size_t)(p - (const char *)text.data);
+                r = replace_text(s, fs, name, &text);
+            }
+        }
+        kb_buf_release(&text);
+        (void)kb_free(name);
+    }
+    return r < 0 ? fail(s, r, "partition.metadata cannot be written") : 0;
+}
+
 struct mark_walk {
     struct dir_start *start;
     enum log_dir_mark mark;
@@ -371,6 +394,8 @@ int dir_start_run(struct dir_start *s, struct kb_fs *fs)
         r = take_marker(s, fs);
     if (r == 0)
         r = sync_names(s, fs);
+    if (r == 0)
+        r = forget_gaps(s, fs);
     if (r == 0)
         r = load_marks(s, fs);
     if (r == 0)

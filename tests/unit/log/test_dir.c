@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "proto/base/crc32c.h"
 #include "proto/base/err.h"
 #include "proto/base/mem.h"
 #include "replication/log/dir.h"
@@ -537,6 +538,36 @@ START_TEST(open__lists_logs_and_sweeps_the_deleted)
 }
 END_TEST
 
+/* An upgrade, a way back and another upgrade (row 53): the earlier version leaves offsets out of
+ * logs without saying so, and writes kvorum.state without what this one has there. */
+START_TEST(open__after_an_earlier_version_believes_no_gaps)
+{
+    static const char metadata[] = "version: 0\ntopic_id: AAAAAAAAQACAAAAAAAAAAQ\ngaps_below: 5\n";
+    static const char state[] = "version=1\nbroker.epoch=7\nboot.id=b\ncreations.index=3\n";
+    for (int earlier = 0; earlier < 2; earlier++) {
+        struct life l;
+        struct kb_view v;
+        char text[sizeof(state) + 16];
+        life_init(&l, 14);
+        ck_assert(life_open(&l));
+        life_end(&l, true);
+        put_log(&l, "orders-0");
+        sim_disk_put(sim_host_disk(l.host), ROOT "/orders-0/partition.metadata", metadata,
+                     sizeof(metadata) - 1);
+        int size = snprintf(text, sizeof(text), "%scrc=%08x\n", state,
+                            kb_crc32c(0, state, sizeof(state) - 1));
+        if (earlier)
+            sim_disk_put(sim_host_disk(l.host), ROOT "/kvorum.state", text, (size_t)size);
+        ck_assert(life_open(&l));
+        ck_assert_int_eq(
+            sim_disk_view(sim_host_disk(l.host), ROOT "/orders-0/partition.metadata", true, &v), 0);
+        ck_assert_int_eq(memmem(v.data, v.size, "gaps_below", 10) == NULL, earlier);
+        ck_assert_ptr_nonnull(memmem(v.data, v.size, "topic_id: AAAAAAAAQACAAAAAAAAAAQ", 32));
+        life_release(&l);
+    }
+}
+END_TEST
+
 static int count_entry(void *arg, const char *name, enum kb_fs_type type)
 {
     size_t *counts = arg;
@@ -812,8 +843,8 @@ UNIT_MAIN("dir", open__repairs_each_turned_bit_of_the_identity,
           open__reads_kafkas_meta_properties, open__damaged_state_is_read_carefully,
           due__checkpoints_what_changed_each_second, flush__many_share_a_write,
           forget__is_told_nothing_any_more, open__garbled_checkpoints_count_as_none,
-          open__lists_logs_and_sweeps_the_deleted, open__makes_durable_what_a_killed_life_has_made,
-          open__makes_its_own_name_durable, set_aside__keeps_and_delete__removes,
-          reserve__gives_space_back_and_takes_it_again, failure__is_final_and_leaves_no_marker,
-          close__waits_for_what_is_under_way, open__says_who_is_in_the_way,
-          life__survives_a_crash_at_each_file_call)
+          open__lists_logs_and_sweeps_the_deleted, open__after_an_earlier_version_believes_no_gaps,
+          open__makes_durable_what_a_killed_life_has_made, open__makes_its_own_name_durable,
+          set_aside__keeps_and_delete__removes, reserve__gives_space_back_and_takes_it_again,
+          failure__is_final_and_leaves_no_marker, close__waits_for_what_is_under_way,
+          open__says_who_is_in_the_way, life__survives_a_crash_at_each_file_call)
