@@ -144,7 +144,8 @@ static enum rep_answer_result handle_reset(struct rep *r, const struct rep_answe
     bool has_bytes = r->log_end > r->log_start;
     int64_t to = a->reset_offset;
 
-    if (to < 0 || to == r->log_end || (to < r->log_end && has_bytes))
+    /* At our end: the leader's log begins there, and cannot tell whether ours agrees below. */
+    if (to < 0 || (to == r->log_end && !has_bytes) || (to < r->log_end && has_bytes))
         return drop(fx);
     if (to < r->hw && !may_cut_below_hw(r))
         return refuse_cut(r, to, fx);

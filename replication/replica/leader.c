@@ -262,9 +262,19 @@ static bool may_begin_below_start(const struct rep *r, const struct rep_fetch *f
            f->offset >= r->view.first_base(r->view.arg);
 }
 
+/* It ends where our log begins, and its last epoch has nothing above: whether its last records are
+ * those that were deleted here or others, our log does not tell. A member holds all that was
+ * committed, and our start never passes that. */
+static bool may_differ_below_start(const struct rep *r, const struct rep_fetch *f,
+                                   const struct rep_peer *p, struct rep_epoch_offset known)
+{
+    return f->offset == r->log_start && known.end_offset <= r->log_start && !p->meta.in_isr &&
+           !p->meta.in_elr && !p->joining && !KB_MUTANT("past-below-start-unasked");
+}
+
 /* Second half of 2.2: does its log agree with ours up to its end? */
 static enum rep_fetch_result judge_position(const struct rep *r, const struct rep_fetch *f,
-                                            struct rep_fetch_answer *ret)
+                                            const struct rep_peer *p, struct rep_fetch_answer *ret)
 {
     struct rep_epoch_offset known;
 
@@ -283,6 +293,10 @@ static enum rep_fetch_result judge_position(const struct rep *r, const struct re
         !KB_MUTANT("divergence-unseen")) {
         ret->diverging = known;
         return REP_FETCH_DIVERGING;
+    }
+    if (may_differ_below_start(r, f, p, known)) { /* all it has is deleted here */
+        ret->reset_offset = r->log_start;
+        return REP_FETCH_RESET;
     }
     return REP_FETCH_OK;
 }
@@ -335,7 +349,7 @@ enum rep_fetch_result rep_follower_fetch(struct rep *r, const struct rep_fetch *
         result = REP_FETCH_NOT_LEADER;
     }
     if (result == REP_FETCH_OK)
-        result = judge_position(r, fetch, ret);
+        result = judge_position(r, fetch, p, ret);
     if (result == REP_FETCH_OK) {
         p->link = fetch->link;
         p->checked = fetch->offset;
@@ -349,12 +363,13 @@ enum rep_fetch_result rep_follower_fetch(struct rep *r, const struct rep_fetch *
 enum rep_fetch_result rep_follower_again(const struct rep *r, const struct rep_fetch *fetch,
                                          struct rep_fetch_answer *ret)
 {
-    enum rep_fetch_result result = judge_sender(r, fetch, rep_peer_find(r, fetch->follower));
+    const struct rep_peer *p = rep_peer_find(r, fetch->follower);
+    enum rep_fetch_result result = judge_sender(r, fetch, p);
 
     memset(ret, 0, sizeof(*ret));
     ret->leader_epoch = r->image.leader_epoch;
     if (result == REP_FETCH_OK)
-        result = judge_position(r, fetch, ret);
+        result = judge_position(r, fetch, p, ret);
     if (result == REP_FETCH_OK)
         fill_answer(r, ret);
     return result;

@@ -368,7 +368,6 @@ START_TEST(reset__backwards_is_refused)
 { /* 2.6 */
     follow(6);
     ck_assert_int_eq(handle(reset(4), 1001), REP_ANSWER_DROP); /* that is for a divergence to say */
-    ck_assert_int_eq(handle(reset(10), 1001), REP_ANSWER_DROP);
     toy_node_free(&t);
     toy_node_init(&t, 2, 3, 0, 0);
     toy_image_init(&m);
@@ -378,6 +377,24 @@ START_TEST(reset__backwards_is_refused)
     ck_assert_int_eq(t.reset_to, 50);
     ck_assert_int_eq(rep_state(t.rep), REP_HALTED);
     ck_assert_int_eq(t.report, REP_REPORT_CUT_BELOW_HW);
+}
+END_TEST
+
+START_TEST(reset__to_the_own_end_drops_what_nobody_can_compare)
+{ /* the leader's log begins there */
+    follow(6);
+    ck_assert_int_eq(handle(reset(10), 1001), REP_ANSWER_DONE); /* a member: 2.8 */
+    ck_assert_int_eq(rep_state(t.rep), REP_WAITING);
+    ck_assert_int_eq(t.reset_to, -1);
+    toy_image_isr(&m, 5, 0);
+    toy_node_image(&t, &m.image, 1002);
+    ck_assert_int_eq(handle(reset(10), 1003), REP_ANSWER_DONE);
+    ck_assert_int_eq(t.reset_to, 10);
+    ck_assert_int_eq(rep_log_start(t.rep), 10);
+    ck_assert_int_eq(rep_hw(t.rep), 10);
+    toy_node_forget(&t);
+    ck_assert_int_eq(handle(reset(10), 1004), REP_ANSWER_DROP); /* nothing is left to drop */
+    ck_assert_int_eq(t.reset_to, -1);
 }
 END_TEST
 
@@ -414,4 +431,5 @@ UNIT_MAIN("replica follower", position__comes_from_the_log,
           diverging__below_the_log_start_begins_again, diverging__without_progress_is_dropped,
           truncation__reports_of_the_former_generation_are_dropped, reset__member_waits_to_be_out,
           reset__empty_log_drops_nothing, batch__that_holds_the_start_is_taken_from_its_base,
-          reset__backwards_is_refused, durable__is_reported_when_it_moves)
+          reset__backwards_is_refused, reset__to_the_own_end_drops_what_nobody_can_compare,
+          durable__is_reported_when_it_moves)

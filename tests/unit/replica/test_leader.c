@@ -307,6 +307,46 @@ START_TEST(fetch__of_an_empty_log_may_begin_at_the_batch_of_the_start)
 }
 END_TEST
 
+START_TEST(fetch__at_the_log_start_from_an_epoch_unknown_above_begins_again)
+{ /* P2: it may hold other records than those that were deleted here */
+    lead(10);
+    toy_image_isr(&m, 5, 0);
+    toy_node_image(&t, &m.image, 1001);
+    t.log.start = 6;
+    rep_on_log_start(t.rep, 6, 6, 1002, &t.fx);
+    ck_assert_int_eq(at(2, 6, 1003),
+                     REP_FETCH_OK); /* epoch 3 goes on above: one leader's records */
+    struct rep_fetch f = request(2, 6, 2);
+    ck_assert_int_eq(rep_follower_again(t.rep, &f, &got), REP_FETCH_RESET);
+    ck_assert_int_eq(got.reset_offset, 6);
+    ck_assert_int_eq(ask(&f, 1004), REP_FETCH_RESET);
+    ck_assert_int_eq(got.reset_offset, 6);
+    f = request(2, 8, 2); /* first it cuts what diverges above */
+    ck_assert_int_eq(ask(&f, 1005), REP_FETCH_DIVERGING);
+    ck_assert_int_eq(got.diverging.end_offset, 6);
+    f = request(2, 6, -1); /* then it holds nothing */
+    ck_assert_int_eq(ask(&f, 1006), REP_FETCH_OK);
+    t.log.start = 10;
+    rep_on_log_start(t.rep, 10, 10, 1007, &t.fx);
+    ck_assert_int_eq(at(2, 10, 1008), REP_FETCH_RESET);
+}
+END_TEST
+
+START_TEST(fetch__of_a_member_at_the_log_start_goes_on)
+{ /* it holds all that was committed, and the start never passes that */
+    for (unsigned elr = 0; elr <= 2; elr += 2) {
+        lead(10);
+        toy_image_isr(&m, 7 & ~elr, elr);
+        toy_node_image(&t, &m.image, 1001);
+        t.log.start = 10;
+        rep_on_log_start(t.rep, 10, 10, 1002, &t.fx);
+        struct rep_fetch f = request(2, 10, 2);
+        ck_assert_int_eq(ask(&f, 1003), REP_FETCH_OK);
+        ck_assert_int_eq(rep_follower_again(t.rep, &f, &got), REP_FETCH_OK);
+    }
+}
+END_TEST
+
 START_TEST(durable__counts_up_to_the_checked_position_only)
 { /* 2.3, P14 */
     lead(0);
@@ -564,6 +604,8 @@ UNIT_MAIN("replica leader", cut_off__a_request_judged_late_is_no_younger,
           fetch__bound_is_what_is_written, log_start__never_falls,
           fetch__below_the_log_start_begins_again,
           fetch__of_an_empty_log_may_begin_at_the_batch_of_the_start,
+          fetch__at_the_log_start_from_an_epoch_unknown_above_begins_again,
+          fetch__of_a_member_at_the_log_start_goes_on,
           durable__counts_up_to_the_checked_position_only, again__judges_without_recording,
           new_epoch__forgets_positions, rebooted_follower__is_forgotten,
           position_that_falls__takes_the_durable_end_along,

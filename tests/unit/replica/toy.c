@@ -49,19 +49,25 @@ void toy_log_recover(struct toy_log *l)
     l->written = l->durable = l->end;
 }
 
+/* As the log's table: an epoch that ends at or below the start is not known any more. */
 static struct rep_epoch_offset view_end_offset(void *arg, int32_t epoch)
 {
     const struct toy_log *l = &((struct toy_node *)arg)->log;
+    size_t first = 0;
     size_t i;
 
+    while (first + 1 < l->n_epochs && l->epochs[first + 1].end_offset <= l->start)
+        first++;
     if (l->n_epochs == 0 || epoch > l->epochs[l->n_epochs - 1].epoch)
         return (struct rep_epoch_offset){-1, -1};
-    for (i = l->n_epochs; i > 0; i--) {
+    for (i = l->n_epochs; i > first; i--) {
         if (l->epochs[i - 1].epoch <= epoch)
             break;
     }
-    if (i == 0)
-        return (struct rep_epoch_offset){epoch, l->epochs[0].end_offset};
+    if (i == first) {
+        int64_t lowest = l->epochs[first].end_offset;
+        return (struct rep_epoch_offset){epoch, lowest < l->start ? l->start : lowest};
+    }
     return (struct rep_epoch_offset){l->epochs[i - 1].epoch,
                                      i < l->n_epochs ? l->epochs[i].end_offset : l->end};
 }
