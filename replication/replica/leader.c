@@ -269,7 +269,7 @@ static bool may_differ_below_start(const struct rep *r, const struct rep_fetch *
                                    const struct rep_peer *p, struct rep_epoch_offset known)
 {
     return f->offset == r->log_start && known.end_offset <= r->log_start && !p->meta.in_isr &&
-           !p->meta.in_elr && !p->joining && !KB_MUTANT("past-below-start-unasked");
+           !p->meta.in_elr && !p->joining && !KB_MUTANT("deleted-past-not-compared");
 }
 
 /* Second half of 2.2: does its log agree with ours up to its end? */

@@ -86,6 +86,7 @@ mutant("follower-cuts-to-hw", "P1 P6", "a follower begins by cutting its log to 
 mutant("lead-from-before-restart", "P2 P8", "a broker leads on after a restart by the records of its former life", "replica_roles", CHECKED_BEFORE)
 mutant("append-in-former-epoch", "P8", "a leader appends in the epoch of the batch before")
 mutant("divergence-unseen", "P3", "the leader does not compare epochs with a follower")
+mutant("deleted-past-not-compared", "P2 P3", "a leader takes a tail that ends where its own log begins now, of an epoch it does not know there")
 mutant("follower-forgets-last-epoch", "P3", "followers ask without saying which epoch their log ends in (KAFKA-15510)")
 mutant("hw-without-isr", "P4", "the high watermark does not wait for the ISR")
 mutant("hw-without-joiners", "P4", "the high watermark does not wait for those who join the ISR")
