@@ -192,6 +192,31 @@ START_TEST(epoch_check__names_a_high_watermark_above_what_agrees)
 }
 END_TEST
 
+/* Of one event: node 0 replays that a silent member left the ISR, which commits what node 1 has,
+ * and that node 1 leads now, whose own high watermark is still at 6. */
+START_TEST(epoch_check__judges_the_last_rise_of_a_former_leader)
+{
+    for (int64_t high_watermark = 7; high_watermark <= 9; high_watermark++) {
+        struct fixture f;
+        setup(&f);
+        change_leaders(&f);
+        follow(&f, 2, 1);
+        append(&f, 2, 1, 8);
+        f.logs[0].view.high_watermark = high_watermark;
+        follow(&f, 0, 2);
+        if (high_watermark > 8) { /* node 1 began with 8 */
+            expect(&f, SIM_CHECK_P6);
+            continue;
+        }
+        raise(&f, 2, high_watermark); /* heard from node 0, in epoch 1 still */
+        ck_assert_uint_eq(f.checks.check[SIM_CHECK_P6].failures, 0);
+        cut(&f, 0, 8);
+        raise(&f, 0, high_watermark + 1); /* once it follows, its leader counts */
+        expect(&f, SIM_CHECK_P6);
+    }
+}
+END_TEST
+
 START_TEST(epoch_check__names_two_who_append_in_one_epoch)
 {
     struct fixture f;
@@ -232,5 +257,6 @@ UNIT_MAIN("sim_epoch_check", epoch_check__accepts_a_change_of_leaders,
           epoch_check__names_a_leader_that_cuts, epoch_check__names_who_cuts_what_its_leader_has,
           epoch_check__names_who_cuts_below_its_high_watermark,
           epoch_check__names_a_high_watermark_above_what_agrees,
+          epoch_check__judges_the_last_rise_of_a_former_leader,
           epoch_check__names_two_who_append_in_one_epoch,
           epoch_check__names_batches_nobody_appended)
