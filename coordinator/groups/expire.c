@@ -98,6 +98,7 @@ void group_expiry_tick(struct group_shard *s, struct group_now now, struct group
 {
     struct group *g = s->expiry_next;
     size_t seen = 0;
+    KB_ASSERT(s->owed_records == 0); /* both halves of each group tell the same state */
     if (s->expiry_deadline_ms > now.mono_ms)
         return;
     if (g == NULL)

@@ -178,6 +178,8 @@ void group_shard_tick(struct group_shard *s, struct group_now now, struct group_
 {
     struct group *g = NULL;
     group_handler_begin(s);
+    /* Before the timers: a group that these make empty tells since when only after replay. */
+    group_expiry_tick(s, now, fx);
     for (int i = 0; i < TICK_GROUPS_MAX; i++) {
         g = group_heap_first(s);
         if (g == NULL || g->deadline_ms > now.mono_ms)
@@ -185,7 +187,6 @@ void group_shard_tick(struct group_shard *s, struct group_now now, struct group_
         group_timers_run(g, now, fx);
         group_drop_if_nothing(g);
     }
-    group_expiry_tick(s, now, fx);
 }
 
 uint64_t group_shard_deadline(const struct group_shard *s)
