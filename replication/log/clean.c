@@ -31,22 +31,22 @@ static void doom_release(struct log_work *work)
 static int doom_run(struct kb_job *job, struct kb_fs *fs)
 {
     struct doom_job *d = (struct doom_job *)LOG_JOB_OF(job);
-    if (d->token != 0) {
-        (void)log_compact_discard(fs, d->dir, d->base_offset, d->token);
-        return 0;
-    }
-    for (size_t i = 0; i < CLEAN_SUFFIX_COUNT; i++) {
+    int r = 0;
+    if (d->token != 0)
+        return log_compact_discard(fs, d->dir, d->base_offset, d->token);
+    for (size_t i = 0; i < CLEAN_SUFFIX_COUNT && (r == 0 || r == -KB_ENOENT); i++) {
         char *plain = log_segment_path(d->dir, d->base_offset, clean_suffixes[i]);
         char *path = kb_asprintf("%s.deleted", plain);
-        (void)kb_fs_unlink(fs, path); /* recovery removes what stays */
+        r = kb_fs_unlink(fs, path);
         free(path);
         free(plain);
     }
-    return 0;
+    return r;
 }
 
 static void doom_finish(struct log *log, struct log_job *j, int result)
 {
+    log_removed(log, result); /* recovery removes what stays */
 }
 
 static void doom_due(void *arg)
@@ -134,6 +134,7 @@ static void clean_finish(struct log *log, struct log_job *j, int result)
         log_doom(log, c->bases[i], 0);
     }
     /* What could not be renamed is there again after the next start. */
+    log_removed(log, result);
 }
 
 /* Take the first `count` segments out. They are out of reach at once. */

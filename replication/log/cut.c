@@ -364,6 +364,7 @@ static int forget_run(struct kb_job *job, struct kb_fs *fs)
 
 static void forget_finish(struct log *log, struct log_job *j, int result)
 {
+    log_removed(log, result);
     log_step_done(log, result);
 }
 

@@ -167,6 +167,9 @@ void log_segments_splice(struct log *log, size_t first, size_t count);
 /* Index of the segment that holds offset (the last one with base <= offset; 0 at least). */
 size_t log_segment_find(const struct log *log, int64_t offset);
 void log_fail(struct log *log, int error);
+/* How a job ended that nobody waits for, one that removes files: it may find nothing or no space,
+ * but a disk that failed is not trusted (9.3). */
+void log_removed(struct log *log, int result);
 
 void log_work_add(struct log *log, struct log_work *work);
 void log_work_remove(struct log_work *work);

@@ -98,6 +98,12 @@ void log_fail(struct log *log, int error)
         log->handler->on_failed(log, log->user, error);
 }
 
+void log_removed(struct log *log, int result)
+{
+    if (result == -KB_EIO)
+        log_fail(log, result);
+}
+
 /* ---- work that the world holds ---- */
 
 void log_work_add(struct log *log, struct log_work *work)

@@ -115,7 +115,8 @@ static int act_abandon(struct kb_fs *fs, const char *dir, struct replace *w)
 
 static void abandon_finish(struct log *log, struct log_job *j, int result)
 {
-    log_step_done(log, LOG_REPLACE_STALE); /* what could not be removed goes at the next start */
+    log_removed(log, result); /* what could not be removed goes at the next start */
+    log_step_done(log, LOG_REPLACE_STALE);
 }
 
 static void install_finish(struct log *log, struct log_job *j, int result)

@@ -381,6 +381,33 @@ START_TEST(retention__by_size)
 }
 END_TEST
 
+/* 9.3: whichever call fails that takes old segments away, their renaming, its sync or the removal
+ * behind it, the log has failed, although nobody misses them. */
+START_TEST(retention__a_disk_that_fails_is_told)
+{
+    for (int kind = 0; kind < 3; kind++) {
+        struct lw l;
+        start(&l, 1000);
+        fill(&l, 60, 1000);
+        struct sim_disk_settings *disk = sim_disk_settings(sim_host_disk(l.host));
+        struct log_config c = l.options.config;
+        c.retention_bytes = 3000;
+        c.retention_ms = -1;
+        log_set_config(l.log, &c);
+        disk->dead = kind == 0;
+        disk->sync_fail_next = kind == 1;
+        ck_assert_int_gt(log_clean_by_retention(l.log, 0, log_end_offset(l.log)), 0);
+        lw_run(&l, 200);
+        ck_assert_uint_eq(l.failures, kind < 2);
+        disk->dead = kind == 2;
+        lw_run(&l, 3000);
+        ck_assert_uint_eq(l.failures, 1);
+        ck_assert_int_eq(l.failure, -KB_EIO);
+        lw_release(&l);
+    }
+}
+END_TEST
+
 START_TEST(retention__by_time_rolls_the_active_segment)
 {
     struct lw l;
@@ -523,5 +550,5 @@ UNIT_MAIN("log_cut", truncate__is_visible_at_once_and_durable_when_done, truncat
           truncate__inside_a_batch_drops_all_of_it, truncate__pending_writes_report_nothing,
           truncate__a_read_under_way_sees_the_new_log, close__waits_for_reads_under_way,
           reset__begins_anew, reset__a_crash_at_any_call_leaves_old_or_empty, retention__by_size,
-          retention__by_time_rolls_the_active_segment, start_offset__removes_whole_segments_below,
-          offset_for_time__agrees_with_a_plain_search)
+          retention__a_disk_that_fails_is_told, retention__by_time_rolls_the_active_segment,
+          start_offset__removes_whole_segments_below, offset_for_time__agrees_with_a_plain_search)
