@@ -298,8 +298,9 @@ static int snapshot_run(struct kb_job *job, struct kb_fs *fs)
     int r = KB_MUTANT("snapshot-not-written")
                 ? 0
                 : kb_fs_replace(fs, j->path, j->bytes.data, j->bytes.size);
-    if (r == 0 && j->path_remove != NULL && strcmp(j->path, j->path_remove) != 0)
-        (void)kb_fs_unlink(fs, j->path_remove); /* a leftover is harmless */
+    if (r == 0 && j->path_remove != NULL && strcmp(j->path, j->path_remove) != 0 &&
+        kb_fs_unlink(fs, j->path_remove) == -KB_EIO)
+        r = -KB_EIO; /* any other leftover is harmless */
     return r;
 }
 
@@ -333,14 +334,14 @@ static void snapshot_done(struct kb_job *job, int result)
     struct node_quorum *q = j->quorum;
     q->snapshotting = false;
     if (result < 0) {
+        struct raft_input in = {.kind = RAFT_IN_SNAPSHOT_FAILED, .position = j->position};
+        bool installing = j->installing;
         kb_log_warn("quorum", "event=snapshot_failed error=%s", kb_err_name(result));
-        if (j->installing) {
-            struct raft_input in = {.kind = RAFT_IN_SNAPSHOT_FAILED, .position = j->position};
-            job_free(j);
-            quorum_step(q, &in, NULL, NULL);
-            return;
-        }
         job_free(j);
+        if (installing)
+            quorum_step(q, &in, NULL, NULL);
+        if (result != -KB_ENOSPC) /* nobody needs this file, but the disk is not trusted (9.3) */
+            node_lifecycle_disk_failed(q->node, result);
         return;
     }
     kb_log_info("quorum", "event=snapshot index=%llu bytes=%zu installed=%d",

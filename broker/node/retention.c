@@ -152,13 +152,17 @@ static void cleaner_next_group(struct cleaner *c)
 static void cleaner_done(struct kb_job *job, int result)
 {
     struct cleaner *c = (struct cleaner *)job;
+    struct node *n = c->node;
     if (result < 0) {
+        bool disk_failed = c->result.disk_failed;
         kb_log_warn("cleaner", "event=compaction_failed dir=%s error=%s", c->dir,
                     kb_err_name(result));
         if (result == -KB_ECORRUPT && c->result.damaged_from >= 0)
             node_partition_damaged(node_partition_find(c->node, &c->topic_id, c->index),
                                    c->generation, c->result.damaged_from);
         cleaner_end(c, false);
+        if (disk_failed) /* what a failed sync says of one file it says of the disk (9.3) */
+            node_lifecycle_disk_failed(n, -KB_EIO);
         return;
     }
     cleaner_next_group(c);

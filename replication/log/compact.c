@@ -306,13 +306,20 @@ static int clean_groups(struct compact *c)
 
 /* ---- a run ---- */
 
+int compact_wrote(struct compact *c, int result)
+{
+    if (result == -KB_EIO)
+        c->result->disk_failed = true;
+    return result;
+}
+
 int log_compact_run(struct kb_fs *fs, const struct log_compact_input *in,
                     struct log_compact_result *ret)
 {
     struct log_compact_result result = {.first_dirty = in->first_dirty, .damaged_from = -1};
     struct compact c = {.fs = fs, .in = in, .result = &result};
     compact_map_init(&c.map, in->config.map_bytes, in->hash_seed);
-    int r = compact_clear_cleaned(fs, in->dir);
+    int r = compact_wrote(&c, compact_clear_cleaned(fs, in->dir));
     if (r == 0)
         r = find_txns(&c, &c.map_end);
     if (r == 0)
@@ -321,17 +328,19 @@ int log_compact_run(struct kb_fs *fs, const struct log_compact_input *in,
         result.first_dirty = c.map_end;
         r = clean_groups(&c);
         if (r == 0 && result.group_count != 0)
-            r = kb_fs_sync_dir(fs, in->dir);
+            r = compact_wrote(&c, kb_fs_sync_dir(fs, in->dir));
     }
     if (r < 0 && r != -KB_ECRASHED)
-        (void)compact_clear_cleaned(fs, in->dir);
+        (void)compact_wrote(&c, compact_clear_cleaned(fs, in->dir));
     compact_map_release(&c.map);
     (void)kb_free(c.aborted);
     if (r < 0) {
-        int64_t damaged_from = result.damaged_from;
+        const struct log_compact_result why = {
+            .damaged_from = r == -KB_ECORRUPT ? result.damaged_from : -1,
+            .disk_failed = result.disk_failed,
+        };
         log_compact_result_release(&result);
-        if (r == -KB_ECORRUPT)
-            *ret = (struct log_compact_result){.damaged_from = damaged_from};
+        *ret = why;
         return r;
     }
     *ret = result;

@@ -90,11 +90,13 @@ struct log_compact_result {
     uint64_t records_read, records_kept, bytes_read, bytes_written;
     bool map_full;        /* more is dirty than the map could hold: run again */
     int64_t damaged_from; /* with -KB_ECORRUPT: the first offset that cannot be read; -1: none */
+    bool disk_failed;     /* with an error: a write, sync or removal failed (9.3), not a read */
 };
 /* One run per log at a time, swaps included: it first removes what an unfinished one has left.
  * 0, or a negative error; the log is untouched then and the .cleaned files are gone (after
  * -KB_ECRASHED recovery removes them). -KB_ECORRUPT: a batch is not what was
- * written (ret->damaged_from, nothing else of *ret is set), or its records are malformed. */
+ * written (ret->damaged_from), or its records are malformed. With an error nothing of *ret is set
+ * but this and disk_failed. */
 int log_compact_run(struct kb_fs *fs, const struct log_compact_input *in,
                     struct log_compact_result *ret);
 void log_compact_result_release(struct log_compact_result *r);

@@ -45,7 +45,7 @@ static int flush(struct compact_cleaner *cl)
     if (cl->pending.size == 0)
         return 0;
     uint64_t at = cl->position - cl->pending.size;
-    int r = kb_fs_pwrite(c->fs, cl->fd, cl->pending.data, cl->pending.size, at);
+    int r = compact_wrote(c, kb_fs_pwrite(c->fs, cl->fd, cl->pending.data, cl->pending.size, at));
     c->result->bytes_written += cl->pending.size;
     cl->pending.size = 0;
     return r;
@@ -286,7 +286,7 @@ static int write_synced(struct kb_fs *fs, const char *path, const struct kb_buf 
 
 static int write_indexes(struct compact_cleaner *cl)
 {
-    const struct compact *c = cl->compact;
+    struct compact *c = cl->compact;
     struct kb_buf offsets = {0};
     struct kb_buf times = {0};
     int64_t base = cl->group->base_offset;
@@ -300,7 +300,7 @@ static int write_indexes(struct compact_cleaner *cl)
     (void)kb_free(times_path);
     kb_buf_release(&offsets);
     kb_buf_release(&times);
-    return r;
+    return compact_wrote(c, r);
 }
 
 static int clean_segments(struct compact_cleaner *cl)
@@ -329,17 +329,18 @@ int compact_clean_group(struct compact_cleaner *cl, struct log_compact_group *g,
     cl->pending.size = 0;
     cl->changed = g->count > 1;
     log_index_init(&cl->index, c->in->config.index_interval_bytes);
-    int r = kb_fs_open(c->fs, path, KB_FS_WRITE | KB_FS_CREATE | KB_FS_TRUNCATE, &cl->fd);
+    int r = compact_wrote(
+        c, kb_fs_open(c->fs, path, KB_FS_WRITE | KB_FS_CREATE | KB_FS_TRUNCATE, &cl->fd));
     if (r < 0)
         goto out;
     r = clean_segments(cl);
     if (r == 0 && cl->changed)
-        r = kb_fs_sync(c->fs, cl->fd);
+        r = compact_wrote(c, kb_fs_sync(c->fs, cl->fd));
     cl->fd = kb_fs_close(c->fs, cl->fd);
     if (r == 0 && cl->changed)
         r = write_indexes(cl);
     if (r == 0 && !cl->changed)
-        r = kb_fs_unlink(c->fs, path);
+        r = compact_wrote(c, kb_fs_unlink(c->fs, path));
     if (r == 0)
         *ret_changed = cl->changed;
 out:

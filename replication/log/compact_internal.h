@@ -39,6 +39,8 @@ struct compact {
     struct compact_aborted *aborted; /* by producer, then marker */
     size_t aborted_count, aborted_capacity;
 };
+/* What a call that changes the disk returned: notes whether the disk failed. */
+int compact_wrote(struct compact *c, int result);
 /* Does this data batch belong to an aborted transaction? */
 bool compact_is_aborted(const struct compact *c, const struct kw_batch *b);
 

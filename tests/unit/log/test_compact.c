@@ -590,6 +590,52 @@ START_TEST(run__full_disk_leaves_the_log_as_it_was)
 }
 END_TEST
 
+/* 9.3: nobody needs the new segments yet, but a write or sync that failed must be told: the disk is
+ * not trusted any more. A read that failed says nothing of what was written. */
+START_TEST(run__a_failed_write_or_sync_is_told_apart_from_a_failed_read)
+{
+    struct bench b;
+    bench_init(&b, 35);
+    for (int i = 0; i < 60; i++) {
+        kit_write_batch(&b.writer);
+        if (b.writer.segment.size > 1000)
+            kit_roll(&b.writer);
+    }
+    kit_roll(&b.writer);
+    struct kit_log before;
+    struct kit_log after;
+    kit_read(b.disk, &before);
+    struct sim_disk_settings *disk = sim_disk_settings(b.disk);
+    int failed = 0;
+    for (int turn = 0; turn < 40; turn++) {
+        struct log_compact_input in;
+        struct log_compact_result result = {0};
+        uint64_t failures = sim_disk_failures(b.disk);
+        disk->read_fail_next = turn == 0 ? 1 : 0;
+        disk->write_fail_next = turn == 1 ? 1 : 0;
+        disk->sync_eio_ppm = turn >= 2 ? 200000 : 0; /* any of the syncs */
+        input_of(&b, &before, &in);
+        int r = log_compact_run(b.fs, &in, &result);
+        kb_free((void *)in.producers);
+        if (sim_disk_failures(b.disk) == failures) {
+            ck_assert_int_eq(r, 0);
+            log_compact_result_release(&result);
+            continue;
+        }
+        failed++;
+        ck_assert_int_eq(r, -KB_EIO);
+        ck_assert_int_eq(result.disk_failed, turn != 0);
+        ck_assert_uint_eq(litter(&b), 0);
+        kit_read(b.disk, &after);
+        ck_assert(kit_same(&before, &after));
+        kit_release(&after);
+    }
+    ck_assert_int_gt(failed, 20);
+    kit_release(&before);
+    bench_release(&b);
+}
+END_TEST
+
 /* ---- crashes ---- */
 
 struct crash_job {
@@ -871,7 +917,9 @@ END_TEST
 UNIT_MAIN("compact", run__equals_naive_pass, run__small_map_goes_on_where_it_stopped,
           run__nothing_to_do_leaves_nothing, run__tombstone_lives_until_its_horizon,
           run__aborted_data_goes_before_its_marker, run__damage_is_refused_and_nothing_changes,
-          run__full_disk_leaves_the_log_as_it_was, swap__survives_a_crash_at_each_file_call,
+          run__full_disk_leaves_the_log_as_it_was,
+          run__a_failed_write_or_sync_is_told_apart_from_a_failed_read,
+          swap__survives_a_crash_at_each_file_call,
           recover__damaged_swap_is_dropped_while_the_old_are_whole,
           plan__ratio_lags_and_odd_checkpoints, map__newest_offset_of_each_key_until_full,
           hash__known_vectors)
