@@ -199,13 +199,27 @@ static bool is_expired(const struct log *log, const struct log_segment *s, int64
            wall_ms - newest > log->config.retention_ms;
 }
 
+/* What is written, or a little less: what waits for the disk may never come to be, and makes
+ * nothing old superfluous. */
+static uint64_t written_bytes(const struct log *log)
+{
+    const struct log_segment *last = log_active(log);
+    uint64_t size = log_size_bytes(log);
+    uint64_t position = 0;
+    if (log->written == log->end)
+        return size;
+    if (log->index_valid && log->written > last->base_offset)
+        position = log_index_lookup(&log->index, (uint32_t)(log->written - last->base_offset));
+    return size - last->size_bytes + (position < last->size_bytes ? position : last->size_bytes);
+}
+
 int log_clean_by_retention(struct log *log, int64_t wall_ms, int64_t bound)
 {
     if (!clean_allowed(log))
         return 0;
     if (log->producers != NULL)
         (void)log_producers_expire(log->producers, kb_env_now_ms(log->env));
-    uint64_t size = log_size_bytes(log);
+    uint64_t size = written_bytes(log);
     size_t count = 0;
     for (; count + 1 < log->segment_count && count < CLEAN_SEGMENTS_MAX; count++) {
         const struct log_segment *s = log->segments[count];
