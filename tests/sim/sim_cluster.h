@@ -60,6 +60,8 @@ void sim_cluster_damage_vote(struct sim_cluster *c, uint32_t i);
 void sim_cluster_check_events(struct sim_cluster *c);
 /* The node says it is unfenced and running. */
 bool sim_cluster_is_running(const struct sim_cluster *c, uint32_t i);
+/* Its disk was, by an empty or an older one. */
+bool sim_cluster_was_replaced(const struct sim_cluster *c, uint32_t i);
 /* ... and that it has a vote. */
 bool sim_cluster_is_voter(const struct sim_cluster *c, uint32_t i);
 /* It is all it is meant to be: running, with a vote if it is to have one. */

@@ -63,6 +63,11 @@ bool sim_cluster_is_running(const struct sim_cluster *c, uint32_t i)
     return m->env != NULL && !sim_env_is_down(m->env) && node_state(m->node) == NODE_RUNNING;
 }
 
+bool sim_cluster_was_replaced(const struct sim_cluster *c, uint32_t i)
+{
+    return c->members[i].replaced;
+}
+
 bool sim_cluster_is_voter(const struct sim_cluster *c, uint32_t i)
 {
     return sim_cluster_is_running(c, i) && sim_probe_is_voter(c->members[i].node);

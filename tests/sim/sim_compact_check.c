@@ -224,6 +224,12 @@ static void judge_key(struct sim_compact_check *c, const struct original *newest
     }
 }
 
+void sim_compact_check_replaced(struct sim_compact_check *c, uint32_t node)
+{
+    for (size_t o = 0; o < c->count; o++)
+        c->originals[o].held &= ~(UINT32_C(1) << node);
+}
+
 void sim_compact_check_end(struct sim_compact_check *c, int64_t now_ms)
 {
     int64_t *newest = kb_new_array(int64_t, c->key_count + 1);

@@ -32,6 +32,8 @@ void sim_compact_check_begin(struct sim_compact_check *c, uint32_t node, int64_t
 void sim_compact_check_record(struct sim_compact_check *c, const struct sim_compact_record *r,
                               int64_t now_ms);
 void sim_compact_check_end(struct sim_compact_check *c, int64_t now_ms);
+/* Its disk is an older one, or an empty one: what it held before, it may hold no more. */
+void sim_compact_check_replaced(struct sim_compact_check *c, uint32_t node);
 /* Tombstones of the last look at a node that may be gone for this long already. */
 uint64_t sim_compact_check_overdue(const struct sim_compact_check *c, uint32_t node);
 /* Nothing hinders the cleaner: none may be left at any node. */

@@ -83,7 +83,7 @@ static size_t padding_of(uint64_t id)
 
 /* The padding of record id is the alphabet over and over, from letter id % 26 on: a piece of this.
  */
-#define ALPHABET "abcdefghijklmnopqrstuvwxyz"
+static const char alphabet[] = "abcdefghijklmnopqrstuvwxyz";
 #define LETTERS 26
 
 void sim_history_value(uint64_t id, struct kb_buf *value)
@@ -93,7 +93,7 @@ void sim_history_value(uint64_t id, struct kb_buf *value)
     size_t from = (size_t)(id % LETTERS);
     while (padding > 0) {
         size_t piece = padding < LETTERS - from ? padding : LETTERS - from;
-        kb_buf_append(value, ALPHABET + from, piece);
+        kb_buf_append(value, &alphabet[from], piece);
         padding -= piece;
         from = 0;
     }
@@ -115,7 +115,7 @@ int64_t sim_history_parse(struct kb_view value)
         return -1;
     while (left > 0) {
         size_t piece = left < LETTERS - from ? left : LETTERS - from;
-        if (memcmp(value.data + at, ALPHABET + from, piece) != 0)
+        if (memcmp(value.data + at, &alphabet[from], piece) != 0)
             return -1;
         at += piece;
         left -= piece;

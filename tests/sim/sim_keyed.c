@@ -178,6 +178,8 @@ static void look_at_node(struct sim_keyed *k, uint32_t node)
         return; /* with a call that failed a replacement may have ended in the middle */
     sim_log_release(log);
     sim_log_refresh(log, disk, DIR, false);
+    if (sim_cluster_was_replaced(k->options.cluster, node))
+        sim_compact_check_replaced(k->check, node);
     sim_compact_check_begin(k->check, node, bound);
     for (size_t i = 0; i < log->count; i++)
         look_at_batch(k, disk, &log->batches[i]);
