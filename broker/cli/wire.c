@@ -205,6 +205,21 @@ static void on_check(void *arg)
 /* ---- connections -------------------------------------------------------------------------------
  */
 
+/* What produce and consume ask without asking first whether it is there; every Kafka has them. */
+static const int16_t apis_needed[] = {
+    KW_API_PRODUCE,       KW_API_FETCH,        KW_API_LIST_OFFSETS,     KW_API_METADATA,
+    KW_API_OFFSET_COMMIT, KW_API_OFFSET_FETCH, KW_API_FIND_COORDINATOR, KW_API_JOIN_GROUP,
+    KW_API_HEARTBEAT,     KW_API_LEAVE_GROUP,  KW_API_SYNC_GROUP};
+
+static bool speaks_enough(const struct wire_peer *p)
+{
+    for (size_t i = 0; i < sizeof(apis_needed) / sizeof(apis_needed[0]); i++) {
+        if (cli_wire_version(p->wire, p->id, apis_needed[i]) < 0)
+            return false;
+    }
+    return true;
+}
+
 static void on_versions(void *arg, int result, const void *response)
 {
     struct wire_peer *p = arg;
@@ -215,6 +230,10 @@ static void on_versions(void *arg, int result, const void *response)
     for (int32_t i = 0; i < r->api_keys_count && p->versions_count < WIRE_APIS_MAX; i++)
         p->versions[p->versions_count++] = (struct wire_version){
             r->api_keys[i].api_key, r->api_keys[i].min_version, r->api_keys[i].max_version};
+    if (!speaks_enough(p)) {
+        peer_lost(p, -EPROTO);
+        return;
+    }
     p->ready = true;
     p->retry_ms = 0;
     p->result = 0;

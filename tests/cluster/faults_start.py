@@ -64,13 +64,17 @@ def refuse_directories(bench, cluster):
         pass
     expect_refusal(bench, "a file as the directory", [blocked], *settings(log__dirs=blocked))
     expect_refusal(bench, "a directory that cannot be made", ["/proc/no-such-place"], *settings(log__dirs="/proc/no-such-place"))
-    with open(os.path.join(broker.dir, "meta.properties")) as f:
-        identity = f.read()
-    os.unlink(os.path.join(broker.dir, "meta.properties"))
+    # kvorum.state has a copy, so that both must be gone.
+    identity = {}
+    for name in ("meta.properties", "kvorum.state"):
+        with open(os.path.join(broker.dir, name)) as f:
+            identity[name] = f.read()
+        os.unlink(os.path.join(broker.dir, name))
     status, text = serve(bench, *settings(log__dirs=broker.dir))
     expect(status == 1 and "meta.properties" in text, "logs without meta.properties: exit %s, %s", status, text[-300:])
-    with open(os.path.join(broker.dir, "meta.properties"), "w") as f:
-        f.write(identity)
+    for name, text_before in identity.items():
+        with open(os.path.join(broker.dir, name), "w") as f:
+            f.write(text_before)
 
 
 def refuse_configurations(bench, directory):

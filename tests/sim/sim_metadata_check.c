@@ -144,7 +144,8 @@ static void take_partition(struct sim_metadata_check *c, const Kc__PartitionReco
         struct partition *old = &c->partitions[i];
         if (old->index == p.index && memcmp(old->topic_id, p.topic_id, sizeof(p.topic_id)) == 0) {
             check_move(c, old, &p);
-            c->joined |= p.isr & ~old->isr;
+            /* Who is elected out of the ELR did not join: nobody else lives (4.5). */
+            c->joined |= p.isr & ~old->isr & ~(p.leader >= 0 ? old->elr & bit_of(p.leader) : 0);
             *old = p;
             return;
         }
