@@ -343,12 +343,28 @@ def holes(bench, times):
     return "%d holes; %s" % (times, stage.verdict())
 
 
+def durable_mark(victim, partition):
+    """What the disk says that load-PARTITION has durably, 0 when it does not."""
+    try:
+        with open(os.path.join(victim.dir, "recovery-point-offset-checkpoint")) as f:
+            lines = [line.split() for line in f]
+    except OSError:
+        return 0
+    return max([int(line[2]) for line in lines if line[:2] == ["load", str(partition)]] + [0])
+
+
 def flipped(bench, stage, victim, partition, closed=False):
     def change():
         found = segments_of(victim, partition)
         expect(not closed or len(found) > 1, "load-%d has no closed segment", partition)
         path = found[0] if closed else found[-1]
         disk.flip_bit(path, random.randrange(61, os.path.getsize(path) // 2))
+
+    # Damage is what lies below the durable mark, which a new leader epoch holds back for some seconds (8.2).
+    deadline = time.monotonic() + 15
+    while durable_mark(victim, partition) <= 0 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    time.sleep(1.5)
 
     def told():
         tp = "tp=load-%d " % partition
