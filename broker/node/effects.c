@@ -85,22 +85,42 @@ static void on_hw_lowered(void *arg, int result)
         truncate_now(p);
 }
 
+/* What is fetched anew is as dirty as the leader sends it: taken for clean, it would lose
+ * tombstones and keep what they deleted. The mark falls before the first byte goes (10.1). */
+static void on_cleaner_lowered(void *arg, int result)
+{
+    struct node_partition *p = arg;
+    if (result == 0 && p->cut_lowers_hw)
+        log_dir_mark_flush(p->node->dir, LOG_DIR_HIGH_WATERMARK, on_hw_lowered, p);
+    else
+        on_hw_lowered(p, result);
+}
+
+static void lower_marks(struct node_partition *p)
+{
+    struct node *n = p->node;
+    bool lowers_cleaner = log_dir_mark_get(p->dir_log, LOG_DIR_CLEANER) > p->cut_to;
+    if (lowers_cleaner)
+        log_dir_mark_set(n->dir, p->dir_log, LOG_DIR_CLEANER, p->cut_to);
+    if (p->cut_lowers_hw)
+        log_dir_mark_set(n->dir, p->dir_log, LOG_DIR_HIGH_WATERMARK, p->cut_to);
+    if (lowers_cleaner)
+        log_dir_mark_flush(n->dir, LOG_DIR_CLEANER, on_cleaner_lowered, p);
+    else
+        on_cleaner_lowered(p, 0);
+}
+
 /* Rule 2.7: a high watermark that falls does so durably before the first byte goes. */
 static void run_cut(struct node_partition *p, const struct rep_effects *fx, bool is_reset)
 {
-    struct node *n = p->node;
     p->cut_to = fx->to;
     p->cut_is_reset = is_reset;
     p->cut_set_aside = is_reset && fx->set_aside;
     if (is_reset)
         kb_log_warn("partition", "event=reset tp=%s-%d to=%lld set_aside=%d", p->topic, p->index,
                     (long long)fx->to, (int)fx->set_aside);
-    if (fx->lower_hw) {
-        log_dir_mark_set(n->dir, p->dir_log, LOG_DIR_HIGH_WATERMARK, fx->to);
-        log_dir_mark_flush(n->dir, LOG_DIR_HIGH_WATERMARK, on_hw_lowered, p);
-    } else {
-        on_hw_lowered(p, 0);
-    }
+    p->cut_lowers_hw = fx->lower_hw;
+    lower_marks(p);
 }
 
 /* The log began anew, maybe below a start that was durable before: that one says nothing of this
@@ -343,7 +363,7 @@ static void partition_tick(struct node_partition *p, uint64_t now_ms)
     node_deletes_check(p);
     if (p->cut_retry_ms != 0 && now_ms >= p->cut_retry_ms) {
         p->cut_retry_ms = 0;
-        log_dir_mark_flush(p->node->dir, LOG_DIR_HIGH_WATERMARK, on_hw_lowered, p);
+        log_dir_mark_flush(p->node->dir, LOG_DIR_CLEANER, on_cleaner_lowered, p);
     }
     if (p->start_retry_ms != 0 && now_ms >= p->start_retry_ms) {
         p->start_retry_ms = 0;

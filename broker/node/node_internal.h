@@ -258,6 +258,7 @@ struct node_partition {
     uint64_t rep_deadline_ms;
     int64_t cut_to; /* a truncation or reset under way */
     bool cut_is_reset;
+    bool cut_lowers_hw;
     bool cut_set_aside;
     bool start_flushing;
     int64_t start_flushing_to;

@@ -219,6 +219,9 @@ static void partition_opened(struct node_partition *p)
         .lone_from = p->lone_from,
     };
     p->state = NODE_PARTITION_OPEN;
+    /* What a start has cut off was not cleaned where it comes again. */
+    if (log_dir_mark_get(p->dir_log, LOG_DIR_CLEANER) > facts.log_end)
+        log_dir_mark_set(n->dir, p->dir_log, LOG_DIR_CLEANER, facts.log_end);
     rep_log_opened(p->rep, &facts, node_now(n), &fx);
     node_partition_run(p, &fx);
     settle(p);

@@ -13,6 +13,7 @@ struct replace {
     struct log_segment_facts facts; /* of the new segment */
     struct kb_uuid topic_id;
     int64_t gaps_below;     /* to be said first; -1: is said already */
+    bool no_space;          /* ... and there was no space to say it */
     struct kb_file **files; /* of the old ones, in step; NULL before it began */
 };
 
@@ -93,6 +94,7 @@ static int act_commit(struct kb_fs *fs, const char *dir, struct replace *w)
     int r = read_facts(fs, dir, &w->facts);
     if (r == 0 && w->gaps_below >= 0)
         r = log_metadata_save(fs, dir, &w->topic_id, w->gaps_below);
+    w->no_space = r == -KB_ENOSPC; /* and nothing has changed yet (row 31) */
     return r < 0 ? r : log_compact_commit(fs, dir, w->bases, w->count, w->token);
 }
 
@@ -116,6 +118,10 @@ static int act_abandon(struct kb_fs *fs, const char *dir, struct replace *w)
 static void abandon_finish(struct log *log, struct log_job *j, int result)
 {
     log_removed(log, result); /* what could not be removed goes at the next start */
+    if (log->replacing) {
+        log->replacing = false;
+        (void)log_clean_below_start(log); /* what had to wait */
+    }
     log_step_done(log, LOG_REPLACE_STALE);
 }
 
@@ -169,6 +175,10 @@ static void finish_finish(struct log *log, struct log_job *job, int result)
 static void commit_finish(struct log *log, struct log_job *job, int result)
 {
     struct replace_job *j = (struct replace_job *)job;
+    if (result < 0 && j->what.no_space) {
+        replace_go_on(log, &j->what, act_abandon, abandon_finish);
+        return;
+    }
     if (result < 0) {
         replace_end(log, result);
         return;
