@@ -167,8 +167,10 @@ static void spring(void *arg, const struct sim_disk_change *change)
 {
     struct sync_trap *trap = arg;
     size_t size = strlen(trap->suffix);
-    size_t length = change->name != NULL ? strlen(change->name) : 0;
-    if (trap->sprung || length < size || strcmp(change->name + length - size, trap->suffix) != 0)
+    if (trap->sprung || change->name == NULL)
+        return;
+    size_t length = strlen(change->name);
+    if (length < size || strcmp(change->name + length - size, trap->suffix) != 0)
         return;
     trap->sprung = true;
     sim_disk_settings(trap->disk)->sync_fail_next = 1;
