@@ -99,7 +99,8 @@ static void on_cleaner_lowered(void *arg, int result)
 static void lower_marks(struct node_partition *p)
 {
     struct node *n = p->node;
-    bool lowers_cleaner = log_dir_mark_get(p->dir_log, LOG_DIR_CLEANER) > p->cut_to;
+    /* Equal: a start may have lowered it, in memory only. */
+    bool lowers_cleaner = log_dir_mark_get(p->dir_log, LOG_DIR_CLEANER) >= p->cut_to;
     if (lowers_cleaner)
         log_dir_mark_set(n->dir, p->dir_log, LOG_DIR_CLEANER, p->cut_to);
     if (p->cut_lowers_hw)

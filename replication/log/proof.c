@@ -8,8 +8,8 @@
 #include "replication/log/read_parts.h"
 
 enum {
-    EPOCHS_SAVE_MIN_MS = 500,  /* a new epoch reaches the file so long after it began: behind a */
-    EPOCHS_SAVE_MAX_MS = 4000, /* fail-over of many partitions, one after the other */
+    EPOCHS_SAVE_MIN_MS = 50,   /* a new epoch reaches the file so long after it began: behind a */
+    EPOCHS_SAVE_MAX_MS = 1000, /* fail-over of many partitions, one after the other */
     GAPS_AHEAD = 10000,        /* a copy of compacted batches goes on: not a write for each gap */
 };
 
