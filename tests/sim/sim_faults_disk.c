@@ -1,9 +1,12 @@
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "proto/base/mem.h"
+#include "proto/kafka/batch.h"
 #include "tests/sim/sim_disk.h"
 #include "tests/sim/sim_faults_private.h"
+#include "tests/sim/sim_probe.h"
 
 /* Faults of disks. Those that take something from a disk that was there (an empty or older
  * directory, turned bits) have one victim in a run: each record that counts lies on two disks, and
@@ -126,6 +129,28 @@ static int add_file(void *arg, const char *name, enum kb_fs_type type)
     return 0;
 }
 
+/* Above the durable mark, which is some seconds behind, damage looks like a torn tail, as rule 8.2
+ * has it: what was acknowledged last would be cut off, and its replica may lead. */
+static bool is_above_mark(struct sim_disk *disk, const char *dir, struct kb_view log,
+                          uint64_t position)
+{
+    char topic[256];
+    const char *name = strrchr(dir, '/') + 1;
+    const char *dash = strrchr(name, '-');
+    uint64_t at = 0;
+    struct kw_batch b;
+    if (dash == NULL)
+        return false;
+    (void)snprintf(topic, sizeof(topic), "%.*s", (int)(dash - name), name);
+    int64_t mark = sim_probe_mark(disk, "/data", topic, (int32_t)strtol(dash + 1, NULL, 10));
+    while (kw_batch_parse(log.data + at, log.size - at, &b) == KW_BATCH_WHOLE) {
+        at += b.size;
+        if (position < at)
+            return kw_batch_last_offset(&b) >= mark;
+    }
+    return true; /* behind the last one */
+}
+
 /* One bit in some file of some partition. */
 static void turn_bit(struct episode *e)
 {
@@ -145,6 +170,8 @@ static void turn_bit(struct episode *e)
     if (sim_disk_view(disk_of(e), path, false, &bytes) < 0 || bytes.size == 0)
         return;
     uint64_t position = sim_faults_draw(f, 0, bytes.size - 1);
+    if (strstr(path, ".log") != NULL && is_above_mark(disk_of(e), dir, bytes, position))
+        return;
     if (sim_disk_rot_bit(disk_of(e), path, position, (unsigned)sim_faults_draw(f, 0, 7)) < 0)
         return;
     sim_world_note(f->world, "bit turned in %s of node %u at %llu of %llu", path, e->node + 1,
