@@ -18,6 +18,12 @@ struct lookup {
     char service[8];
 };
 
+/* Frames are being handed over; who frees the connection meanwhile leaves their bytes here. */
+struct in_hand {
+    bool alive;
+    struct kb_buf in;
+};
+
 struct cli_conn {
     struct cli_loop *loop;
     const struct cli_conn_handler *handler;
@@ -30,8 +36,8 @@ struct cli_conn {
     struct cli_timer timer; /* the lookup is polled; then the limit of connecting */
     uint64_t deadline_ms;
     bool open;
-    bool closed; /* on_close ran */
-    bool *alive; /* while frames are handed over: set to false when it is freed */
+    bool closed;          /* on_close ran */
+    struct in_hand *hand; /* while a frame is handed over */
     struct kb_buf in;
     size_t in_used;
     struct kb_buf out;
@@ -145,7 +151,7 @@ static bool write_some(struct cli_conn *c)
 }
 
 /* Hand over whole frames. False: the connection failed or is gone. */
-static bool take_frames(struct cli_conn *c, bool *alive)
+static bool take_frames(struct cli_conn *c, const struct in_hand *hand)
 {
     while (c->in.size - c->in_used >= 4) {
         const uint8_t *at = c->in.data + c->in_used;
@@ -158,7 +164,7 @@ static bool take_frames(struct cli_conn *c, bool *alive)
             break;
         c->in_used += 4 + size;
         c->handler->on_frame(c->arg, at + 4, size);
-        if (!*alive || c->closed)
+        if (!hand->alive || c->closed)
             return false;
     }
     if (c->in_used > 0) {
@@ -181,12 +187,14 @@ static void read_some(struct cli_conn *c)
             return;
         }
         c->in.size += (size_t)n;
-        bool alive = true;
-        c->alive = &alive;
-        bool goes_on = take_frames(c, &alive);
-        if (!alive)
+        struct in_hand hand = {.alive = true};
+        c->hand = &hand;
+        bool goes_on = take_frames(c, &hand);
+        if (!hand.alive) {
+            kb_buf_release(&hand.in);
             return;
-        c->alive = NULL;
+        }
+        c->hand = NULL;
         if (!goes_on || n < READ_BYTES)
             return;
     }
@@ -254,8 +262,10 @@ struct cli_conn *cli_conn_free(struct cli_conn *c)
 {
     if (c == NULL)
         return NULL;
-    if (c->alive != NULL)
-        *c->alive = false;
+    if (c->hand != NULL) { /* whoever reads the frame in hand goes on reading it */
+        *c->hand = (struct in_hand){.in = c->in};
+        c->in = (struct kb_buf){0};
+    }
     close_fd(c);
     cli_timer_cancel(&c->timer);
     lookup_free(c->lookup, c->numeric);
