@@ -259,7 +259,12 @@ static void on_topic_id(void *arg, const struct kb_uuid *id)
 
 static bool is_behind(void *arg, uint32_t partition, int32_t broker)
 {
-    return sim_cluster_is_behind(((struct run *)arg)->cluster, partition, broker);
+    const struct run *run = arg;
+    struct sim_start_check *starts = sim_life_starts(run->life);
+    /* A leader that began anew behind deleted records does not know their producers (README). */
+    bool forgets = starts != NULL &&
+                   sim_start_check_gone(starts, partition, sim_world_wall_ms(run->world)) > 0;
+    return forgets || sim_cluster_is_behind(run->cluster, partition, broker);
 }
 
 struct reader_arg {
