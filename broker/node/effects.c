@@ -86,7 +86,7 @@ static void on_hw_lowered(void *arg, int result)
 }
 
 /* What is fetched anew is as dirty as the leader sends it: taken for clean, it would lose
- * tombstones and keep what they deleted. The mark falls before the first byte goes (10.1). */
+ * tombstones and keep what they deleted. The mark falls before the first byte goes. */
 static void on_cleaner_lowered(void *arg, int result)
 {
     struct node_partition *p = arg;
