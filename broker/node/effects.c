@@ -62,7 +62,9 @@ static void on_closed_to_reset(struct log *log, void *user, int result)
 static void reset_now(struct node_partition *p)
 {
     if (!p->cut_set_aside) {
-        log_reset(p->log, p->cut_to, on_reset, p);
+        log_reset(p->log, p->cut_to, kb_view_of(p->cut_producers.data, p->cut_producers.size),
+                  on_reset, p);
+        kb_buf_release(&p->cut_producers);
         return;
     }
     p->resetting = true;
@@ -117,6 +119,9 @@ static void run_cut(struct node_partition *p, const struct rep_effects *fx, bool
     p->cut_to = fx->to;
     p->cut_is_reset = is_reset;
     p->cut_set_aside = is_reset && fx->set_aside;
+    p->cut_producers.size = 0;
+    if (is_reset)
+        kb_buf_append(&p->cut_producers, p->told_producers.data, p->told_producers.size);
     if (is_reset)
         kb_log_warn("partition", "event=reset tp=%s-%d to=%lld set_aside=%d", p->topic, p->index,
                     (long long)fx->to, (int)fx->set_aside);
@@ -354,6 +359,7 @@ static void partition_tick(struct node_partition *p, uint64_t now_ms)
     if (p->state == NODE_PARTITION_MISSING && p->assigned && p->retry_ms != 0 &&
         now_ms >= p->retry_ms) {
         p->retry_ms = 0;
+        kb_buf_release(&p->cut_producers); /* of a later start */
         node_partition_create_again(p, 0);
         return;
     }

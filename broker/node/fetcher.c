@@ -380,6 +380,20 @@ void node_fetcher_space(struct node_partition *p)
         entry_finish(e);
 }
 
+/* A log that begins inside of a batch begins again at the batch's base, where no other producers
+ * are known than at its start. */
+static void reset_below_batch(struct node_partition *p, const struct rep_effects *fx)
+{
+    struct kb_buf producers = {0};
+    if (log_producers(p->log) != NULL)
+        (void)log_producers_serialize_below(log_producers(p->log), log_start_offset(p->log),
+                                            SIZE_MAX, &producers);
+    p->told_producers = kb_view_of(producers.data, producers.size);
+    node_partition_run(p, fx);
+    p->told_producers = kb_view_of(NULL, 0);
+    kb_buf_release(&producers);
+}
+
 static void take_item(struct fetcher *f, const Kvorum__FetchResponse__Item *item,
                       struct kb_block *frame, struct kb_view records)
 {
@@ -412,14 +426,17 @@ static void take_item(struct fetcher *f, const Kvorum__FetchResponse__Item *item
         .reset_offset = item->reset_offset,
     };
     enum rep_answer_result r = rep_answer_begin(p->rep, &e->answer, node_now(n), &fx);
+    if (e->answer.kind == REP_ANSWER_RESET)
+        p->told_producers = records;
     node_partition_run(p, &fx);
+    p->told_producers = kb_view_of(NULL, 0);
     if (r != REP_ANSWER_TAKE || p->fetch_entry != e)
         return;
     size_t size = acceptable(p, &e->answer, records.data, records.size);
     if (size == 0 && records.size >= BATCH_HEAD_BYTES &&
         rep_answer_straddles(p->rep, &e->answer, (int64_t)kb_get_be64(records.data), node_now(n),
                              &fx)) {
-        node_partition_run(p, &fx);
+        reset_below_batch(p, &fx);
         return;
     }
     if (size > 0) {

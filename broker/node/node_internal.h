@@ -256,7 +256,9 @@ struct node_partition {
     uint64_t retry_ms; /* a creation that failed: again then */
     bool no_space;     /* it failed on a full disk */
     uint64_t rep_deadline_ms;
-    int64_t cut_to; /* a truncation or reset under way */
+    struct kb_view told_producers; /* by the answer being taken: what a reset begins with */
+    int64_t cut_to;                /* a truncation or reset under way */
+    struct kb_buf cut_producers;   /* of a reset */
     bool cut_is_reset;
     bool cut_lowers_hw;
     bool cut_set_aside;

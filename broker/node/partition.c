@@ -120,6 +120,7 @@ static void partition_free(struct node_partition *p)
     node_refused_free(p);
     (void)rep_free(p->rep);
     (void)log_free(p->log);
+    kb_buf_release(&p->cut_producers);
     (void)kb_free(p->topic);
     (void)kb_free(p);
 }
@@ -352,6 +353,7 @@ static void on_created(struct log *log, void *user, int result, const struct log
     if (p->resetting) {
         struct rep_effects fx;
         p->resetting = false;
+        kb_buf_release(&p->cut_producers);
         p->state = NODE_PARTITION_OPEN;
         node_partition_start_forget(p);
         rep_on_reset(p->rep, log_generation(log), log_start_offset(log), node_now(n), &fx);
@@ -370,6 +372,7 @@ static void create_now(struct node_partition *p)
     node_partition_log_config(p, &config);
     struct log_options options = log_options_for(p, &config);
     options.first_offset = p->first_offset;
+    options.producers_below = kb_view_of(p->cut_producers.data, p->cut_producers.size);
     options.clean = false;
     p->log = log_create(n->env, &options, on_created, p);
 }

@@ -187,6 +187,17 @@ static bool is_confirmed(struct node_partition *p)
     return true;
 }
 
+/* What is not known of a producer may have gone with its records: then it shall begin anew
+ * (KIP-360), and nothing it could send would ever follow what it sent before. */
+static enum kw_error sequence_error(struct node_partition *p, const struct log_producer_batch *b,
+                                    struct node_append_op *op)
+{
+    if (log_start_offset(p->log) == 0 || log_producers_knows(log_producers(p->log), b->producer_id))
+        return KW_OUT_OF_ORDER_SEQUENCE_NUMBER;
+    op->log_start_offset = log_start_offset(p->log);
+    return KW_UNKNOWN_PRODUCER_ID;
+}
+
 /* Sequence check just before the append: earlier batches of the same producer may have waited for
  * space. */
 static bool check_sequence(struct node_partition *p, struct node_append_op *op)
@@ -208,7 +219,7 @@ static bool check_sequence(struct node_partition *p, struct node_append_op *op)
     if (v == LOG_PRODUCERS_OUT_OF_ORDER) {
         enum kw_error before = node_refused_before(p, &op->sequence_);
         if (before == KW_NONE)
-            before = is_confirmed(p) ? verdict_error(v) : KW_NOT_LEADER_OR_FOLLOWER;
+            before = is_confirmed(p) ? sequence_error(p, &b, op) : KW_NOT_LEADER_OR_FOLLOWER;
         finish(op, before);
         return false;
     }

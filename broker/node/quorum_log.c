@@ -82,7 +82,7 @@ void quorum_ops_run(struct node_quorum *q)
             if (op->kind == QUORUM_TRUNCATE)
                 log_truncate_to(q->log, (int64_t)op->index + 1, on_cut, q);
             else
-                log_reset(q->log, (int64_t)op->index + 1, on_cut, q);
+                log_reset(q->log, (int64_t)op->index + 1, kb_view_of(NULL, 0), on_cut, q);
             return;
         }
         int r = op_append(q, op);

@@ -6,10 +6,12 @@
  * when a high watermark it knows moved, when a partition must be told something (diverging, error),
  * or when its time is up. */
 #include "broker/node/node_internal.h"
+#include "proto/base/mutant.h"
 
 enum {
-    ITEMS_MAX = 4096,      /* partitions in one answer */
-    FOLLOWS_MAX = 1 << 17, /* partitions one follower may ask for */
+    ITEMS_MAX = 4096,              /* partitions in one answer */
+    FOLLOWS_MAX = 1 << 17,         /* partitions one follower may ask for */
+    PRODUCERS_BYTES_MAX = 1 << 20, /* told of with one reset: some 10,000 */
 };
 
 /* One partition as one follower link follows it. */
@@ -158,18 +160,41 @@ static enum kw_error fetch_error(enum rep_fetch_result r)
     }
 }
 
+/* The follower must begin at `offset`. What lies below it will never be replayed there: the bytes
+ * that come along say what is known of the producers of that (10.2). */
+static void add_reset(struct session *s, struct follow *f, int64_t offset)
+{
+    struct node_partition *p = f->partition;
+    struct kb_buf producers = {0};
+    size_t taken = (size_t)s->payload.size + s->reads_bytes;
+    if (log_producers(p->log) != NULL && offset <= rep_hw(p->rep) &&
+        !KB_MUTANT("reset-forgets-producers"))
+        (void)log_producers_serialize_below(log_producers(p->log), offset, PRODUCERS_BYTES_MAX,
+                                            &producers);
+    if (taken > 0 && taken + producers.size > s->max_bytes) {
+        mark_ready(f); /* no room in this answer: first in the next one */
+    } else {
+        Kvorum__FetchResponse__Item *item = add_item(s, f);
+        item->has_reset_offset = 1;
+        item->reset_offset = offset;
+        item->has_records_size = 1;
+        item->records_size = (uint32_t)producers.size;
+        kb_chain_add_copy(&s->payload, producers.data, producers.size);
+    }
+    kb_buf_release(&producers);
+}
+
 static void take_records(struct follow *f, const struct rep_fetch_answer *a)
 {
     struct session *s = f->session;
-    Kvorum__FetchResponse__Item *item = add_item(s, f);
     /* Below the start only the base of the batch that holds it will do. */
     if (f->fetch.offset < a->log_start && f->read.records.size > 0 &&
         f->read.first_offset != f->fetch.offset) {
-        item->has_reset_offset = 1;
-        item->reset_offset = a->log_start;
         kb_chain_release(&f->read.records);
+        add_reset(s, f, a->log_start);
         return;
     }
+    Kvorum__FetchResponse__Item *item = add_item(s, f);
     item->has_high_watermark = 1;
     item->high_watermark = a->high_watermark;
     item->has_log_start = 1;
@@ -283,12 +308,9 @@ static void judge(struct follow *f)
         item->diverging_end = answer.diverging.end_offset;
         break;
     }
-    case REP_FETCH_RESET: {
-        Kvorum__FetchResponse__Item *item = add_item(s, f);
-        item->has_reset_offset = 1;
-        item->reset_offset = answer.reset_offset;
+    case REP_FETCH_RESET:
+        add_reset(s, f, answer.reset_offset);
         break;
-    }
     case REP_FETCH_STALE_LINK:
         break;
     case REP_FETCH_INVALID:

@@ -12,6 +12,7 @@ struct cut_job {
     int64_t offset;
     int64_t base_offset; /* of the segment that becomes the last one */
     bool reset;
+    struct kb_buf producers; /* of a reset: the snapshot it begins with */
     bool check_crc;
     int64_t gaps_below;
     int failure;
@@ -26,6 +27,7 @@ static void cut_release(struct log_work *work)
     struct cut_job *c = (struct cut_job *)work;
     log_rebuild_release(&c->rebuild);
     log_epochs_release(&c->epochs);
+    kb_buf_release(&c->producers);
     free(c->dir);
     free(c);
 }
@@ -81,7 +83,8 @@ static int cut_run(struct kb_job *job, struct kb_fs *fs)
     if (c->failure != 0)
         return c->failure;
     if (c->reset)
-        return log_reset_run(fs, c->dir, c->offset);
+        return log_reset_run(fs, c->dir, c->offset,
+                             kb_view_of(c->producers.data, c->producers.size));
     int r = log_cut_limit_save(fs, c->dir, LOG_CUT_TO, c->offset);
     if (r == 0)
         r = snapshots_unlink_above(fs, c->dir, c->offset);
@@ -236,8 +239,8 @@ static void cut_finish(struct log *log, struct log_job *j, int result)
     if (log->space == LOG_SPACE_FULL)
         log->space = LOG_SPACE_IDLE;
     log_space_reset(log, log_active(log)->size_bytes);
-    if (log->producers != NULL && c->reset)
-        log_producers_reset(log->producers, log->end);
+    if (c->reset)
+        kb_buf_release(&log->producers_below);
     if (log->producers == NULL || c->reset || log_producers_truncate(log->producers, log->end)) {
         cut_complete(log);
         return;
@@ -257,6 +260,8 @@ static void cut_begin(struct log *log, struct log_step *step)
     c->offset = step->offset;
     c->base_offset = log_active(log)->base_offset;
     c->reset = step->count != 0;
+    if (c->reset)
+        kb_buf_append(&c->producers, log->producers_below.data, log->producers_below.size);
     c->check_crc = log->damaged;
     c->gaps_below = log->gaps_below;
     c->failure = log->failure;
@@ -292,7 +297,8 @@ static void cut_memory(struct log *log, int64_t offset)
     log_cache_cut(log, offset);
 }
 
-void log_reset(struct log *log, int64_t start_offset, log_done_fn *fn, void *user)
+void log_reset(struct log *log, int64_t start_offset, struct kb_view producers, log_done_fn *fn,
+               void *user)
 {
     KB_ASSERT(log_is_open(log) && !log->cutting && start_offset >= 0);
     cut_memory(log, 0);
@@ -309,6 +315,8 @@ void log_reset(struct log *log, int64_t start_offset, log_done_fn *fn, void *use
     log_index_init(&log->index, log->config.index_interval_bytes);
     log_epochs_truncate_end(&log->epochs, 0);
     log->start = log->end = log->written = log->durable = start_offset;
+    if (log->producers != NULL)
+        log_producers_begin(log, log->producers, start_offset, producers, &log->producers_below);
     cut_queue(log, start_offset, true, fn, user);
 }
 
@@ -316,7 +324,7 @@ void log_truncate_to(struct log *log, int64_t offset, log_done_fn *fn, void *use
 {
     KB_ASSERT(log_is_open(log) && !log->cutting && offset >= 0);
     if (offset < log->segments[0]->base_offset) {
-        log_reset(log, offset, fn, user);
+        log_reset(log, offset, kb_view_of(NULL, 0), fn, user);
         return;
     }
     if (offset > log->end)

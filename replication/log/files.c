@@ -131,10 +131,10 @@ int log_cut_tail_save(struct kb_fs *fs, const char *dir)
     return r == -KB_ENOSPC ? 0 : r;
 }
 
-int log_snapshot_save(struct kb_fs *fs, const char *dir, int64_t offset, const struct kb_buf *bytes)
+int log_snapshot_save(struct kb_fs *fs, const char *dir, int64_t offset, struct kb_view bytes)
 {
     char *path = log_segment_path(dir, offset, ".snapshot");
-    int r = kb_fs_replace(fs, path, bytes->data, bytes->size);
+    int r = kb_fs_replace(fs, path, bytes.data, bytes.size);
     free(path);
     return r;
 }
@@ -172,12 +172,60 @@ int log_snapshot_load(struct kb_fs *fs, const char *dir, int64_t offset_max, int
 
 /* ---- whole steps ---- */
 
-int log_reset_run(struct kb_fs *fs, const char *dir, int64_t start_offset)
+/* Nothing of the old log's producers is true of the new one. */
+static int snapshots_unlink_all(struct kb_fs *fs, const char *dir)
+{
+    struct log_bases found = {0};
+    int r = log_bases_list(fs, dir, ".snapshot", &found);
+    for (size_t i = 0; r == 0 && i < found.count; i++)
+        r = unlink_if_there(fs, dir, found.bases[i], ".snapshot");
+    if (r == 0 && found.count != 0)
+        r = kb_fs_sync_dir(fs, dir);
+    log_bases_release(&found);
+    return r;
+}
+
+/* The new log's producers wait under a name of their own, until nothing of the old log is left. */
+static int reset_begin(struct kb_fs *fs, const char *dir, int64_t start_offset,
+                       struct kb_view producers)
+{
+    char *staged = kb_asprintf("%s/%s", dir, LOG_FILE_RESET_PRODUCERS);
+    int r = unlink_if_there(fs, dir, start_offset, ".snapshot");
+    if (r == 0 && producers.size != 0) {
+        r = kb_fs_replace(fs, staged, producers.data, producers.size);
+    } else if (r == 0) {
+        r = kb_fs_unlink(fs, staged);
+        r = r == -KB_ENOENT ? 0 : r;
+        if (r == 0)
+            r = kb_fs_sync_dir(fs, dir);
+    }
+    if (r == 0)
+        r = log_cut_limit_save(fs, dir, LOG_CUT_RESET, start_offset);
+    free(staged);
+    return r;
+}
+
+/* Of an earlier attempt; reset_begin left no other of this name. */
+static int reset_move_producers(struct kb_fs *fs, const char *dir, int64_t start_offset, bool back)
+{
+    char *staged = kb_asprintf("%s/%s", dir, LOG_FILE_RESET_PRODUCERS);
+    char *path = log_segment_path(dir, start_offset, ".snapshot");
+    int r = back ? kb_fs_rename(fs, path, staged) : kb_fs_rename(fs, staged, path);
+    if (r == 0)
+        r = kb_fs_sync_dir(fs, dir);
+    free(staged);
+    free(path);
+    return r == -KB_ENOENT ? 0 : r;
+}
+
+int log_reset_finish(struct kb_fs *fs, const char *dir, int64_t start_offset)
 {
     struct log_epochs none = {0};
-    int r = log_cut_limit_save(fs, dir, LOG_CUT_RESET, start_offset);
+    int r = reset_move_producers(fs, dir, start_offset, true);
     if (r == 0)
         r = log_segments_unlink_from(fs, dir, 0);
+    if (r == 0)
+        r = snapshots_unlink_all(fs, dir);
     if (r == 0)
         r = log_epochs_save(fs, dir, &none);
     if (r == 0)
@@ -185,8 +233,16 @@ int log_reset_run(struct kb_fs *fs, const char *dir, int64_t start_offset)
     if (r == 0)
         r = kb_fs_sync_dir(fs, dir);
     if (r == 0)
+        r = reset_move_producers(fs, dir, start_offset, false);
+    if (r == 0)
         r = log_cut_limit_save(fs, dir, LOG_CUT_TO, start_offset);
     return r;
+}
+
+int log_reset_run(struct kb_fs *fs, const char *dir, int64_t start_offset, struct kb_view producers)
+{
+    int r = reset_begin(fs, dir, start_offset, producers);
+    return r == 0 ? log_reset_finish(fs, dir, start_offset) : r;
 }
 
 int log_metadata_save(struct kb_fs *fs, const char *dir, const struct kb_uuid *topic_id,
@@ -202,7 +258,8 @@ int log_metadata_save(struct kb_fs *fs, const char *dir, const struct kb_uuid *t
 }
 
 int log_create_run(struct kb_fs *fs, const char *dir, int64_t first_offset,
-                   const struct kb_uuid *topic_id, uint64_t allocate_bytes)
+                   const struct kb_uuid *topic_id, uint64_t allocate_bytes,
+                   struct kb_view producers)
 {
     struct log_bases bases = {0};
     int r = kb_fs_mkdirs(fs, dir);
@@ -218,6 +275,10 @@ int log_create_run(struct kb_fs *fs, const char *dir, int64_t first_offset,
     }
     if (r == 0)
         r = log_segments_unlink_from(fs, dir, 0);
+    if (r == 0)
+        r = snapshots_unlink_all(fs, dir);
+    if (r == 0 && producers.size != 0)
+        r = log_snapshot_save(fs, dir, first_offset, producers);
     if (r == 0 && !kb_uuid_is_zero(topic_id))
         r = log_metadata_save(fs, dir, topic_id, 0);
     if (r == 0)

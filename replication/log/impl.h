@@ -110,6 +110,7 @@ struct log {
     struct log_index index; /* of the last segment */
     struct log_epochs epochs;
     struct log_producers *producers;
+    struct kb_buf producers_below; /* of a reset under way: what its files get */
 
     LIST_HEAD(, log_work) works;
     struct kb_timer *close_timer; /* closed but for works that readers still hold */
@@ -211,8 +212,12 @@ enum { LOG_CHUNK_MIN = 16 << 10, LOG_CHUNK_MAX = 4 << 20, LOG_SPACE_RETRY_MS = 1
 /* ---- roll.c ---- */
 
 void log_roll_start(struct log *log, log_done_fn *fn, void *user);
-/* Recovered producer settings. */
+/* Without producers yet; with the log's settings. */
 struct log_producers *log_producers_make(const struct log *log);
+/* The producers of a log that begins at offset; below: a snapshot of them, or empty. *ret: the same
+ * again, or nothing when it is malformed. */
+void log_producers_begin(const struct log *log, struct log_producers *p, int64_t offset,
+                         struct kb_view below, struct kb_buf *ret);
 
 /* ---- cache.c ---- */
 

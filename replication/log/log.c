@@ -214,6 +214,7 @@ struct open_job {
     struct log_recovery rc;
     bool create;
     int64_t first_offset;
+    struct kb_buf producers_below;
     struct kb_uuid topic_id;
 };
 
@@ -222,6 +223,7 @@ static void open_release(struct log_work *work)
     struct open_job *o = (struct open_job *)work;
     log_recovery_release(&o->rc);
     (void)log_producers_free(o->rc.producers);
+    kb_buf_release(&o->producers_below);
     free(o);
 }
 
@@ -230,15 +232,14 @@ static int open_run(struct kb_job *job, struct kb_fs *fs)
     struct open_job *o = (struct open_job *)LOG_JOB_OF(job);
     if (!o->create)
         return log_recovery_run(fs, &o->rc);
-    int r = log_create_run(fs, o->rc.dir, o->first_offset, &o->topic_id, LOG_CHUNK_MIN);
+    int r = log_create_run(fs, o->rc.dir, o->first_offset, &o->topic_id, LOG_CHUNK_MIN,
+                           kb_view_of(o->producers_below.data, o->producers_below.size));
     if (r < 0)
         return r;
     kb_array_reserve(o->rc.segments, o->rc.segment_count, o->rc.segment_capacity);
     o->rc.segments[o->rc.segment_count++] = (struct log_segment_facts){
         .base_offset = o->first_offset, .max_timestamp = -1, .first_timestamp = -1};
     log_index_init(&o->rc.index, o->rc.index_interval_bytes);
-    if (o->rc.producers != NULL)
-        log_producers_reset(o->rc.producers, o->first_offset);
     o->rc.cut_limit = -1;
     o->rc.gaps_below = kb_uuid_is_zero(&o->topic_id) ? INT64_MAX : 0;
     o->rc.found = (struct log_found){.start_offset = o->first_offset,
@@ -325,6 +326,9 @@ static struct log *open_common(struct kb_env *env, const struct log_options *opt
     o->rc.start_offset = options->start_offset;
     o->rc.index_interval_bytes = options->config.index_interval_bytes;
     o->rc.producers = options->producers ? log_producers_make(log) : NULL;
+    if (create && o->rc.producers != NULL)
+        log_producers_begin(log, o->rc.producers, options->first_offset, options->producers_below,
+                            &o->producers_below);
     log_job_background(log, &o->j, open_run, open_finish, open_release);
     return log;
 }
@@ -370,6 +374,7 @@ struct log *log_free(struct log *log)
     log_index_release(&log->index);
     log_epochs_release(&log->epochs);
     (void)log_producers_free(log->producers);
+    kb_buf_release(&log->producers_below);
     (void)kb_timer_free(log->close_timer);
     (void)kb_timer_free(log->space_timer);
     (void)kb_timer_free(log->cut_timer);
@@ -455,6 +460,19 @@ struct log_producers *log_producers(struct log *log)
 const struct log_config *log_get_config(const struct log *log)
 {
     return &log->config;
+}
+
+void log_producers_begin(const struct log *log, struct log_producers *p, int64_t offset,
+                         struct kb_view below, struct kb_buf *ret)
+{
+    ret->size = 0;
+    log_producers_reset(p, offset);
+    if (below.size == 0)
+        return;
+    if (log_producers_load(p, below.data, below.size, offset, kb_env_now_ms(log->env)) == 0)
+        kb_buf_append(ret, below.data, below.size);
+    else
+        kb_log_warn("log", "event=producers_refused dir=%s size=%zu", log->dir, below.size);
 }
 
 struct log_producers *log_producers_make(const struct log *log)

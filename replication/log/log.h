@@ -85,7 +85,8 @@ struct log_options {
     int64_t start_offset; /* checkpoint; the log's is never below the first segment. 0 = none */
     /* log_create only. */
     int64_t first_offset;
-    struct kb_uuid topic_id; /* zero: no partition.metadata is written */
+    struct kb_view producers_below; /* as of log_reset; borrowed for the call */
+    struct kb_uuid topic_id;        /* zero: no partition.metadata is written */
 };
 
 /* ---- opening, closing ------------------------------------------------------------------------ */
@@ -267,8 +268,11 @@ int32_t log_epoch_at(const struct log *log, int64_t offset);
  * a batch). Meanwhile appends answer LOG_APPEND_BUSY. One truncation or reset at a time. Persisted
  * marks above the cut are harmless (see log_durable_mark). A failure is also final (on_failed). */
 void log_truncate_to(struct log *log, int64_t offset, log_done_fn *fn, void *user);
-/* Drop everything and begin again, empty, at start_offset. Otherwise as log_truncate_to. */
-void log_reset(struct log *log, int64_t start_offset, log_done_fn *fn, void *user);
+/* Drop everything and begin again, empty, at start_offset. producers: what is known of those whose
+ * batches lie below it (log_producers_serialize_below; copied), or empty; one that is malformed is
+ * left out. Otherwise as log_truncate_to. */
+void log_reset(struct log *log, int64_t start_offset, struct kb_view producers, log_done_fn *fn,
+               void *user);
 /* Records below offset are no longer readable; whole segments below it are removed. Never lowers,
  * never passes the end. The caller has made it durable first when it must not come back
  * (DeleteRecords). */

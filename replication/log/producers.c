@@ -60,6 +60,11 @@ size_t log_producers_count(const struct log_producers *p)
     return p->map.count;
 }
 
+bool log_producers_knows(const struct log_producers *p, int64_t producer_id)
+{
+    return producers_find(p, producer_id) != NULL;
+}
+
 int64_t log_producers_end_offset(const struct log_producers *p)
 {
     return p->end_offset;

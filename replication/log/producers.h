@@ -57,6 +57,7 @@ void log_producers_set_config(struct log_producers *p, const struct log_producer
 /* Forget all; end offset becomes `offset`. */
 void log_producers_reset(struct log_producers *p, int64_t offset);
 size_t log_producers_count(const struct log_producers *p);
+bool log_producers_knows(const struct log_producers *p, int64_t producer_id);
 /* One past the last offset taken in (or skipped to). */
 int64_t log_producers_end_offset(const struct log_producers *p);
 
@@ -142,6 +143,12 @@ bool log_producers_next(const struct log_producers *p, const void **cursor,
  * snapshot and the tail of the log give exactly the state of a full replay. A file of Kafka's own,
  * without that part, is read too. */
 void log_producers_serialize(const struct log_producers *p, struct kb_buf *ret);
+/* A snapshot for a log that begins at `offset`, at or below the high watermark: of each producer
+ * the batches that end below it. Who replays the batches from there on then knows as much as this
+ * state. At most size_max bytes: the longest idle producers are left out. Appends nothing when no
+ * producer is left, and answers how many there are. */
+size_t log_producers_serialize_below(const struct log_producers *p, int64_t offset, size_t size_max,
+                                     struct kb_buf *ret);
 /* Replace the state by a snapshot taken at `offset`. 0, or -KB_ECORRUPT / -KB_EUNSUPPORTED and the
  * state is as before. */
 int log_producers_load(struct log_producers *p, const uint8_t *data, size_t size, int64_t offset,

@@ -100,6 +100,53 @@ void log_producers_serialize(const struct log_producers *p, struct kb_buf *ret)
                 kb_crc32c(0, data + SNAPSHOT_BODY_AT, ret->size - start - SNAPSHOT_BODY_AT));
 }
 
+/* What of e lies below offset; false: nothing. */
+static bool state_below(const struct producer *e, int64_t offset, struct producer_state *ret)
+{
+    *ret = e->state;
+    while (ret->batch_count > 0 && ret->batches[ret->batch_count - 1].last_offset >= offset)
+        ret->batch_count--;
+    if (ret->batch_count == 0)
+        return false;
+    if (ret->batch_count < e->state.batch_count)
+        ret->last_timestamp = ret->batches[ret->batch_count - 1].timestamp;
+    if (ret->txn_first_offset >= offset)
+        ret->txn_first_offset = -1;
+    return true;
+}
+
+static size_t state_size(const struct producer_state *s)
+{
+    return SNAPSHOT_ENTRY_SIZE + 2 + (size_t)(s->batch_count - 1) * SNAPSHOT_BATCH_SIZE;
+}
+
+size_t log_producers_serialize_below(const struct log_producers *p, int64_t offset, size_t size_max,
+                                     struct kb_buf *ret)
+{
+    const struct log_producers_config unlimited = {0};
+    struct log_producers *below = log_producers_new(&unlimited);
+    struct producer *e = NULL;
+    struct producer_state s;
+    size_t size = SNAPSHOT_BODY_AT + 4 + 4 + 4;
+    TAILQ_FOREACH_REVERSE(e, &p->list, producer_list, link)
+    {
+        if (!state_below(e, offset, &s))
+            continue;
+        if (size + state_size(&s) > size_max)
+            break;
+        size += state_size(&s);
+        struct producer *copy = producers_add(below, e->id, e->used_ms);
+        copy->state = s;
+        TAILQ_REMOVE(&below->list, copy, link);
+        TAILQ_INSERT_HEAD(&below->list, copy, link);
+    }
+    size_t count = below->map.count;
+    if (count > 0)
+        log_producers_serialize(below, ret);
+    (void)log_producers_free(below);
+    return count;
+}
+
 /* ---- reading ---- */
 
 struct cursor {

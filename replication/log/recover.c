@@ -522,7 +522,7 @@ int log_recovery_run(struct kb_fs *fs, struct log_recovery *rc)
     if (r == 0)
         r = look_for_note(fs, rc);
     if (r == 0 && kind == LOG_CUT_RESET)
-        r = log_reset_run(fs, rc->dir, offset);
+        r = log_reset_finish(fs, rc->dir, offset);
     if (r < 0)
         return r;
     rc->cut_limit = kind == LOG_CUT_NONE ? -1 : offset;

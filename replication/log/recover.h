@@ -22,6 +22,7 @@
 #define LOG_FILE_EPOCHS "leader-epoch-checkpoint"
 #define LOG_FILE_CUT_LIMIT "cut-limit"
 #define LOG_FILE_CUT_TAIL "cut-tail"
+#define LOG_FILE_RESET_PRODUCERS "reset-producers"
 
 struct log_segment_facts {
     int64_t base_offset;
@@ -55,9 +56,11 @@ struct log_recovery {
 int log_recovery_run(struct kb_fs *fs, struct log_recovery *rc);
 void log_recovery_release(struct log_recovery *rc);
 
-/* An empty log in dir. -KB_EEXIST: there are segments with bytes. */
+/* An empty log in dir. producers: a snapshot of them at first_offset, or empty. -KB_EEXIST: there
+ * are segments with bytes. */
 int log_create_run(struct kb_fs *fs, const char *dir, int64_t first_offset,
-                   const struct kb_uuid *topic_id, uint64_t allocate_bytes);
+                   const struct kb_uuid *topic_id, uint64_t allocate_bytes,
+                   struct kb_view producers);
 
 /* Pieces that truncation shares. */
 struct log_bases {
@@ -81,13 +84,15 @@ enum log_cut_kind { LOG_CUT_NONE, LOG_CUT_TO, LOG_CUT_RESET };
 int log_cut_limit_save(struct kb_fs *fs, const char *dir, enum log_cut_kind kind, int64_t offset);
 /* A full disk is none of its errors: then the next start will not know. */
 int log_cut_tail_save(struct kb_fs *fs, const char *dir);
-/* Empty the log: what a "reset" cut-limit asks for. */
-int log_reset_run(struct kb_fs *fs, const char *dir, int64_t start_offset);
+/* Empty the log; producers: a snapshot of them at start_offset, or empty. */
+int log_reset_run(struct kb_fs *fs, const char *dir, int64_t start_offset,
+                  struct kb_view producers);
+/* What a "reset" cut-limit asks for: the rest of a log_reset_run that was cut short. */
+int log_reset_finish(struct kb_fs *fs, const char *dir, int64_t start_offset);
 /* Load the newest good snapshot at or below offset_max into p, else reset p to floor. *ret_offset:
  * from where batches must follow. */
 int log_snapshot_load(struct kb_fs *fs, const char *dir, int64_t offset_max, int64_t floor,
                       struct log_producers *p, int64_t *ret_offset);
-int log_snapshot_save(struct kb_fs *fs, const char *dir, int64_t offset,
-                      const struct kb_buf *bytes);
+int log_snapshot_save(struct kb_fs *fs, const char *dir, int64_t offset, struct kb_view bytes);
 
 #endif

@@ -65,7 +65,8 @@ static int seal_write(struct kb_fs *fs, const struct seal *s)
     if (r == 0)
         r = log_epochs_save(fs, s->dir, &s->epochs);
     if (r == 0 && s->has_snapshot)
-        r = log_snapshot_save(fs, s->dir, s->end_offset, &s->snapshot);
+        r = log_snapshot_save(fs, s->dir, s->end_offset,
+                              kb_view_of(s->snapshot.data, s->snapshot.size));
     return r;
 }
 

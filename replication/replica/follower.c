@@ -183,8 +183,12 @@ enum rep_answer_result rep_answer_begin(struct rep *r, const struct rep_answer *
 bool rep_answer_batch(const struct rep *r, const struct rep_answer *answer, int64_t expected_base,
                       int32_t last_epoch, int64_t base_offset, int32_t batch_epoch)
 {
+    /* Compaction leaves out only what is committed. A leader that has just started may not know
+     * that it is: of what lies before its epoch its log is the one that counts (else nobody could
+     * cross the gap, and its high watermark would never learn of it). */
+    int64_t gaps_below = rep_max(answer->high_watermark, answer->epoch_start);
     bool in_place = base_offset == expected_base ||
-                    (base_offset > expected_base && base_offset < answer->high_watermark);
+                    (base_offset > expected_base && base_offset < gaps_below);
     return r->state == REP_FOLLOWER && answer->leader_epoch == r->image.leader_epoch && in_place &&
            last_epoch <= batch_epoch && batch_epoch <= answer->leader_epoch; /* 2.4, KAFKA-18723 */
 }

@@ -424,10 +424,11 @@ enum rep_answer_result {
 enum rep_answer_result rep_answer_begin(struct rep *r, const struct rep_answer *answer,
                                         uint64_t now_ms, struct rep_effects *fx);
 /* May this batch be appended next (2.4)? Its CRC was checked by the caller (10.4). Its base is the
- * LEO, or lies above it where the leader's compaction took whole batches away: that happens below
- * the leader's HW only. If false the rest of the answer is dropped. Call rep_on_appended for what
- * was taken before asking for the next one, or pass the expected base and the epoch of batches
- * taken but not yet appended; the first last_epoch is rep_fetch_position's. */
+ * LEO, or lies above it where compaction took whole batches away: that happens below the HW only,
+ * so below the leader's or, which may have forgotten it, below where its epoch starts. If false the
+ * rest of the answer is dropped. Call rep_on_appended for what was taken before asking for the next
+ * one, or pass the expected base and the epoch of batches taken but not yet appended; the first
+ * last_epoch is rep_fetch_position's. */
 bool rep_answer_batch(const struct rep *r, const struct rep_answer *answer, int64_t expected_base,
                       int32_t last_epoch, int64_t base_offset, int32_t batch_epoch);
 /* The first batch of the answer, when rep_answer_batch refuses it: an empty log outside ISR and ELR

@@ -353,18 +353,25 @@ def durable_mark(victim, partition):
     return max([int(line[2]) for line in lines if line[:2] == ["load", str(partition)]] + [0])
 
 
+def below_mark(victim, partition):
+    """(file, bytes of it) where the batches of the newest segment end that lie below the durable mark."""
+    newest = segments_of(victim, partition)[-1]
+    found = [b for b in logs.batches(os.path.dirname(newest)) if b[8] == newest]
+    mark = durable_mark(victim, partition)
+    return newest, max([b[9] for b in found if b[0] <= mark] + [0])
+
+
 def flipped(bench, stage, victim, partition, closed=False):
     def change():
         found = segments_of(victim, partition)
         expect(not closed or len(found) > 1, "load-%d has no closed segment", partition)
-        path = found[0] if closed else found[-1]
-        disk.flip_bit(path, random.randrange(61, os.path.getsize(path) // 2))
+        path, end = (found[0], os.path.getsize(found[0]) // 2) if closed else below_mark(victim, partition)
+        disk.flip_bit(path, random.randrange(61, end))
 
     # Damage is what lies below the durable mark, which a new leader epoch holds back for some seconds (8.2).
-    deadline = time.monotonic() + 15
-    while durable_mark(victim, partition) <= 0 and time.monotonic() < deadline:
-        time.sleep(0.2)
-    time.sleep(1.5)
+    if not closed:
+        wait_until("load-%d has a durable mark at node %d" % (partition, victim.id),
+                   lambda: below_mark(victim, partition)[1] > 1000, 30, 0.2)
 
     def told():
         tp = "tp=load-%d " % partition
@@ -554,7 +561,11 @@ def caches(bench, times):
 @row(45, "power cuts while segments roll: directory entries that were not synced are gone", times=4, long=20)
 def rolled_entries(bench, times):
     stage = rolling_stage(bench, disks=True, disk_mb=512, client=RETURNING_CLIENT)
+    def segments():
+        return [len(segments_of(b, p)) for b in stage.cluster.brokers for p in range(6)]
+    wait_until("segments roll", lambda: min(segments()) > 1, 60)
+    before = sum(segments())
     power_rounds(stage, times)
-    rolled = min(len(segments_of(b, p)) for b in stage.cluster.brokers for p in range(6))
-    expect(rolled > 2, "segments did not roll: %d", rolled)
-    return "%d cuts, at least %d segments each; %s" % (times, rolled, stage.verdict(1000))
+    rolled = sum(segments()) - before
+    expect(rolled >= 2 * times, "only %d segments rolled in %d rounds", rolled, times)
+    return "%d cuts, %d segments rolled meanwhile; %s" % (times, rolled, stage.verdict(1000))

@@ -101,7 +101,7 @@ START_TEST(reset__begins_anew_or_is_as_it_was)
     s.now.contents[1] = old;
     s.now.end_min = 0;
     store_note(&s);
-    log_reset(s.lw.log, 40, lw_on_done, &s.lw);
+    log_reset(s.lw.log, 40, kb_view_of(NULL, 0), lw_on_done, &s.lw);
     s.lw.done = false;
     ck_assert_int_eq(lw_wait_done(&s.lw), 0);
     lw_model_cut(&s.lw, 0);
@@ -243,7 +243,7 @@ START_TEST(compact__old_or_new_and_never_both)
         .config = {.max_compaction_lag_ms = UINT64_MAX,
                    .segment_bytes = 500,
                    .index_interval_bytes = 200,
-                   .map_bytes = 24 * 100,
+                   .map_bytes = 2400,
                    .batch_bytes_max = 1 << 20},
         .now_wall_ms = 1000000,
     };

@@ -116,11 +116,6 @@ bool sim_life_right_clocks(const struct sim_life *l)
     return l->retention || l->compacts;
 }
 
-uint32_t sim_life_in_flight_max(const struct sim_life *l)
-{
-    return l->starts != NULL ? 1 : 0;
-}
-
 struct kw_create_topics_request_config *sim_life_configs(struct sim_life *l, uint32_t t,
                                                          int32_t *ret_count)
 {
@@ -187,6 +182,11 @@ void sim_life_heal(struct sim_life *l)
 {
     if (l->deleter != NULL)
         sim_deleter_stop(l->deleter);
+}
+
+bool sim_life_did_enough(const struct sim_life *l)
+{
+    return l->deletes == 0 || sim_start_check_counts(l->starts).deleted >= DELETED_MIN;
 }
 
 void sim_life_judge(struct sim_life *l)

@@ -16,9 +16,6 @@ struct sim_life *sim_life_free(struct sim_life *l);
 struct sim_start_check *sim_life_starts(const struct sim_life *l);
 /* Records go by the clock: brokers must start with the right one, which they believe. */
 bool sim_life_right_clocks(const struct sim_life *l);
-/* Batches in flight to a partition; 0: as usual. A replica that begins anew where records were
- * deleted does not know their producers, as in Kafka, and takes any sequence: one at a time. */
-uint32_t sim_life_in_flight_max(const struct sim_life *l);
 /* What topic t is made with; borrowed. */
 struct kw_create_topics_request_config *sim_life_configs(struct sim_life *l, uint32_t t,
                                                          int32_t *ret_count);
@@ -31,6 +28,8 @@ bool sim_life_prepare(struct sim_life *l);
 void sim_life_start(struct sim_life *l);
 /* Now and then while faults happen. */
 void sim_life_look(struct sim_life *l);
+/* Has the deleter had a success? Otherwise it needs more time. */
+bool sim_life_did_enough(const struct sim_life *l);
 /* The faults are over: no more calls. */
 void sim_life_heal(struct sim_life *l);
 /* Everything is at rest. */

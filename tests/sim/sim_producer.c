@@ -32,7 +32,9 @@ struct lane {
     uint32_t queued, in_flight;
     uint32_t order;
     int32_t sequence;
+    int16_t epoch;  /* of what is sent */
     int32_t leader; /* what is in flight went there */
+    bool forgotten; /* the broker does not know the producer: the next epoch, then all again */
     bool retrying;  /* something failed: wait until nothing is in flight, then send in order */
 };
 
@@ -83,7 +85,7 @@ static void batch_encode(struct sim_producer *p, struct batch *b)
         b->sequence = lane->sequence;
         lane->sequence += (int32_t)b->count;
         builder.producer_id = p->producer_id;
-        builder.producer_epoch = p->producer_epoch;
+        builder.producer_epoch = lane->epoch;
         builder.base_sequence = b->sequence;
     }
     for (uint32_t i = 0; i < b->count; i++) {
@@ -103,7 +105,7 @@ static void batch_encode(struct sim_producer *p, struct batch *b)
         kb_buf_release(&key);
         kb_buf_release(&value);
         if (p->options.idempotent)
-            sim_history_set_sequence(p->options.history, id, p->producer_id, p->producer_epoch,
+            sim_history_set_sequence(p->options.history, id, p->producer_id, lane->epoch,
                                      b->sequence + (int32_t)i);
     }
     int r = kw_batch_builder_finish(&builder, &b->bytes);
@@ -133,6 +135,8 @@ static void take_id(void *arg, const void *response)
     }
     p->producer_id = rs->producer_id;
     p->producer_epoch = rs->producer_epoch;
+    for (uint32_t i = 0; i < p->lane_count; i++)
+        p->lanes[i].epoch = p->producer_epoch;
     if (p->options.on_identity != NULL)
         p->options.on_identity(p->options.on_ack_arg, p->producer_id, p->producer_epoch);
     send_all(p);
@@ -164,8 +168,24 @@ static void renew(struct sim_producer *p)
         p->producer_id = -1;
     else
         p->producer_epoch++;
-    for (uint32_t i = 0; i < p->lane_count; i++)
+    for (uint32_t i = 0; i < p->lane_count; i++) {
         p->lanes[i].sequence = 0;
+        p->lanes[i].epoch = p->producer_epoch;
+    }
+}
+
+/* KIP-360: what the broker knew of the producer went with its records. The partition goes on in the
+ * next epoch, and what is not acknowledged is sent again in that. */
+static void begin_anew(struct sim_producer *p, struct lane *lane)
+{
+    struct batch *b = NULL;
+    lane->forgotten = false;
+    lane->epoch = ++p->producer_epoch;
+    lane->sequence = 0;
+    TAILQ_FOREACH(b, &lane->batches, link)
+    b->bytes = kb_block_unref(b->bytes);
+    if (p->options.on_identity != NULL)
+        p->options.on_identity(p->options.on_ack_arg, p->producer_id, p->producer_epoch);
 }
 
 /* ---- answers ---- */
@@ -216,6 +236,8 @@ static void batch_refused(struct batch *b, int16_t error)
                   kw_error_retriable(error) || kw_error_refreshes(error),
                   "partition %u producer %u: produce refused with %s", b->partition,
                   p->options.number, kw_error_name(error));
+    if (error == KW_UNKNOWN_PRODUCER_ID)
+        p->lanes[b->partition].forgotten = true;
     batch_again(b);
 }
 
@@ -299,9 +321,11 @@ static void lane_send(struct sim_producer *p, uint32_t partition)
         return;
     lane->leader = view->leader;
     lane->retrying = false;
+    if (lane->forgotten)
+        begin_anew(p, lane);
     for (b = TAILQ_FIRST(&lane->batches); b != NULL; b = next) {
         next = TAILQ_NEXT(b, link);
-        if (lane->in_flight >= p->options.in_flight_max)
+        if (lane->in_flight >= SIM_IN_FLIGHT_MAX)
             break;
         if (!b->in_flight)
             batch_send(p, b, view->leader);
@@ -390,8 +414,6 @@ struct sim_producer *sim_producer_new(struct kb_env *env,
     struct sim_producer *p = kb_new(struct sim_producer);
     p->env = env;
     p->options = *options;
-    if (options->in_flight_max == 0)
-        p->options.in_flight_max = SIM_IN_FLIGHT_MAX;
     p->producer_id = -1;
     p->lane_count = sim_topics_partitions(options->client.topics);
     p->lanes = kb_new_array(struct lane, p->lane_count);

@@ -30,7 +30,6 @@ struct sim_producer_options {
     uint32_t renews_every;
     /* Runs when it was given an id. May be NULL. */
     void (*on_identity)(void *arg, int64_t producer_id, int16_t producer_epoch);
-    uint32_t in_flight_max; /* batches of a partition; 0: five */
     /* Runs when a batch is acknowledged, before the history hears of it. May be NULL. */
     void (*on_ack)(void *arg, const struct sim_ack *ack);
     void *on_ack_arg;

@@ -260,11 +260,7 @@ static void on_topic_id(void *arg, const struct kb_uuid *id)
 static bool is_behind(void *arg, uint32_t partition, int32_t broker)
 {
     const struct run *run = arg;
-    struct sim_start_check *starts = sim_life_starts(run->life);
-    /* A leader that began anew behind deleted records does not know their producers (README). */
-    bool forgets = starts != NULL &&
-                   sim_start_check_gone(starts, partition, sim_world_wall_ms(run->world)) > 0;
-    return forgets || sim_cluster_is_behind(run->cluster, partition, broker);
+    return sim_cluster_is_behind(run->cluster, partition, broker);
 }
 
 struct reader_arg {
@@ -297,7 +293,6 @@ static void start_clients(struct run *run, struct reader_arg *readers)
                                           .records_max = 3,
                                           .renews_every = RUN_RENEWS_EVERY,
                                           .on_identity = on_identity,
-                                          .in_flight_max = sim_life_in_flight_max(run->life),
                                           .on_ack = on_ack,
                                           .on_ack_arg = run,
                                           .is_behind = is_behind};
@@ -443,7 +438,7 @@ static void ask_to_write(struct run *run)
 static void work_more(struct run *run)
 {
     for (uint64_t ms = 0; ms < RUN_MORE_LIMIT_MS; ms += 200) {
-        if (sim_history_acked(run->history) >= RUN_ACKED_MIN &&
+        if (sim_history_acked(run->history) >= RUN_ACKED_MIN && sim_life_did_enough(run->life) &&
             (run->groups == NULL || sim_groups_did_enough(run->groups)))
             return;
         for (uint32_t i = 0; i < sim_cluster_nodes(run->cluster); i++)
@@ -465,8 +460,8 @@ static bool heal(struct run *run)
         sim_groups_heal(run->groups);
     if (run->topics_admin != NULL)
         sim_admin_stop(run->topics_admin);
-    sim_life_heal(run->life);
     work_more(run);
+    sim_life_heal(run->life);
     for (uint32_t i = 0; i < RUN_PRODUCERS; i++)
         sim_producer_stop(run->producers[i]);
     for (uint64_t ms = 0; ms < RUN_HEAL_LIMIT_MS; ms += 200) {

@@ -261,7 +261,7 @@ START_TEST(reset__begins_anew)
     start(&l, 1000);
     fill(&l, 30, 1000);
     l.done = false;
-    log_reset(l.log, 500, lw_on_done, &l);
+    log_reset(l.log, 500, kb_view_of(NULL, 0), lw_on_done, &l);
     ck_assert_int_eq(log_start_offset(l.log), 500);
     ck_assert_int_eq(log_end_offset(l.log), 500);
     ck_assert_int_eq(lw_wait_done(&l), 0);
@@ -280,18 +280,53 @@ START_TEST(reset__begins_anew)
 }
 END_TEST
 
+/* The producers of what is deleted come along; a stop leaves a snapshot of their own (10.2). */
+START_TEST(reset__producers_of_what_lies_below_are_kept)
+{
+    struct lw l;
+    struct kb_buf below = {0};
+    start(&l, 700);
+    fill(&l, 12, 1000);
+    lw_close(&l);
+    lw_open(&l, true, 0);
+    size_t known = log_producers_serialize_below(log_producers(l.log), log_end_offset(l.log),
+                                                 SIZE_MAX, &below);
+    ck_assert_uint_eq(known, 2);
+    for (int round = 0; round < 3; round++) {
+        int64_t to = 1000 * (round + 1LL);
+        l.done = false;
+        log_reset(l.log, to, kb_view_of(below.data, round == 2 ? 20 : below.size), lw_on_done, &l);
+        ck_assert_int_eq(lw_wait_done(&l), 0);
+        lw_model_cut(&l, 0);
+        ck_assert_uint_eq(log_producers_count(log_producers(l.log)), round == 2 ? 0 : 2);
+        if (round == 1)
+            fill(&l, 12, 3000);
+        lw_power_cut(&l, SIM_CRASH_DROP);
+        lw_open(&l, false, 0);
+        ck_assert_int_eq(l.found.start_offset, to);
+        ck_assert_uint_eq(log_producers_count(log_producers(l.log)), round == 2 ? 0 : 2);
+    }
+    kb_buf_release(&below);
+    lw_release(&l);
+}
+END_TEST
+
 START_TEST(reset__a_crash_at_any_call_leaves_old_or_empty)
 {
-    for (uint64_t n = 1; n < 60; n++) {
+    for (uint64_t n = 1; n < 90; n++) {
         struct lw l;
+        struct kb_buf below = {0};
         start(&l, 700);
         fill(&l, 12, 1000);
         int64_t end = log_end_offset(l.log);
+        size_t known = n % 3 == 0 ? 0
+                                  : log_producers_serialize_below(log_producers(l.log), 5, SIZE_MAX,
+                                                                  &below);
         sim_disk_set_crash_mode(sim_host_disk(l.host),
                                 n % 2 == 0 ? SIM_CRASH_DROP : SIM_CRASH_KEEP);
         sim_env_crash_after(l.env, n, true);
         l.done = false;
-        log_reset(l.log, 3, lw_on_done, &l);
+        log_reset(l.log, 3, kb_view_of(below.data, below.size), lw_on_done, &l);
         lw_run(&l, 1000);
         bool done = l.done;
         if (!sim_env_is_down(l.env))
@@ -303,10 +338,13 @@ START_TEST(reset__a_crash_at_any_call_leaves_old_or_empty)
         if (l.found.end_offset == end) {
             ck_assert(!done);
             lw_check_all(&l);
+            ck_assert_uint_eq(log_producers_count(log_producers(l.log)), 2);
         } else {
             ck_assert_int_eq(l.found.start_offset, 3);
             ck_assert_int_eq(l.found.end_offset, 3);
+            ck_assert_uint_eq(log_producers_count(log_producers(l.log)), known);
         }
+        kb_buf_release(&below);
         lw_release(&l);
     }
 }
@@ -549,6 +587,7 @@ UNIT_MAIN("log_cut", truncate__is_visible_at_once_and_durable_when_done, truncat
           truncate__waits_on_a_full_disk, truncate__that_waits_for_space_ends_with_the_log,
           truncate__inside_a_batch_drops_all_of_it, truncate__pending_writes_report_nothing,
           truncate__a_read_under_way_sees_the_new_log, close__waits_for_reads_under_way,
-          reset__begins_anew, reset__a_crash_at_any_call_leaves_old_or_empty, retention__by_size,
+          reset__begins_anew, reset__producers_of_what_lies_below_are_kept,
+          reset__a_crash_at_any_call_leaves_old_or_empty, retention__by_size,
           retention__a_disk_that_fails_is_told, retention__by_time_rolls_the_active_segment,
           start_offset__removes_whole_segments_below, offset_for_time__agrees_with_a_plain_search)

@@ -52,8 +52,8 @@ static void append(struct log_producers *p, struct log_producer_batch b)
 START_TEST(check__remembers_ten_batches)
 {
     struct log_producers *p = log_producers_new(&config);
-    for (int i = 0; i < 12; i++)
-        append(p, batch_of(1, 0, i * 10, 10, i * 10));
+    for (int32_t i = 0; i < 120; i += 10)
+        append(p, batch_of(1, 0, i, 10, i));
     for (int i = 0; i < 12; i++) {
         struct log_producer_batch b = batch_of(1, 0, i * 10, 10, 0);
         struct log_producers_original original = {-1, -1, -1};
@@ -351,7 +351,8 @@ static struct twin_state twin_replay(const struct twin *t, int64_t id)
             s.txn_first = -1;
             continue;
         }
-        memmove(s.last + 1, s.last, (LOG_PRODUCER_BATCHES - 1) * sizeof(s.last[0]));
+        for (size_t k = LOG_PRODUCER_BATCHES - 1; k > 0; k--)
+            s.last[k] = s.last[k - 1];
         s.last[0] = b;
         s.any = false;
         if (b->transactional && s.txn_first < 0)
@@ -522,6 +523,86 @@ START_TEST(check__equals_naive_replay)
 }
 END_TEST
 
+/* ---- what a log that begins later is told ---- */
+
+static void assert_equal(const struct log_producers *a, const struct log_producers *b)
+{
+    struct kb_buf left = {0}, right = {0};
+    log_producers_serialize(a, &left);
+    log_producers_serialize(b, &right);
+    ck_assert_uint_eq(left.size, right.size);
+    ck_assert_mem_eq(left.data, right.data, left.size);
+    kb_buf_release(&left);
+    kb_buf_release(&right);
+}
+
+/* Told what lies below an offset, and then the batches from there on: as if it had had all. */
+START_TEST(serialize_below__and_the_rest_is_all)
+{
+    struct twin *t = kb_new(struct twin);
+    struct log_producers *p = log_producers_new(&config);
+    struct kb_prng rng;
+    int epochs[6] = {0};
+    int32_t sequences[6] = {0};
+    kb_prng_init(&rng, 5);
+    for (int i = 0; i < 600; i++) {
+        size_t id = kb_prng_below(&rng, i < 300 ? 6 : 3); /* half of them fall silent */
+        int32_t count = 1 + (int32_t)kb_prng_below(&rng, 4);
+        if (kb_prng_below(&rng, 20) == 0) {
+            epochs[id]++;
+            sequences[id] = 0;
+        }
+        struct log_producer_batch b = batch_of((int64_t)id, epochs[id], sequences[id], count,
+                                               twin_end(t));
+        sequences[id] += count;
+        append(p, b);
+        t->batches[t->count++] = b;
+        if (i % 7 != 0)
+            continue;
+        size_t from = kb_prng_below(&rng, t->count);
+        int64_t offset = t->batches[from].base_offset;
+        struct kb_buf below = {0};
+        struct log_producers *told = log_producers_new(&config);
+        size_t known = log_producers_serialize_below(p, offset, SIZE_MAX, &below);
+        log_producers_reset(told, offset);
+        if (known > 0)
+            ck_assert_int_eq(log_producers_load(told, below.data, below.size, offset, 0), 0);
+        ck_assert_uint_eq(log_producers_count(told), known);
+        for (size_t k = from; k < t->count; k++)
+            (void)log_producers_update(told, &t->batches[k], 0, NULL);
+        assert_equal(told, p);
+        kb_buf_release(&below);
+        (void)log_producers_free(told);
+    }
+    (void)log_producers_free(p);
+    kb_free(t);
+}
+END_TEST
+
+START_TEST(serialize_below__the_longest_idle_are_left_out)
+{
+    struct log_producers *p = log_producers_new(&config);
+    struct kb_buf bytes = {0};
+    for (int i = 0; i < 50; i++)
+        append(p, batch_of(i, 0, 0, 1, i));
+    ck_assert_uint_eq(log_producers_serialize_below(p, 0, 1 << 20, &bytes), 0);
+    ck_assert_uint_eq(bytes.size, 0);
+    ck_assert_uint_eq(log_producers_serialize_below(p, 40, 1 << 20, &bytes), 40);
+    bytes.size = 0;
+    size_t some = log_producers_serialize_below(p, 40, 500, &bytes);
+    ck_assert_uint_gt(some, 5);
+    ck_assert_uint_lt(some, 40);
+    ck_assert_uint_le(bytes.size, 500);
+    struct log_producers *told = log_producers_new(&config);
+    ck_assert_int_eq(log_producers_load(told, bytes.data, bytes.size, 40, 0), 0);
+    for (int i = 0; i < 50; i++)
+        ck_assert_int_eq(log_producers_knows(told, i), i < 40 && i >= 40 - (int)some);
+    (void)log_producers_free(told);
+    (void)log_producers_free(p);
+    kb_buf_release(&bytes);
+}
+END_TEST
+
 /* ---- bytes ---- */
 
 START_TEST(batch_parse__marker_and_limits)
@@ -564,4 +645,5 @@ UNIT_MAIN("producers", check__remembers_ten_batches, check__sequence_wraps, chec
           update__count_is_bounded_longest_idle_goes,
           truncate__beyond_the_journal_asks_for_a_snapshot, load__reads_kafkas_own_file,
           load__refuses_every_changed_or_cut_byte, check__equals_naive_replay,
+          serialize_below__and_the_rest_is_all, serialize_below__the_longest_idle_are_left_out,
           batch_parse__marker_and_limits)

@@ -386,7 +386,7 @@ START_TEST(replace__cut_at_any_moment)
             else if (kind == CUT_BELOW)
                 log_truncate_to(b.lw.log, below, lw_on_done, &b.lw);
             else if (kind == RESET)
-                log_reset(b.lw.log, g->base_offset, lw_on_done, &b.lw);
+                log_reset(b.lw.log, g->base_offset, kb_view_of(NULL, 0), lw_on_done, &b.lw);
             else
                 log_set_start_offset(b.lw.log, inside);
             b.lw.done = false;

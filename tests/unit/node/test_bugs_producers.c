@@ -3,6 +3,8 @@
 #include "broker/node/node_internal.h"
 #include "tests/unit/node/scenario.h"
 
+#define ORDERS "/data/orders-0"
+
 enum { IN_FLIGHT = 5, LOST = -2, NONE_YET = -1 };
 
 struct answer {
@@ -166,6 +168,33 @@ static bool first_segment_is_gone(struct scenario *s)
     return true;
 }
 
+static int keep_path(void *arg, const char *name, enum kb_fs_type type)
+{
+    struct kb_buf *paths = arg;
+    (void)type;
+    kb_buf_printf(paths, "%s/%s\n", ORDERS, name);
+    return 0;
+}
+
+/* A broker loses the log: it is no member then, and begins where the leader's log begins. */
+static void begin_anew(struct scenario *s, uint32_t node)
+{
+    struct sim_disk *d = sim_host_disk(sim_cluster_host(s->cluster, node));
+    struct kb_buf paths = {0};
+    sim_cluster_kill(s->cluster, node, true);
+    scenario_run_for(s, 1000);
+    ck_assert_int_eq(sim_disk_list(d, ORDERS, false, keep_path, &paths), 0);
+    kb_buf_append(&paths, "", 1);
+    char *rest = NULL;
+    for (char *path = strtok_r((char *)paths.data, "\n", &rest); path != NULL;
+         path = strtok_r(NULL, "\n", &rest))
+        ck_assert_int_eq(sim_disk_remove(d, path), 0);
+    kb_buf_release(&paths);
+    sim_cluster_start(s->cluster, node);
+    scenario_run_for(s, 500);
+    scenario_until(s, scenario_whole, 60000, "whole again");
+}
+
 /* What is known of the producers: 1 is idle since its fifth record, 2 has taken a new epoch. */
 static void check_producers(struct scenario *s)
 {
@@ -199,6 +228,14 @@ START_TEST(kafka_7190__producers_outlive_their_records)
     check_producers(&s);
     bounce_all(&s);
     check_producers(&s);
+    ck_assert_int_eq(produce(&s, 3, 0, 1).error, KW_UNKNOWN_PRODUCER_ID); /* never seen */
+    /* Replicas that begin anew behind the deleted records are told of their producers. */
+    for (uint32_t i = 0; i < 3; i++) {
+        begin_anew(&s, i);
+        bounce(&s, (i + 1) % 3);
+        bounce(&s, (i + 2) % 3);
+        check_producers(&s);
+    }
     ck_assert_int_eq(produce(&s, 1, 0, 5).error, KW_NONE);
     ck_assert_int_eq(produce(&s, 2, 1, 1).error, KW_NONE);
     scenario_end(&s);

@@ -144,6 +144,9 @@ START_TEST(batch__must_fit_exactly)
     a.high_watermark = 20; /* compaction leaves gaps, below the HW only */
     ck_assert(rep_answer_batch(t.rep, &a, 10, 3, 19, 3));
     ck_assert(!rep_answer_batch(t.rep, &a, 10, 3, 20, 3));
+    a.epoch_start = 30; /* a leader that has just started may not know yet that it is committed */
+    ck_assert(rep_answer_batch(t.rep, &a, 10, 3, 29, 3));
+    ck_assert(!rep_answer_batch(t.rep, &a, 10, 3, 30, 3));
     a.leader_epoch = 4;
     ck_assert(!rep_answer_batch(t.rep, &a, 10, 3, 10, 3)); /* another epoch's answer */
 }
