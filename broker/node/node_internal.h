@@ -842,6 +842,7 @@ struct node {
     size_t line_running;
     bool refresh_soon; /* a path was freed: node_partitions_refresh_all at the next tick */
     struct kb_log_rate create_rate;
+    struct kb_log_rate sequence_rate;
     bool creations_writing;
     uint64_t creations_retry_ms; /* a full disk: again then; 0 = no */
     bool disk_full;              /* some log found no space */

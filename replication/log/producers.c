@@ -60,11 +60,6 @@ size_t log_producers_count(const struct log_producers *p)
     return p->map.count;
 }
 
-bool log_producers_knows(const struct log_producers *p, int64_t producer_id)
-{
-    return producers_find(p, producer_id) != NULL;
-}
-
 int64_t log_producers_end_offset(const struct log_producers *p)
 {
     return p->end_offset;
@@ -472,13 +467,8 @@ struct log_producer_last *log_producers_last(const struct log_producers *p, size
     return all;
 }
 
-bool log_producers_next(const struct log_producers *p, const void **cursor,
-                        struct log_producer_info *ret)
+static void describe(const struct producer *e, struct log_producer_info *ret)
 {
-    const struct producer *e = *cursor;
-    e = e == NULL ? TAILQ_FIRST(&p->list) : TAILQ_NEXT(e, link);
-    if (e == NULL)
-        return false;
     const struct producer_state *s = &e->state;
     *ret = (struct log_producer_info){
         .producer_id = e->id,
@@ -488,6 +478,25 @@ bool log_producers_next(const struct log_producers *p, const void **cursor,
         .coordinator_epoch = s->coordinator_epoch,
         .txn_first_offset = s->txn_first_offset,
     };
+}
+
+bool log_producers_next(const struct log_producers *p, const void **cursor,
+                        struct log_producer_info *ret)
+{
+    const struct producer *e = *cursor;
+    e = e == NULL ? TAILQ_FIRST(&p->list) : TAILQ_NEXT(e, link);
+    if (e == NULL)
+        return false;
+    describe(e, ret);
     *cursor = e;
     return true;
+}
+
+bool log_producers_get(const struct log_producers *p, int64_t producer_id,
+                       struct log_producer_info *ret)
+{
+    const struct producer *e = producers_find(p, producer_id);
+    if (e != NULL)
+        describe(e, ret);
+    return e != NULL;
 }

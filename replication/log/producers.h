@@ -57,7 +57,6 @@ void log_producers_set_config(struct log_producers *p, const struct log_producer
 /* Forget all; end offset becomes `offset`. */
 void log_producers_reset(struct log_producers *p, int64_t offset);
 size_t log_producers_count(const struct log_producers *p);
-bool log_producers_knows(const struct log_producers *p, int64_t producer_id);
 /* One past the last offset taken in (or skipped to). */
 int64_t log_producers_end_offset(const struct log_producers *p);
 
@@ -135,6 +134,9 @@ struct log_producer_info {
 };
 bool log_producers_next(const struct log_producers *p, const void **cursor,
                         struct log_producer_info *ret);
+/* Of one producer; false: it is not known. */
+bool log_producers_get(const struct log_producers *p, int64_t producer_id,
+                       struct log_producer_info *ret);
 
 /* Snapshots in Kafka's format, version 1 (kafka-dump-log reads them): int16 version, uint32 CRC-32C
  * over the rest, array of {id, epoch, last sequence, last offset, offset delta, timestamp,

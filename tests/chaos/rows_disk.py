@@ -378,7 +378,9 @@ def flipped(bench, stage, victim, partition, closed=False):
         return stage.said(victim, tp, "state=damaged") + stage.said(victim, tp, "what=damaged")
     before = told()
     changed(bench, stage, victim, change)
-    expect(closed or told() > before, "node %d did not notice a flipped bit in load-%d", victim.id, partition)
+    if not closed:  # that all is whole may be what was said before the kill
+        wait_until("node %d notices a flipped bit in load-%d" % (victim.id, partition), lambda: told() > before, 30, 0.1)
+        stage.load.wait_full(90)
 
 
 @row(39, "a flipped bit below the high watermark of a follower", times=4, long=20)
