@@ -195,11 +195,12 @@ static enum kw_error sequence_error(struct node_partition *p, const struct log_p
     struct log_producer_info known = {.epoch = -1, .last_sequence = -1};
     bool is_known = log_producers_get(log_producers(p->log), b->producer_id, &known);
     op->log_start_offset = log_start_offset(p->log);
-    kb_log_rate_warn(&p->node->sequence_rate, node_now(p->node), "produce",
-                     "event=out_of_order tp=%s-%d producer=%lld epoch=%d sequence=%d known_epoch=%d "
-                     "last_sequence=%d",
-                     p->topic, p->index, (long long)b->producer_id, b->producer_epoch,
-                     b->base_sequence, known.epoch, known.last_sequence);
+    kb_log_rate_warn(
+        &p->node->sequence_rate, node_now(p->node), "produce",
+        "event=out_of_order tp=%s-%d producer=%lld epoch=%d sequence=%d known_epoch=%d "
+        "last_sequence=%d",
+        p->topic, p->index, (long long)b->producer_id, b->producer_epoch, b->base_sequence,
+        known.epoch, known.last_sequence);
     return is_known || op->log_start_offset == 0 ? KW_OUT_OF_ORDER_SEQUENCE_NUMBER
                                                  : KW_UNKNOWN_PRODUCER_ID;
 }
