@@ -11,6 +11,7 @@
 
 #define ITEMS_MAX 32
 #define FRAME_ARENA_BYTES (4U << 20)
+#define ENVELOPE_FIELD_MAX 2 /* request_id, response_to; what is above is a body */
 
 struct item {
     uint8_t topic_id[16];
@@ -164,6 +165,63 @@ static uint64_t key_of(uint64_t conn, uint64_t request)
     return conn << 32 ^ (request & UINT32_MAX);
 }
 
+/* What a frame is, read off its first fields: those of a message come in the order of their numbers.
+ */
+struct envelope {
+    bool is_answer, is_request;
+    uint64_t response_to;
+    uint32_t body; /* its number; 0 none */
+};
+
+static bool read_varint(struct kb_view *v, uint64_t *ret)
+{
+    uint64_t value = 0;
+    for (unsigned shift = 0; shift < 64 && v->size > 0; shift += 7) {
+        uint8_t byte = v->data[0];
+        *v = kb_view_of(v->data + 1, v->size - 1);
+        value |= (uint64_t)(byte & 0x7f) << shift;
+        if (byte < 0x80) {
+            *ret = value;
+            return true;
+        }
+    }
+    return false;
+}
+
+static struct envelope read_envelope(struct kb_view v)
+{
+    struct envelope e = {0};
+    uint64_t key = 0, value = 0;
+    while (e.body == 0 && read_varint(&v, &key)) {
+        if (key >> 3 > ENVELOPE_FIELD_MAX)
+            e.body = (uint32_t)(key >> 3);
+        else if (!read_varint(&v, &value))
+            break;
+        else if (key >> 3 == 2)
+            e = (struct envelope){.is_answer = true, .response_to = value};
+        else
+            e.is_request = true;
+    }
+    return e;
+}
+
+static bool is_asked(uint32_t body)
+{
+    return body == KVORUM__PEER_MESSAGE__BODY_HEARTBEAT_REQUEST ||
+           body == KVORUM__PEER_MESSAGE__BODY_ALTER_PARTITION_REQUEST ||
+           body == KVORUM__PEER_MESSAGE__BODY_ELECTION_REQUEST ||
+           body == KVORUM__PEER_MESSAGE__BODY_PRODUCER_IDS_REQUEST;
+}
+
+/* Most frames carry records or votes, and are not taken apart here. */
+static bool is_wanted(const struct sim_wire_check *c, uint64_t other, struct kb_view message)
+{
+    struct envelope e = read_envelope(message);
+    if (e.is_answer)
+        return kb_map_get(&c->asked, key_of(other, e.response_to)) != NULL;
+    return e.is_request && is_asked(e.body);
+}
+
 void sim_wire_check_frame(struct sim_wire_check *c, uint64_t conn, uint64_t other,
                           struct kb_view frame)
 {
@@ -172,9 +230,11 @@ void sim_wire_check_frame(struct sim_wire_check *c, uint64_t conn, uint64_t othe
     uint32_t size = frame.size >= 4 ? kb_get_be32(frame.data) : 0;
     if (frame.size < 4 || size > frame.size - 4)
         return;
+    struct kb_view bytes = kb_view_of(frame.data + 4, size);
+    if (!is_wanted(c, other, bytes))
+        return;
     kb_arena_init(&arena, FRAME_ARENA_BYTES);
-    if (kc_unpack(&kvorum__peer_message__descriptor, &arena, kb_view_of(frame.data + 4, size), size,
-                  &message) == 0) {
+    if (kc_unpack(&kvorum__peer_message__descriptor, &arena, bytes, size, &message) == 0) {
         const Kvorum__PeerMessage *m = (const Kvorum__PeerMessage *)message;
         if (m->has_response_to)
             take_answer(c, key_of(other, m->response_to), m);
