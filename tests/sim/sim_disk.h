@@ -60,6 +60,33 @@ int sim_disk_view(struct sim_disk *d, const char *path, bool durable, struct kb_
 /* Names in a directory of either image, sorted; stops at and returns a non-zero answer. */
 int sim_disk_list(struct sim_disk *d, const char *path, bool durable, kb_fs_list_fn *fn, void *arg);
 
+/* ---- a directory of one of the images; borrowed until a name of the disk changes ---- */
+
+struct sim_inode;
+struct sim_dir {
+    const struct sim_inode *inode;
+    bool durable;
+};
+struct sim_dir_entry {
+    const char *name;
+    bool dir;
+    struct kb_view bytes; /* of a file, borrowed until it changes */
+};
+/* Equal stamps of directories of one disk: the same names lead to the same bytes. */
+struct sim_dir_stamp {
+    uint64_t inode; /* 0: of no directory */
+    uint64_t names, files;
+};
+/* False when there is none. */
+bool sim_disk_dir(struct sim_disk *d, const char *path, bool durable, struct sim_dir *ret);
+size_t sim_dir_count(const struct sim_dir *dir);
+/* Sorted by name. */
+struct sim_dir_entry sim_dir_at(const struct sim_dir *dir, size_t index);
+/* The bytes of a file; false when there is none of this name. */
+bool sim_dir_view(const struct sim_dir *dir, const char *name, struct kb_view *ret);
+struct sim_dir_stamp sim_dir_stamp(const struct sim_dir *dir);
+bool sim_dir_stamp_same(const struct sim_dir_stamp *a, const struct sim_dir_stamp *b);
+
 /* ---- meddling (both images, at once durable, with what else waits in those directories) ---- */
 
 /* Create or replace a file, with its directories. */

@@ -61,13 +61,18 @@ void sim_disk_power_cut(struct sim_disk *d)
 
 /* ---- looking and meddling ---- */
 
+static struct kb_view bytes_of(const struct sim_inode *i, bool durable)
+{
+    const struct sim_image *image = durable ? &i->durable : &i->now;
+    return kb_view_of(image->data, image->size);
+}
+
 int sim_disk_view(struct sim_disk *d, const char *path, bool durable, struct kb_view *ret)
 {
     struct sim_inode *i = sim_disk_find_in(d, path, durable);
     if (i == NULL || i->dir)
         return -KB_ENOENT;
-    const struct sim_image *image = durable ? &i->durable : &i->now;
-    *ret = kb_view_of(image->data, image->size);
+    *ret = bytes_of(i, durable);
     return 0;
 }
 
@@ -113,6 +118,56 @@ int sim_disk_list(struct sim_disk *d, const char *path, bool durable, kb_fs_list
     return r;
 }
 
+static const struct sim_names *names_of(const struct sim_dir *dir)
+{
+    return dir->durable ? &dir->inode->durable_names : &dir->inode->names;
+}
+
+bool sim_disk_dir(struct sim_disk *d, const char *path, bool durable, struct sim_dir *ret)
+{
+    *ret = (struct sim_dir){.inode = sim_disk_find_in(d, path, durable), .durable = durable};
+    return ret->inode != NULL && ret->inode->dir;
+}
+
+size_t sim_dir_count(const struct sim_dir *dir)
+{
+    return names_of(dir)->count;
+}
+
+struct sim_dir_entry sim_dir_at(const struct sim_dir *dir, size_t index)
+{
+    const struct sim_name *name = &names_of(dir)->names[index];
+    return (struct sim_dir_entry){.name = name->text,
+                                  .dir = name->inode->dir,
+                                  .bytes = bytes_of(name->inode, dir->durable)};
+}
+
+bool sim_dir_view(const struct sim_dir *dir, const char *name, struct kb_view *ret)
+{
+    const struct sim_inode *i = sim_names_get(names_of(dir), name);
+    if (i == NULL || i->dir)
+        return false;
+    *ret = bytes_of(i, dir->durable);
+    return true;
+}
+
+/* Counts only rise, so with the same names a sum stays the same only when none has changed. */
+struct sim_dir_stamp sim_dir_stamp(const struct sim_dir *dir)
+{
+    const struct sim_names *names = names_of(dir);
+    struct sim_dir_stamp stamp = {.inode = dir->inode->id, .names = names->changes};
+    for (size_t n = 0; n < names->count; n++) {
+        const struct sim_inode *i = names->names[n].inode;
+        stamp.files += dir->durable ? i->durable_changes : i->now_changes;
+    }
+    return stamp;
+}
+
+bool sim_dir_stamp_same(const struct sim_dir_stamp *a, const struct sim_dir_stamp *b)
+{
+    return a->inode == b->inode && a->names == b->names && a->files == b->files;
+}
+
 void sim_disk_put(struct sim_disk *d, const char *path, const void *data, size_t size)
 {
     struct sim_path p;
@@ -143,6 +198,8 @@ int sim_disk_flip_bit(struct sim_disk *d, const char *path, uint64_t position, u
     struct sim_inode *i = sim_disk_find(d, path);
     if (i == NULL || i->dir || position >= i->now.size)
         return -KB_ENOENT;
+    i->now_changes++;
+    i->durable_changes++;
     i->now.data[position] ^= (uint8_t)(1U << (bit % 8));
     if (position < i->durable.size)
         i->durable.data[position] = i->now.data[position];

@@ -73,6 +73,7 @@ static void rot_drop(struct sim_inode *i, uint64_t from, uint64_t to)
 void sim_inode_resize(struct sim_inode *i, uint64_t size)
 {
     uint64_t before = i->now.size;
+    i->now_changes++;
     rot_drop(i, size, UINT64_MAX);
     image_resize(&i->now, size);
     range_add(&i->dirty, before, size);
@@ -82,6 +83,7 @@ void sim_inode_put(struct sim_inode *i, const void *data, size_t size, uint64_t 
 {
     if (position + size > i->now.size)
         sim_inode_resize(i, position + size);
+    i->now_changes++;
     memcpy(i->now.data + position, data, size);
     range_add(&i->dirty, position, position + size);
     rot_drop(i, position, position + size);
@@ -97,6 +99,8 @@ static void copy_range(const struct sim_inode *i, struct sim_image *m, uint64_t 
 
 void sim_inode_make_durable(struct sim_inode *i)
 {
+    if (i->dirty.from < i->dirty.to || i->durable.size != i->now.size)
+        i->durable_changes++;
     image_resize(&i->durable, i->now.size);
     copy_range(i, &i->durable, i->dirty.from, i->dirty.to);
     i->dirty = (struct sim_range){0};
@@ -104,6 +108,7 @@ void sim_inode_make_durable(struct sim_inode *i)
 
 void sim_inode_sync_failed(struct sim_inode *i, struct kb_prng *prng)
 {
+    i->durable_changes++;
     for (uint64_t at = i->dirty.from / SECTOR * SECTOR; at < i->dirty.to; at += SECTOR) {
         if (kb_prng_below(prng, 2) == 0)
             copy_range(i, &i->durable, at, at + SECTOR);
@@ -115,6 +120,7 @@ void sim_inode_sync_failed(struct sim_inode *i, struct kb_prng *prng)
 void sim_inode_forget_lost(struct sim_inode *i)
 {
     uint64_t to = min_u64(i->lost.to, i->now.size);
+    i->now_changes++;
     for (uint64_t at = i->lost.from; at < to; at++) {
         if (at >= i->dirty.from && at < i->dirty.to)
             continue;
@@ -215,6 +221,8 @@ static void settle_torn(struct sim_inode *i, struct sim_range r, struct kb_prng 
 
 void sim_inode_settle(struct sim_inode *i, enum sim_crash_mode mode, struct kb_prng *prng)
 {
+    i->now_changes++;
+    i->durable_changes++;
     sim_inode_forget_lost(i);
     bool changed = i->dirty.from < i->dirty.to || i->now.size != i->durable.size;
     if (changed) {
@@ -268,6 +276,7 @@ struct sim_inode *sim_names_get(const struct sim_names *names, const char *text)
 struct sim_inode *sim_names_put(struct sim_names *names, const char *text, struct sim_inode *i)
 {
     size_t n = names_bound(names, text, false);
+    names->changes++;
     if (n < names->count && strcmp(names->names[n].text, text) == 0) {
         struct sim_inode *old = names->names[n].inode;
         names->names[n].inode = i;
@@ -286,6 +295,7 @@ struct sim_inode *sim_names_remove(struct sim_names *names, const char *text)
     if (n >= names->count || strcmp(names->names[n].text, text) != 0)
         return NULL;
     struct sim_inode *old = names->names[n].inode;
+    names->changes++;
     (void)kb_free(names->names[n].text);
     names->count--;
     memmove(&names->names[n], &names->names[n + 1], (names->count - n) * sizeof(names->names[0]));
@@ -300,6 +310,7 @@ struct sim_inode *sim_names_pop(struct sim_names *names)
         return NULL;
     }
     struct sim_name *last = &names->names[--names->count];
+    names->changes++;
     (void)kb_free(last->text);
     return last->inode;
 }

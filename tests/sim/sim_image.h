@@ -20,6 +20,7 @@ struct sim_name {
 struct sim_names {
     struct sim_name *names;
     size_t count, capacity;
+    uint64_t changes; /* so far */
 };
 
 /* Bytes [from, to) may differ between the images; empty when from >= to. */
@@ -40,6 +41,7 @@ struct sim_inode {
     uint32_t refs;
     uint32_t links; /* visible names */
     struct sim_image now, durable;
+    uint64_t now_changes, durable_changes; /* of the images so far: equal counts, equal bytes */
     struct sim_range dirty; /* written and not synced */
     struct sim_range lost;  /* a failed sync marked them clean all the same */
     uint64_t reserved;      /* allocated up to here */

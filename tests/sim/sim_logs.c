@@ -9,29 +9,25 @@
 
 struct reading {
     struct sim_log *log;
-    struct sim_disk *disk;
-    const char *dir;
-    bool durable;
+    struct sim_dir dir;
     const char *from_segment; /* skip those before it; NULL = none */
     uint64_t from_position;   /* in from_segment */
     bool ended;               /* a bad batch: what follows does not count */
 };
 
-static int segment_view(struct sim_disk *d, const char *dir, const char *segment, bool durable,
-                        struct kb_view *ret)
+static struct kb_view batch_bytes(const struct sim_log_batch *b, const struct sim_dir *dir)
 {
-    char path[256];
-    (void)snprintf(path, sizeof(path), "%s/%s", dir, segment);
-    return sim_disk_view(d, path, durable, ret);
+    struct kb_view v;
+    if (!sim_dir_view(dir, b->segment, &v) || b->position + b->size > v.size)
+        return kb_view_of(NULL, 0);
+    return kb_view_of(v.data + b->position, b->size);
 }
 
 struct kb_view sim_log_bytes(const struct sim_log_batch *b, struct sim_disk *d, const char *dir,
                              bool durable)
 {
-    struct kb_view v;
-    if (segment_view(d, dir, b->segment, durable, &v) < 0 || b->position + b->size > v.size)
-        return kb_view_of(NULL, 0);
-    return kb_view_of(v.data + b->position, b->size);
+    struct sim_dir at;
+    return sim_disk_dir(d, dir, durable, &at) ? batch_bytes(b, &at) : kb_view_of(NULL, 0);
 }
 
 static void add_batch(struct sim_log *l, const struct kw_batch *b, const char *segment,
@@ -50,28 +46,16 @@ static void add_batch(struct sim_log *l, const struct kw_batch *b, const char *s
                                 .record_count = b->record_count,
                                 .max_timestamp = b->max_timestamp,
                                 .position = position};
-    (void)snprintf(e->segment, sizeof(e->segment), "%s", segment);
+    size_t size = strnlen(segment, sizeof(e->segment) - 1);
+    memcpy(e->segment, segment, size);
+    e->segment[size] = '\0';
 }
 
-static int read_segment(void *arg, const char *name, enum kb_fs_type type)
+static void read_segment(struct reading *r, const char *name, struct kb_view v, uint64_t at)
 {
-    struct reading *r = arg;
-    const char *dot = strrchr(name, '.');
-    struct kb_view v;
-    if (type == KB_FS_FILE && dot != NULL && strcmp(dot, ".checkpoint") == 0)
-        r->log->snapshot = strtoll(name, NULL, 10);
-    if (type != KB_FS_FILE || dot == NULL || strcmp(dot, ".log") != 0 || r->ended)
-        return 0;
-    int64_t base = strtoll(name, NULL, 10);
-    r->log->first_base = r->log->first_base < 0 ? base : r->log->first_base;
-    r->log->last_base = r->log->base = base;
-    int order = r->from_segment == NULL ? 1 : strcmp(name, r->from_segment);
-    if (order < 0 || segment_view(r->disk, r->dir, name, r->durable, &v) < 0)
-        return 0;
-    uint64_t at = order == 0 ? r->from_position : 0;
+    struct sim_log *l = r->log;
+    struct kw_batch b;
     while (at < v.size) {
-        struct kw_batch b;
-        struct sim_log *l = r->log;
         if (kw_batch_parse(v.data + at, v.size - at, &b) != KW_BATCH_WHOLE ||
             !kw_batch_crc_ok(&b) ||
             (l->count > 0 && b.base_offset <= l->batches[l->count - 1].last)) {
@@ -81,17 +65,33 @@ static int read_segment(void *arg, const char *name, enum kb_fs_type type)
         add_batch(l, &b, name, at);
         at += b.size;
     }
-    return 0;
+}
+
+static void read_entry(struct reading *r, const struct sim_dir_entry *e)
+{
+    const char *dot = strrchr(e->name, '.');
+    if (e->dir || dot == NULL)
+        return;
+    if (strcmp(dot, ".checkpoint") == 0)
+        r->log->snapshot = strtoll(e->name, NULL, 10);
+    if (strcmp(dot, ".log") != 0 || r->ended)
+        return;
+    int64_t base = strtoll(e->name, NULL, 10);
+    r->log->first_base = r->log->first_base < 0 ? base : r->log->first_base;
+    r->log->last_base = r->log->base = base;
+    int order = r->from_segment == NULL ? 1 : strcmp(e->name, r->from_segment);
+    if (order >= 0)
+        read_segment(r, e->name, e->bytes, order == 0 ? r->from_position : 0);
 }
 
 /* The oldest segments may have gone: their batches do, too. Left is the last batch at least. */
-static void drop_gone(struct sim_log *l, struct sim_disk *d, const char *dir, bool durable)
+static void drop_gone(struct sim_log *l, const struct sim_dir *dir)
 {
     const char *last = l->batches[l->count - 1].segment;
     struct kb_view v;
     size_t gone = 0;
     while (strcmp(l->batches[gone].segment, last) != 0 &&
-           segment_view(d, dir, l->batches[gone].segment, durable, &v) < 0) {
+           !sim_dir_view(dir, l->batches[gone].segment, &v)) {
         const char *segment = l->batches[gone].segment;
         while (strcmp(l->batches[gone].segment, segment) == 0)
             gone++;
@@ -102,19 +102,15 @@ static void drop_gone(struct sim_log *l, struct sim_disk *d, const char *dir, bo
     memmove(l->batches, l->batches + gone, l->count * sizeof(l->batches[0]));
 }
 
-void sim_log_refresh(struct sim_log *l, struct sim_disk *d, const char *dir, bool durable)
+static void read_log(struct sim_log *l, const struct sim_dir *dir)
 {
-    struct reading r = {.log = l, .disk = d, .dir = dir, .durable = durable};
+    struct reading r = {.log = l, .dir = *dir};
     struct sim_log_batch last;
-    l->fresh = 0;
-    l->snapshot = -1;
-    l->base = 0;
-    l->first_base = l->last_base = -1;
     if (l->count > 0) {
         last = l->batches[l->count - 1];
-        struct kb_view bytes = sim_log_bytes(&last, d, dir, durable);
+        struct kb_view bytes = batch_bytes(&last, dir);
         if (bytes.size > 0 && kb_crc32c(0, bytes.data, bytes.size) == last.crc) {
-            drop_gone(l, d, dir, durable);
+            drop_gone(l, dir);
             l->fresh = l->count;
             r.from_segment = last.segment;
             r.from_position = last.position + last.size;
@@ -122,7 +118,32 @@ void sim_log_refresh(struct sim_log *l, struct sim_disk *d, const char *dir, boo
             l->count = 0;
         }
     }
-    (void)sim_disk_list(d, dir, durable, read_segment, &r);
+    for (size_t i = 0; i < sim_dir_count(dir); i++) {
+        struct sim_dir_entry e = sim_dir_at(dir, i);
+        read_entry(&r, &e);
+    }
+}
+
+void sim_log_refresh(struct sim_log *l, struct sim_disk *d, const char *path, bool durable)
+{
+    struct sim_dir dir;
+    struct sim_dir_stamp stamp = {0};
+    bool found = sim_disk_dir(d, path, durable, &dir);
+    if (found)
+        stamp = sim_dir_stamp(&dir);
+    if (found && sim_dir_stamp_same(&stamp, &l->stamp)) {
+        l->fresh = l->count;
+        return;
+    }
+    l->stamp = stamp;
+    l->fresh = 0;
+    l->snapshot = -1;
+    l->base = 0;
+    l->first_base = l->last_base = -1;
+    if (found)
+        read_log(l, &dir);
+    else
+        l->count = 0;
 }
 
 void sim_log_release(struct sim_log *l)

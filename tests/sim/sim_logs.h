@@ -10,7 +10,8 @@
 
 /* A partition log as it lies on a simulated disk, read without the broker's code: the batches of
  * its *.log files in order. Kept up to date cheaply: what was read before is not read again while
- * the last batch read is still where it was. */
+ * the last batch read is still where it was, and nothing at all while the directory stays as it is.
+ * A log is refreshed from one directory of one disk. */
 
 struct sim_log_batch {
     int64_t first, last; /* offsets */
@@ -33,11 +34,12 @@ struct sim_log {
     int64_t snapshot; /* offset up to which a *.checkpoint file stands for the log; -1 none */
     int64_t base;     /* of the newest segment; 0 none */
     int64_t first_base, last_base; /* of the first and the last segment; -1 none */
+    struct sim_dir_stamp stamp;    /* of the directory when it was read */
 };
 
 /* Read the visible or durable image of the log in this directory. A missing directory is an empty
  * log; a batch that is torn or does not fit ends it. */
-void sim_log_refresh(struct sim_log *l, struct sim_disk *d, const char *dir, bool durable);
+void sim_log_refresh(struct sim_log *l, struct sim_disk *d, const char *path, bool durable);
 void sim_log_release(struct sim_log *l);
 /* The batch that holds this offset; NULL when there is none. */
 const struct sim_log_batch *sim_log_find(const struct sim_log *l, int64_t offset);
