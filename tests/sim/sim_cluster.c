@@ -319,6 +319,7 @@ struct sim_cluster *sim_cluster_free(struct sim_cluster *c)
         if (c->members[i].env != NULL)
             sim_env_kill(c->members[i].env);
         member_free(&c->members[i]);
+        sim_replicas_release(&c->members[i].replicas);
     }
     c->wire = sim_wire_check_free(c->wire);
     c->raft = sim_raft_check_free(c->raft);

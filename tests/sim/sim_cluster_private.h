@@ -22,7 +22,7 @@
 #define LOG_DIR "/data"
 #define METADATA_DIR LOG_DIR "/__cluster_metadata-0"
 #define CONTROLLER_PORT 9093
-#define LED_MAX 64
+#define LED_MAX SIM_REPLICAS_MAX
 #define RECOVERED_EVERY 3
 
 /* What was last seen of a partition at a node. */
@@ -44,6 +44,7 @@ struct member {
     uint64_t syncs;       /* of its disk, when the votes were last looked at */
     uint64_t start_syncs; /* ... and where its logs begin */
     bool replaced;        /* its disk was */
+    struct sim_replicas replicas; /* at the last look */
     struct led led[LED_MAX];
     int64_t recovered[LED_MAX]; /* what was durable at its start; -1: looked at, or nothing to be */
     int64_t durable[LED_MAX];   /* reports up to here were looked at, by partition */

@@ -32,21 +32,36 @@ static void check_recovered(struct sim_cluster *c, struct member *m, uint32_t pa
     m->recovered[partition] = -1;
 }
 
+/* Nothing of a replica has moved: all that check_replica would do was done. */
+static bool is_judged(const struct sim_cluster *c, const struct member *m, uint32_t partition,
+                      const struct sim_replica_view *view)
+{
+    int64_t durable = m->durable[partition];
+    return sim_epoch_check_knows(c->epochs, m->index, partition, view) &&
+           (durable == 0 || (view->open && durable <= view->end)) &&
+           (!view->open || m->recovered[partition] < 0);
+}
+
 /* P6 and P8, whatever has moved. */
 static void check_replicas(struct sim_cluster *c, struct member *m)
 {
     const struct sim_metadata_check *metadata = sim_raft_check_metadata(c->raft);
-    for (uint32_t p = 0; p < sim_topics_partitions(c->options.topics); p++) {
+    uint32_t count = sim_topics_partitions(c->options.topics);
+    sim_replicas_find(&m->replicas, m->node, c->options.topics);
+    for (uint32_t p = 0; p < count; p++) {
         struct sim_replica_view view = {.life = sim_env_life(m->env)};
         struct sim_metadata_partition now;
         uint8_t topic_id[16];
         uint32_t topic = 0;
         int32_t index = 0;
+        if (m->replicas.held[p] == NULL)
+            continue;
+        sim_probe_replica(m->replicas.held[p], topic_id, &view);
         sim_topics_split(c->options.topics, p, &topic, &index);
+        bool judged = is_judged(c, m, p, &view) &&
+                      memcmp(c->topic_ids[topic], topic_id, sizeof(topic_id)) == 0;
         /* A log whose topic nobody knows (a bit has turned in its id) is another one. */
-        if (!sim_probe_replica(m->node, c->options.topics->topic[topic].name, index, topic_id,
-                               &view) ||
-            !sim_metadata_check_find(metadata, topic_id, index, &now))
+        if (judged || !sim_metadata_check_find(metadata, topic_id, index, &now))
             continue;
         memcpy(c->topic_ids[topic], topic_id, sizeof(topic_id));
         if (!view.open || m->durable[p] > view.end)
@@ -120,17 +135,21 @@ void sim_cluster_on_frame(void *arg, const struct sim_frame *frame)
 static void check_led(struct sim_cluster *c, struct member *m)
 {
     const struct sim_metadata_check *metadata = sim_raft_check_metadata(c->raft);
-    for (uint32_t p = 0; p < sim_topics_partitions(c->options.topics); p++) {
+    uint32_t count = sim_topics_partitions(c->options.topics);
+    sim_replicas_find(&m->replicas, m->node, c->options.topics);
+    for (uint32_t p = 0; p < count; p++) {
         struct sim_leader_view view;
         struct sim_metadata_partition now;
         struct led *led = &m->led[p];
         uint32_t topic = 0;
         int32_t index = 0;
         int64_t epoch_start = 0;
+        if (m->replicas.led[p] == NULL)
+            continue;
+        sim_probe_led(m->replicas.led[p], &view);
         sim_topics_split(c->options.topics, p, &topic, &index);
         const char *name = c->options.topics->topic[topic].name;
-        if (!sim_probe_leads(m->node, name, index, &view) ||
-            !sim_metadata_check_find(metadata, view.topic_id, index, &now) ||
+        if (!sim_metadata_check_find(metadata, view.topic_id, index, &now) ||
             now.leader != (int32_t)m->index + 1 || now.leader_epoch != view.leader_epoch ||
             (led->high_watermark == view.high_watermark &&
              led->partition_epoch == now.partition_epoch) ||

@@ -253,11 +253,18 @@ static bool is_news(const struct sim_replica_view *a, const struct sim_replica_v
            a->high_watermark != b->high_watermark;
 }
 
+bool sim_epoch_check_knows(const struct sim_epoch_check *c, uint32_t node, uint32_t partition,
+                           const struct sim_replica_view *view)
+{
+    const struct replica *r = &c->replicas[(size_t)node * c->partitions + partition];
+    return r->seen && !is_news(&r->view, view);
+}
+
 void sim_epoch_check_step(struct sim_epoch_check *c, uint32_t node, uint32_t partition,
                           const struct sim_replica_view *view)
 {
     struct replica *r = &c->replicas[(size_t)node * c->partitions + partition];
-    if (r->seen && !is_news(&r->view, view))
+    if (sim_epoch_check_knows(c, node, partition, view))
         return;
     bool same_life = r->seen && r->view.life == view->life;
     r->excused = same_life && (r->excused || view->damaged);

@@ -37,6 +37,9 @@ struct sim_epoch_check *sim_epoch_check_free(struct sim_epoch_check *c);
 /* After an event of this node. */
 void sim_epoch_check_step(struct sim_epoch_check *c, uint32_t node, uint32_t partition,
                           const struct sim_replica_view *view);
+/* It is as it was when it was last judged; whether it is a member does not count. */
+bool sim_epoch_check_knows(const struct sim_epoch_check *c, uint32_t node, uint32_t partition,
+                           const struct sim_replica_view *view);
 /* A batch was found on this node's disk (P8). */
 void sim_epoch_check_batch(struct sim_epoch_check *c, uint32_t node, uint32_t partition,
                            int64_t first, int64_t last, int32_t epoch);

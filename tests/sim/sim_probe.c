@@ -7,6 +7,7 @@
 #include "broker/node/quorum.h"
 #include "coordinator/raft/core.h"
 #include "proto/base/crc32c.h"
+#include "proto/base/mem.h"
 #include "replication/log/dir_text.h"
 #include "replication/log/impl.h"
 #include "replication/replica/internal.h"
@@ -66,12 +67,60 @@ _Static_assert(sizeof(struct sim_epoch_entry) == sizeof(struct log_epoch_entry) 
                        offsetof(struct log_epoch_entry, start_offset),
                "one is looked at as the other");
 
-bool sim_probe_replica(const struct node *n, const char *topic, int32_t partition,
-                       uint8_t ret_topic_id[16], struct sim_replica_view *ret)
+static int32_t number_of(const struct sim_topics *topics, const struct node_partition *p)
 {
-    const struct node_partition *p = find(n, topic, partition);
-    if (p == NULL)
-        return false;
+    int32_t first = 0;
+    for (uint32_t t = 0; t < topics->count; t++) {
+        if (strcmp(topics->topic[t].name, p->topic) == 0)
+            return p->index >= 0 && p->index < topics->topic[t].partitions ? first + p->index : -1;
+        first += topics->topic[t].partitions;
+    }
+    return -1;
+}
+
+/* The name of a replica follows from its topic id. */
+static int32_t number_at(struct sim_replicas *r, size_t place, const struct node_partition *p,
+                         const struct sim_topics *topics)
+{
+    if (place == r->count) {
+        kb_array_reserve(r->places, r->count, r->capacity);
+        r->places[r->count++] = (struct sim_place){0};
+    }
+    struct sim_place *at = &r->places[place];
+    if (at->there != p || at->index != p->index ||
+        memcmp(at->topic_id, p->topic_id.bytes, sizeof(at->topic_id)) != 0) {
+        *at = (struct sim_place){.there = p, .index = p->index, .number = number_of(topics, p)};
+        memcpy(at->topic_id, p->topic_id.bytes, sizeof(at->topic_id));
+    }
+    return at->number;
+}
+
+void sim_replicas_find(struct sim_replicas *r, const struct node *n,
+                       const struct sim_topics *topics)
+{
+    size_t place = 0;
+    memset(r->held, 0, sizeof(r->held));
+    memset(r->led, 0, sizeof(r->led));
+    for (const struct node_partition *p = n->partitions; p != NULL; p = p->hh.next) {
+        int32_t number = number_at(r, place++, p, topics);
+        if (number < 0 || number >= SIM_REPLICAS_MAX || p->rep == NULL)
+            continue;
+        if (r->held[number] == NULL)
+            r->held[number] = p;
+        if (r->led[number] == NULL && p->state == NODE_PARTITION_OPEN && rep_is_leader(p->rep))
+            r->led[number] = p;
+    }
+}
+
+void sim_replicas_release(struct sim_replicas *r)
+{
+    r->places = kb_free(r->places);
+    r->count = r->capacity = 0;
+}
+
+void sim_probe_replica(const struct node_partition *p, uint8_t ret_topic_id[16],
+                       struct sim_replica_view *ret)
+{
     const struct rep *r = p->rep;
     memcpy(ret_topic_id, p->topic_id.bytes, 16);
     ret->open = p->state == NODE_PARTITION_OPEN;
@@ -80,13 +129,12 @@ bool sim_probe_replica(const struct node *n, const char *topic, int32_t partitio
     ret->damaged = r->log_state == REP_LOG_DAMAGED || r->must_drop;
     ret->leader_epoch = r->image.leader_epoch;
     if (!ret->open)
-        return true;
+        return;
     ret->high_watermark = r->hw;
     ret->start = log_start_offset(p->log);
     ret->end = log_end_offset(p->log);
     ret->epochs = (const struct sim_epoch_entry *)p->log->epochs.entries;
     ret->epoch_count = p->log->epochs.count;
-    return true;
 }
 
 bool sim_probe_is_voter(const struct node *n)
@@ -108,7 +156,6 @@ int64_t sim_probe_high_watermark(const struct node *n, const char *topic, int32_
     return rep_hw(p->rep) < written ? rep_hw(p->rep) : written;
 }
 
-/* Asked after every event: who does not lead anything is done before any name is compared. */
 static const struct node_partition *find_led(const struct node *n, const char *topic,
                                              int32_t partition)
 {
@@ -120,16 +167,20 @@ static const struct node_partition *find_led(const struct node *n, const char *t
     return NULL;
 }
 
+void sim_probe_led(const struct node_partition *p, struct sim_leader_view *ret)
+{
+    memcpy(ret->topic_id, p->topic_id.bytes, sizeof(ret->topic_id));
+    ret->leader_epoch = rep_leader_epoch(p->rep);
+    ret->high_watermark = rep_hw(p->rep);
+}
+
 bool sim_probe_leads(const struct node *n, const char *topic, int32_t partition,
                      struct sim_leader_view *ret)
 {
     const struct node_partition *p = find_led(n, topic, partition);
-    if (p == NULL)
-        return false;
-    memcpy(ret->topic_id, p->topic_id.bytes, sizeof(ret->topic_id));
-    ret->leader_epoch = rep_leader_epoch(p->rep);
-    ret->high_watermark = rep_hw(p->rep);
-    return true;
+    if (p != NULL)
+        sim_probe_led(p, ret);
+    return p != NULL;
 }
 
 bool sim_probe_strong(const struct node *n, const char *topic, int32_t partition,
@@ -458,16 +509,29 @@ static bool small_text(struct sim_disk *disk, const char *path, char text[512])
     return true;
 }
 
+/* What follows this word, or NULL. */
+static const char *after(const char *text, const char *word)
+{
+    size_t size = strlen(word);
+    return strncmp(text, word, size) == 0 ? text + size : NULL;
+}
+
+/* Read after every sync, and so not by sscanf. */
 int sim_probe_vote(struct sim_disk *disk, uint64_t *ret_term, int32_t *ret_voted_for)
 {
-    char text[512];
-    unsigned long long term = 0;
-    int id = 0;
-    if (!small_text(disk, "/data/__cluster_metadata-0/quorum-state", text) ||
-        sscanf(text, "kvorum-vote 1\nterm=%llu\nvote=%d ", &term, &id) != 2)
+    char text[512], *end = NULL;
+    if (!small_text(disk, "/data/__cluster_metadata-0/quorum-state", text))
+        return 0;
+    const char *number = after(text, "kvorum-vote 1\nterm=");
+    if (number == NULL)
+        return 0;
+    uint64_t term = strtoull(number, &end, 10);
+    const char *id = end != number ? after(end, "\nvote=") : NULL;
+    long voted_for = id != NULL ? strtol(id, &end, 10) : 0;
+    if (id == NULL || end == id)
         return 0;
     *ret_term = term;
-    *ret_voted_for = id;
+    *ret_voted_for = (int32_t)voted_for;
     return 1;
 }
 
@@ -487,8 +551,12 @@ int sim_probe_directory(struct sim_disk *disk, uint8_t ret[SIM_DIRECTORY_BYTES])
     if (!small_text(disk, "/data/meta.properties", text))
         return 0;
     const char *line = strstr(text, "directory.id=");
-    if (line == NULL || sscanf(line, "directory.id=%22[^\n]", word) != 1 ||
-        kb_uuid_parse(word, &id) < 0)
+    if (line == NULL)
+        return 0;
+    line += strlen("directory.id=");
+    memcpy(word, line, strnlen(line, sizeof(word) - 1));
+    word[strcspn(word, "\n")] = '\0';
+    if (kb_uuid_parse(word, &id) < 0)
         return 0;
     memcpy(ret, id.bytes, SIM_DIRECTORY_BYTES);
     return 1;

@@ -5,6 +5,7 @@
 
 #include "broker/node/node.h"
 #include "tests/sim/sim_audit_check.h"
+#include "tests/sim/sim_client.h"
 #include "tests/sim/sim_epoch_check.h"
 #include "tests/sim/sim_raft_check.h"
 #include "tests/sim/sim_recovery_check.h"
@@ -18,15 +19,35 @@ bool sim_probe_is_voter(const struct node *n);
 /* The replica's high watermark, as far as its log is written; -1 when the node has no such open
  * replica. */
 int64_t sim_probe_high_watermark(const struct node *n, const char *topic, int32_t partition);
-/* A replica of this node; false when it has none. ret->member is left alone. */
-bool sim_probe_replica(const struct node *n, const char *topic, int32_t partition,
-                       uint8_t ret_topic_id[16], struct sim_replica_view *ret);
+/* A node's replicas by the run's numbers, found in one walk, valid until the node goes on. Which
+ * number each place of the node's list had is remembered, for names are compared slowly and the
+ * walk comes after every event. Zero-initialise, for one node and one set of topics. */
+#define SIM_REPLICAS_MAX 64
+struct node_partition;
+struct sim_replicas {
+    const struct node_partition *held[SIM_REPLICAS_MAX]; /* NULL: has none */
+    const struct node_partition *led[SIM_REPLICAS_MAX];
+    struct sim_place {
+        const struct node_partition *there;
+        uint8_t topic_id[16];
+        int32_t index;
+        int32_t number; /* -1: not of the run */
+    } * places;
+    size_t count, capacity;
+};
+void sim_replicas_find(struct sim_replicas *r, const struct node *n,
+                       const struct sim_topics *topics);
+void sim_replicas_release(struct sim_replicas *r);
+/* A replica that is held, as it is now. ret->member is left alone. */
+void sim_probe_replica(const struct node_partition *p, uint8_t ret_topic_id[16],
+                       struct sim_replica_view *ret);
 /* A partition this node leads; false when it does not. */
 struct sim_leader_view {
     uint8_t topic_id[16];
     int32_t leader_epoch;
     int64_t high_watermark;
 };
+void sim_probe_led(const struct node_partition *p, struct sim_leader_view *ret);
 bool sim_probe_leads(const struct node *n, const char *topic, int32_t partition,
                      struct sim_leader_view *ret);
 /* Where the epoch it leads begins; false when it does not lead, or the topic is one where not only
