@@ -3,19 +3,20 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-/* Most requests need one small chunk; large ones are given back to the system as a whole. */
+/* Most requests need one small chunk, with its head small enough for malloc's cache of the thread;
+ * large ones are given back to the system as a whole. */
 #define CHUNK_BYTES_MIN 1008
 #define CHUNK_BYTES_MAX ((size_t)256 * 1024)
 #define ALIGNMENT 16
 
 struct kb_arena_chunk {
     struct kb_arena_chunk *next;
-    size_t used;
     size_t capacity;
-    size_t padding_; /* keeps data 16-byte aligned */
     uint8_t data[];
 };
+_Static_assert(sizeof(struct kb_arena_chunk) % ALIGNMENT == 0, "data is aligned");
 
 void kb_arena_init(struct kb_arena *a, size_t limit_bytes)
 {
@@ -37,7 +38,7 @@ void *kb_arena_alloc(struct kb_arena *a, size_t size_bytes)
     if (size == 0)
         size = ALIGNMENT;
     struct kb_arena_chunk *c = a->chunks;
-    if (c == NULL || c->capacity - c->used < size) {
+    if (c == NULL || c->capacity - a->chunk_used < size) {
         size_t capacity = a->used_bytes < CHUNK_BYTES_MIN   ? CHUNK_BYTES_MIN
                           : a->used_bytes < CHUNK_BYTES_MAX ? a->used_bytes
                                                             : CHUNK_BYTES_MAX;
@@ -49,7 +50,7 @@ void *kb_arena_alloc(struct kb_arena *a, size_t size_bytes)
             a->failed = 1;
             return NULL;
         }
-        c = calloc(1, sizeof(*c) + capacity);
+        c = malloc(sizeof(*c) + capacity);
         if (c == NULL) {
             a->failed = 1;
             return NULL;
@@ -59,15 +60,16 @@ void *kb_arena_alloc(struct kb_arena *a, size_t size_bytes)
         if (is_charged(a, c))
             kb_budget_charge(a->budget, capacity);
         a->chunks = c;
+        a->chunk_used = 0;
     }
     if (a->used_bytes + size > a->limit_bytes) {
         a->failed = 1;
         return NULL;
     }
-    void *p = c->data + c->used;
-    c->used += size;
+    void *p = c->data + a->chunk_used;
+    a->chunk_used += size;
     a->used_bytes += size;
-    return p;
+    return memset(p, 0, size);
 }
 
 void *kb_arena_calloc(struct kb_arena *a, size_t count, size_t size_bytes)
@@ -123,6 +125,7 @@ void kb_arena_reset(struct kb_arena *a)
         c = next;
     }
     a->chunks = NULL;
+    a->chunk_used = 0;
     a->used_bytes = 0;
     a->failed = 0;
 }

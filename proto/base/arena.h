@@ -11,6 +11,7 @@
 struct kb_arena_chunk;
 struct kb_arena {
     struct kb_arena_chunk *chunks;
+    size_t chunk_used; /* of the first of them */
     size_t used_bytes;
     size_t limit_bytes;
     int failed; /* sticky: an allocation was refused */

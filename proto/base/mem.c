@@ -14,9 +14,23 @@ static void out_of_memory(void)
     kb_panic(__FILE__, __LINE__, "out of memory for bookkeeping");
 }
 
+static void *alloc_raw(size_t size_bytes)
+{
+    void *p = malloc(size_bytes != 0 ? size_bytes : 1);
+    if (p == NULL)
+        out_of_memory();
+    return p;
+}
+
+/* glibc's calloc does not look into the thread's cache of freed chunks; large ones come zeroed from
+ * the system. */
+#define CLEARED_BYTES_MAX 1024
+
 void *kb_alloc(size_t size_bytes)
 {
-    void *p = calloc(1, size_bytes != 0 ? size_bytes : 1);
+    if (size_bytes <= CLEARED_BYTES_MAX)
+        return memset(alloc_raw(size_bytes), 0, size_bytes);
+    void *p = calloc(1, size_bytes);
     if (p == NULL)
         out_of_memory();
     return p;
@@ -45,20 +59,23 @@ char *kb_strdup(const char *s)
 
 char *kb_strndup(const char *s, size_t size)
 {
-    char *copy = kb_alloc(size + 1);
+    char *copy = alloc_raw(size + 1);
     memcpy(copy, s, size);
+    copy[size] = '\0';
     return copy;
 }
 
 char *kb_asprintf(const char *format, ...)
 {
     va_list args;
-    char *text = NULL;
+    char *text = NULL, small[256];
     va_start(args, format);
-    int size = vsnprintf(NULL, 0, format, args);
+    int size = vsnprintf(small, sizeof(small), format, args);
     va_end(args);
     KB_ASSERT(size >= 0);
-    text = kb_alloc((size_t)size + 1);
+    if ((size_t)size < sizeof(small))
+        return kb_strndup(small, (size_t)size);
+    text = alloc_raw((size_t)size + 1);
     va_start(args, format);
     (void)vsnprintf(text, (size_t)size + 1, format, args);
     va_end(args);
@@ -67,7 +84,7 @@ char *kb_asprintf(const char *format, ...)
 
 void *kb_memdup(const void *p, size_t size_bytes)
 {
-    void *copy = kb_alloc(size_bytes);
+    void *copy = alloc_raw(size_bytes);
     if (size_bytes != 0)
         memcpy(copy, p, size_bytes);
     return copy;

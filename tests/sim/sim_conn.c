@@ -246,9 +246,9 @@ static int build_segment(struct sim_conn *c, struct sim_segment **ret)
 {
     uint64_t room = SIM_WINDOW_BYTES - c->unacked_bytes;
     uint64_t size = c->out_bytes < room ? c->out_bytes : room;
-    struct sim_segment *s = kb_alloc(sizeof(*s) + size);
+    struct sim_segment *s = kb_realloc(NULL, sizeof(*s) + size);
     int64_t n = 0;
-    s->kind = SIM_SEG_DATA;
+    *s = (struct sim_segment){.kind = SIM_SEG_DATA};
     while (s->size < size) {
         n = take_from_slice(c, s->data + s->size, size - s->size);
         if (n <= 0)
