@@ -47,7 +47,6 @@ static void check_replicas(struct sim_cluster *c, struct member *m)
 {
     const struct sim_metadata_check *metadata = sim_raft_check_metadata(c->raft);
     uint32_t count = sim_topics_partitions(c->options.topics);
-    sim_replicas_find(&m->replicas, m->node, c->options.topics);
     for (uint32_t p = 0; p < count; p++) {
         struct sim_replica_view view = {.life = sim_env_life(m->env)};
         struct sim_metadata_partition now;
@@ -136,7 +135,6 @@ static void check_led(struct sim_cluster *c, struct member *m)
 {
     const struct sim_metadata_check *metadata = sim_raft_check_metadata(c->raft);
     uint32_t count = sim_topics_partitions(c->options.topics);
-    sim_replicas_find(&m->replicas, m->node, c->options.topics);
     for (uint32_t p = 0; p < count; p++) {
         struct sim_leader_view view;
         struct sim_metadata_partition now;
@@ -167,8 +165,10 @@ static void check_all_led(struct sim_cluster *c)
 {
     for (uint32_t i = 0; i < c->options.nodes; i++) {
         struct member *m = &c->members[i];
-        if (m->env != NULL && !sim_env_is_down(m->env))
-            check_led(c, m);
+        if (m->env == NULL || sim_env_is_down(m->env))
+            continue;
+        sim_replicas_find(&m->replicas, m->node, c->options.topics);
+        check_led(c, m);
     }
 }
 
@@ -294,6 +294,7 @@ void sim_cluster_on_step(void *arg)
             if (sim_raft_check_committed(c->raft) != committed)
                 check_all_led(c);
         }
+        sim_replicas_find(&m->replicas, m->node, c->options.topics);
         check_replicas(c, m); /* also the last thing it did */
         if (!sim_env_is_down(env))
             check_led(c, m);
