@@ -39,11 +39,11 @@ struct member {
     struct sim_env *env; /* NULL while down */
     struct node *node;
     uint32_t boots;
-    bool no_space;        /* it could not start for want of space */
-    uint64_t late_us;     /* when it was first seen too late after a failure of its disk */
-    uint64_t syncs;       /* of its disk, when the votes were last looked at */
-    uint64_t start_syncs; /* ... and where its logs begin */
-    bool replaced;        /* its disk was */
+    bool no_space;                /* it could not start for want of space */
+    uint64_t late_us;             /* when it was first seen too late after a failure of its disk */
+    uint64_t syncs;               /* of its disk, when the votes were last looked at */
+    uint64_t start_syncs;         /* ... and where its logs begin */
+    bool replaced;                /* its disk was */
     struct sim_replicas replicas; /* at the last look */
     struct led led[LED_MAX];
     int64_t recovered[LED_MAX]; /* what was durable at its start; -1: looked at, or nothing to be */

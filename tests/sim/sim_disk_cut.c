@@ -137,9 +137,8 @@ size_t sim_dir_count(const struct sim_dir *dir)
 struct sim_dir_entry sim_dir_at(const struct sim_dir *dir, size_t index)
 {
     const struct sim_name *name = &names_of(dir)->names[index];
-    return (struct sim_dir_entry){.name = name->text,
-                                  .dir = name->inode->dir,
-                                  .bytes = bytes_of(name->inode, dir->durable)};
+    return (struct sim_dir_entry){
+        .name = name->text, .dir = name->inode->dir, .bytes = bytes_of(name->inode, dir->durable)};
 }
 
 bool sim_dir_view(const struct sim_dir *dir, const char *name, struct kb_view *ret)

@@ -42,9 +42,9 @@ struct sim_inode {
     uint32_t links; /* visible names */
     struct sim_image now, durable;
     uint64_t now_changes, durable_changes; /* of the images so far: equal counts, equal bytes */
-    struct sim_range dirty; /* written and not synced */
-    struct sim_range lost;  /* a failed sync marked them clean all the same */
-    uint64_t reserved;      /* allocated up to here */
+    struct sim_range dirty;                /* written and not synced */
+    struct sim_range lost;                 /* a failed sync marked them clean all the same */
+    uint64_t reserved;                     /* allocated up to here */
     int64_t modified_wall_ms;
     struct sim_names names, durable_names;
     struct sim_rot *rot; /* beside the images, which show the bytes as they were written */

@@ -18,7 +18,8 @@ struct sim_replica_check {
     struct sim_replica_options options;
     struct sim_log *visible; /* [node * partitions + partition] */
     struct sim_log *durable;
-    uint32_t *holders; /* by partition, masks of nodes */
+    uint32_t *holders;      /* by partition, masks of nodes */
+    char (*dirs)[DIR_TEXT]; /* by partition, once they were asked for */
     bool replaced[8];
     sim_scan_fn *scan_fn;
     void *scan_arg;
@@ -33,6 +34,7 @@ struct sim_replica_check *sim_replica_check_new(const struct sim_replica_options
     c->visible = kb_new_array(struct sim_log, logs);
     c->durable = kb_new_array(struct sim_log, logs);
     c->holders = kb_new_array(uint32_t, options->partitions);
+    c->dirs = kb_calloc(options->partitions, sizeof(c->dirs[0]));
     for (uint32_t p = 0; p < options->partitions; p++)
         c->holders[p] = (1U << options->disk_count) - 1;
     return c;
@@ -55,6 +57,7 @@ struct sim_replica_check *sim_replica_check_free(struct sim_replica_check *c)
     free(c->visible);
     free(c->durable);
     free(c->holders);
+    free(c->dirs);
     free(c);
     return NULL;
 }
@@ -99,14 +102,20 @@ static void know(struct sim_replica_check *c, uint32_t node, uint32_t partition,
               partition, b->epoch, (long long)b->first, node + 1, k->node + 1);
 }
 
+static const char *dir_of(struct sim_replica_check *c, uint32_t partition)
+{
+    char *dir = c->dirs[partition];
+    if (dir[0] == '\0')
+        c->options.dir_of(c->options.arg, partition, dir);
+    return dir;
+}
+
 static struct sim_log *refresh(struct sim_replica_check *c, uint32_t node, uint32_t partition,
                                bool durable)
 {
     size_t index = (size_t)node * c->options.partitions + partition;
     struct sim_log *l = durable ? &c->durable[index] : &c->visible[index];
-    char dir[DIR_TEXT];
-    c->options.dir_of(c->options.arg, partition, dir);
-    sim_log_refresh(l, c->options.disks[node], dir, durable);
+    sim_log_refresh(l, c->options.disks[node], dir_of(c, partition), durable);
     for (size_t i = l->fresh; i < l->count; i++)
         know(c, node, partition, &l->batches[i]);
     return l;
@@ -117,13 +126,11 @@ static bool holds(struct sim_replica_check *c, uint32_t node, uint32_t partition
                   int64_t last, struct kb_view batch)
 {
     const struct sim_log_batch *b = sim_log_find(refresh(c, node, partition, true), first);
-    char dir[DIR_TEXT];
     if (c->durable[(size_t)node * c->options.partitions + partition].first_base > last)
         return true; /* it was there, and went with its segment */
     if (b == NULL || b->first != first || b->last != last || b->size != batch.size)
         return false;
-    c->options.dir_of(c->options.arg, partition, dir);
-    struct kb_view bytes = sim_log_bytes(b, c->options.disks[node], dir, true);
+    struct kb_view bytes = sim_log_bytes(b, c->options.disks[node], dir_of(c, partition), true);
     return bytes.size == batch.size &&
            memcmp(bytes.data + 16, batch.data + 16, batch.size - 16) == 0;
 }
@@ -309,8 +316,7 @@ static void report_records(struct sim_replica_check *c, uint32_t partition, sim_
 {
     const struct sim_log *l = first_log(c, partition);
     struct sim_disk *disk = c->options.disks[first_holder(c, partition)];
-    char dir[DIR_TEXT];
-    c->options.dir_of(c->options.arg, partition, dir);
+    const char *dir = dir_of(c, partition);
     for (size_t i = 0; i < l->count; i++) {
         struct kb_view bytes = sim_log_bytes(&l->batches[i], disk, dir, true);
         struct kw_batch b;

@@ -165,7 +165,8 @@ static uint64_t key_of(uint64_t conn, uint64_t request)
     return conn << 32 ^ (request & UINT32_MAX);
 }
 
-/* What a frame is, read off its first fields: those of a message come in the order of their numbers.
+/* What a frame is, read off its first fields: those of a message come in the order of their
+ * numbers.
  */
 struct envelope {
     bool is_answer, is_request;
