@@ -194,6 +194,10 @@ static void run_role(struct node_partition *p)
     bool leads = rep_is_leader(p->rep);
     if (p->leaving)
         leads = false;
+    if (leads && rep_leader_epoch(p->rep) != p->led_epoch) {
+        p->led_epoch = rep_leader_epoch(p->rep);
+        p->led_since_ms = node_now(p->node);
+    }
     node_fetcher_assign(p);
     node_replicate_forget(p);
     if (p->leads_groups != leads && strcmp(p->topic, NODE_OFFSETS_TOPIC) == 0) {

@@ -268,6 +268,8 @@ struct node_partition {
     uint64_t start_retry_ms; /* a full disk: again then; 0 = no */
     uint64_t cut_retry_ms;
     int32_t last_leader;
+    int32_t led_epoch; /* the last one it led; 0 too when none: nobody led before that one */
+    uint64_t led_since_ms;
     bool leads_groups;
     int8_t compression; /* of the topic, as last looked up; -1 = producer's */
     bool running;       /* effects are being carried out */

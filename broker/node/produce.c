@@ -172,12 +172,18 @@ static bool append_now(struct node_partition *p, struct node_append_op *op)
     return true;
 }
 
-/* Every other member of the ISR follows in this epoch, or there is none. A leader by an image that
- * is out of date lacks what its successor acknowledged; it must not tell a producer, who takes it
- * for data loss, that sequences are missing. */
-static bool is_confirmed(struct node_partition *p)
+enum { GAP_PATIENCE_MS = 5000 };
+
+/* May a producer be told that sequences are missing? It takes that for data loss: librdkafka takes
+ * the next epoch and sends all it has open again, also what is in the log.
+ * A leader by an image that is out of date lacks what its successor acknowledged: so every other
+ * member of the ISR follows in this epoch, or there is none. And a client that has just learned of
+ * a new leader may send what it has made since before what the old one refused. */
+static bool may_miss_sequences(struct node_partition *p)
 {
     struct rep_inspect i;
+    if (node_now(p->node) < p->led_since_ms + GAP_PATIENCE_MS)
+        return false;
     rep_inspect(p->rep, node_now(p->node), &i);
     for (size_t k = 0; k < i.n_peers; k++) {
         if (i.peers[k].in_isr && i.peers[k].node_id != p->node->config.node_id &&
@@ -226,7 +232,7 @@ static bool check_sequence(struct node_partition *p, struct node_append_op *op)
     if (v == LOG_PRODUCERS_OUT_OF_ORDER) {
         enum kw_error before = node_refused_before(p, &op->sequence_);
         if (before == KW_NONE)
-            before = is_confirmed(p) ? sequence_error(p, &b, op) : KW_NOT_LEADER_OR_FOLLOWER;
+            before = may_miss_sequences(p) ? sequence_error(p, &b, op) : KW_NOT_LEADER_OR_FOLLOWER;
         finish(op, before);
         return false;
     }
