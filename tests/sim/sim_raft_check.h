@@ -6,8 +6,8 @@
 #include "tests/sim/sim_voters_check.h"
 
 /* Judges the metadata quorum (R1–R13, R15) and the records it commits (R16–R18), after every event
- * of a voter, by what the voter believes, what lies on all disks and whom the network let it hear.
- */
+ * of a voter or of a broker without a vote, by what it believes, what lies on all disks and whom
+ * the network let it hear. */
 struct sim_raft_check;
 
 struct sim_raft_options {
@@ -30,7 +30,7 @@ struct sim_raft_options {
     void *arg;
 };
 
-/* What one voter believes now. */
+/* What one voter, or broker without a vote, believes now. */
 struct sim_raft_view {
     uint32_t life; /* of its process */
     bool leader;
@@ -49,7 +49,8 @@ struct sim_raft_view {
 
 struct sim_raft_check *sim_raft_check_new(const struct sim_raft_options *options);
 struct sim_raft_check *sim_raft_check_free(struct sim_raft_check *c);
-/* After an event of this voter's process. */
+/* After an event of this voter's process. Those without a vote have numbers behind the voters':
+ * their commits are commits, their copies count for nothing. */
 void sim_raft_check_step(struct sim_raft_check *c, uint32_t voter,
                          const struct sim_raft_view *view);
 /* The durable votes, after any event that may have written; R15 looks at those without a vote, too.

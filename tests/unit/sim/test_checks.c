@@ -54,13 +54,16 @@ static void hear(int a, int b, uint64_t since_us)
     net.steady_us[a][b] = net.steady_us[b][a] = since_us;
 }
 
+/* Three voters, and behind them a broker without a vote. */
+enum { BROKER = 3, NODES };
+
 struct fixture {
     struct sim_checks checks;
     struct sim_world *world;
-    struct sim_disk *disks[3];
-    struct kb_buf logs[3];
+    struct sim_disk *disks[NODES];
+    struct kb_buf logs[NODES];
     struct sim_raft_check *raft;
-    struct sim_raft_view views[3];
+    struct sim_raft_view views[NODES];
 };
 
 static void setup(struct fixture *f)
@@ -69,19 +72,22 @@ static void setup(struct fixture *f)
     memset(&net, 0, sizeof(net));
     f->world = sim_world_new(1);
     struct sim_raft_options o = {.checks = &f->checks,
-                                 .voter_count = 3,
+                                 .voter_count = BROKER,
+                                 .disk_count = NODES,
                                  .first_id = 1,
                                  .log_dir = "data/__cluster_metadata-0",
                                  .vote_of = vote_of,
                                  .now_us = now_us,
                                  .heard_us = heard_us};
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < NODES; i++) {
         char name[8] = {'n', (char)('1' + i)};
         f->disks[i] = sim_host_disk(sim_world_add_host(f->world, name));
         o.disks[i] = f->disks[i];
+        f->views[i].life = 1;
+        if (i == BROKER)
+            continue;
         vote_disks[i] = f->disks[i];
         votes[i] = (struct vote){0, -1};
-        f->views[i].life = 1;
     }
     f->raft = sim_raft_check_new(&o);
 }
@@ -89,7 +95,7 @@ static void setup(struct fixture *f)
 static void end(struct fixture *f)
 {
     f->raft = sim_raft_check_free(f->raft);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < NODES; i++)
         kb_buf_release(&f->logs[i]);
     (void)sim_world_free(f->world);
 }
@@ -253,6 +259,52 @@ START_TEST(raft_check__names_a_leader_without_committed_entries)
     commit(&f, 0, 1);
     elect(&f, 2, 2);
     expect(&f, SIM_CHECK_R5);
+}
+END_TEST
+
+/* The leader counts two copies while its own disk lags, and a broker applies before any voter: from
+ * then on the entry is committed (simulator seed 3000125). */
+START_TEST(raft_check__hears_of_commits_from_those_without_a_vote)
+{
+    for (int bad = 0; bad < 2; bad++) {
+        struct fixture f;
+        setup(&f);
+        elect(&f, 0, 1);
+        append_to(&f, 1, 1, 1);
+        append_to(&f, 2, 1, 1);
+        append_to(&f, BROKER, 1, 1);
+        f.views[0].last_index = f.views[0].leader_commit = 1;
+        step(&f, 0);
+        ck_assert_uint_eq(sim_raft_check_committed(f.raft), 0);
+        commit(&f, BROKER, 1);
+        ck_assert_uint_eq(sim_raft_check_committed(f.raft), 1);
+        if (bad == 0)
+            append_to(&f, 0, 1, 1);
+        elect(&f, 0, 2); /* with it, or without */
+        expect(&f, bad > 0 ? SIM_CHECK_R5 : -1);
+    }
+}
+END_TEST
+
+START_TEST(raft_check__names_what_those_without_a_vote_must_not_do)
+{
+    struct fixture f;
+    setup(&f); /* another entry than was committed */
+    elect(&f, 0, 1);
+    append_to(&f, 0, 1, 1);
+    append_to(&f, 1, 1, 1);
+    step(&f, 0);
+    commit(&f, 0, 1);
+    append_to(&f, BROKER, 1, 2);
+    commit(&f, BROKER, 1);
+    expect(&f, SIM_CHECK_R5);
+    setup(&f); /* a copy that does not count */
+    elect(&f, 0, 1);
+    append_to(&f, 0, 1, 1);
+    append_to(&f, BROKER, 1, 1);
+    step(&f, 0);
+    commit(&f, 0, 1);
+    expect(&f, SIM_CHECK_R8);
 }
 END_TEST
 
@@ -668,6 +720,8 @@ UNIT_MAIN("sim_checks", replica_check__looks_at_those_who_hold_the_partition,
           raft_check__accepts_an_orderly_quorum, raft_check__names_two_leaders_and_lost_votes,
           raft_check__names_what_a_leader_must_not_do,
           raft_check__names_a_leader_without_committed_entries,
+          raft_check__hears_of_commits_from_those_without_a_vote,
+          raft_check__names_what_those_without_a_vote_must_not_do,
           raft_check__names_images_that_differ, raft_check__names_images_of_other_content,
           raft_check__names_who_stands_unheard, raft_check__names_a_leader_that_does_not_resign,
           raft_check__names_who_displaces_a_leader, metadata_check__knows_legal_moves,
