@@ -59,7 +59,6 @@ struct node_group_table {
     uint64_t next_token;
     LIST_HEAD(, node_group) orphans;
     struct group_memory memory; /* of all shards */
-    struct group_clock clock;   /* since the node began: a shard loaded after a jump knows of it */
 };
 
 static void load_more(struct node_group *g);
@@ -74,15 +73,9 @@ static struct node_group_table *table_of(struct node *n)
     return n->groups;
 }
 
-static int64_t wall_of(struct node *n, uint64_t mono_ms)
-{
-    return group_clock_read(&table_of(n)->clock, mono_ms, kb_env_wall_ms(n->env));
-}
-
 static struct group_now now_of(struct node_group *g)
 {
-    uint64_t mono_ms = node_now(g->node);
-    return (struct group_now){.mono_ms = mono_ms, .wall_ms = wall_of(g->node, mono_ms)};
+    return (struct group_now){.mono_ms = node_now(g->node), .wall_ms = node_wall_ms(g->node)};
 }
 
 /* ---- answering
@@ -599,11 +592,6 @@ void node_groups_committed(struct node_partition *p)
     struct node_group *g = p->group;
     if (g->loading && g->load_complete)
         load_finish(g);
-}
-
-void node_groups_tick(struct node *n, uint64_t now_ms)
-{
-    (void)wall_of(n, now_ms); /* each shard has a timer of its own, but they share the clock */
 }
 
 void node_groups_free(struct node *n)

@@ -148,6 +148,11 @@ void node_panic_disk(struct node *n, const char *what, int err)
 /* ---- the clock
  * --------------------------------------------------------------------------------------- */
 
+int64_t node_wall_ms(struct node *n)
+{
+    return group_clock_read(&n->clock, node_now(n), kb_env_wall_ms(n->env));
+}
+
 static void on_tick(void *arg)
 {
     struct node *n = arg;
@@ -166,7 +171,7 @@ static void on_tick(void *arg)
     node_controller_tick(n, now_ms, gap_ms);
     node_lifecycle_tick(n, now_ms);
     node_partitions_tick(n, now_ms);
-    node_groups_tick(n, now_ms);
+    (void)node_wall_ms(n); /* it drifts by what was said all the while, not at the end only */
     node_clients_tick(n, now_ms);
     node_clients_expire(n, now_ms);
     (void)log_dir_due(n->dir, now_ms);
@@ -291,6 +296,7 @@ void node_start(struct node *n, node_started_fn *started, void *arg)
     n->started = started;
     n->started_arg = arg;
     n->started_ms = node_now(n);
+    (void)node_wall_ms(n); /* what it says now is believed, not what it says after recovery */
     n->cache = log_cache_new((size_t)(n->config.memory_max_bytes / 100 * CACHE_SHARE_PERCENT));
     n->read_pool = kb_pool_new(4U << 20);
     if (n->controller_listener == NULL) {

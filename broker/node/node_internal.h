@@ -9,6 +9,7 @@
 
 #include "broker/node/events.h"
 #include "broker/node/node.h"
+#include "coordinator/groups/clock.h"
 #include "coordinator/metadata/controller.h"
 #include "coordinator/metadata/image.h"
 #include "coordinator/metadata/query.h"
@@ -646,7 +647,6 @@ struct node_listener {
 
 void node_groups_leader(struct node_partition *p, bool leading); /* load or free the shard */
 void node_groups_committed(struct node_partition *p);            /* HW moved */
-void node_groups_tick(struct node *n, uint64_t now_ms);
 void node_groups_free(struct node *n);
 void node_groups_topic_deleted(struct node *n, const char *topic, const struct kb_uuid *topic_id);
 
@@ -801,6 +801,7 @@ struct node {
     char *fail_reason;
     uint64_t incarnation;
     uint64_t started_ms;
+    struct group_clock clock; /* read by node_wall_ms */
 
     struct log_dir *dir; /* identity, lock, checkpoints */
     struct kb_uuid directory_id;
@@ -891,5 +892,8 @@ static inline uint64_t node_now(struct node *n)
 {
     return kb_env_now_ms(n->env);
 }
+/* The wall clock without its jumps, whatever it says once the node has started: by it records and
+ * offsets grow old (fault row 48). */
+int64_t node_wall_ms(struct node *n);
 
 #endif

@@ -1,7 +1,6 @@
 /* What logs need from time to time: retention, compaction one log at a time, expiry of idle
  * producers. */
 #include "broker/node/node_internal.h"
-#include "coordinator/groups/clock.h"
 #include "proto/base/mutant.h"
 #include "replication/log/compact.h"
 
@@ -33,7 +32,6 @@ struct node_retention {
     uint64_t retention_ms;
     uint64_t compact_ms;
     uint64_t expire_ms;
-    struct group_clock clock; /* the wall clock without its jumps */
     struct cleaner *cleaner;
     struct kb_log_rate rate;
 };
@@ -43,7 +41,6 @@ static struct node_retention *retention_of(struct node *n)
     if (n->retention == NULL) {
         uint64_t now_ms = node_now(n);
         n->retention = kb_new(struct node_retention);
-        (void)group_clock_read(&n->retention->clock, now_ms, kb_env_wall_ms(n->env));
         n->retention->retention_ms = now_ms + n->config.retention_check_ms;
         n->retention->compact_ms = now_ms + n->config.cleaner_backoff_ms;
         n->retention->expire_ms = now_ms + EXPIRE_CHECK_MS;
@@ -51,13 +48,12 @@ static struct node_retention *retention_of(struct node *n)
     return n->retention;
 }
 
-/* The wall clock without its jumps: it is followed by a thousandth of the time that passes (fault
- * row 48: no jump, small or large, makes records old). */
+/* Jumps, small or large, are followed by a thousandth of the time that passes. */
 static int64_t steady_wall_ms(struct node *n)
 {
     struct node_retention *t = retention_of(n);
     int64_t wall = kb_env_wall_ms(n->env);
-    int64_t steady = group_clock_read(&t->clock, node_now(n), wall);
+    int64_t steady = node_wall_ms(n);
     int64_t difference = wall > steady ? wall - steady : steady - wall;
     if (difference > WALL_JUMP_MS)
         kb_log_rate_warn(

@@ -454,7 +454,28 @@ START_TEST(takeover__after_a_clock_jump_expires_nothing)
 }
 END_TEST
 
+/* The same while brokers start: the clock of the start counts, not that of the end of recovery
+ * (simulator seed 3000450, where a cleaner believed it). */
+START_TEST(start__believes_no_clock_that_jumps_afterwards)
+{
+    struct scenario s;
+    scenario_start(&s, 9);
+    scenario_until(&s, commits, 20000, "a first commit");
+    ck_assert_int_eq(commit(&s, 7), KW_NONE);
+    for (uint32_t i = 0; i < 3; i++)
+        sim_cluster_kill(s.cluster, i, false);
+    scenario_run_for(&s, 500);
+    for (uint32_t i = 0; i < 3; i++) {
+        sim_cluster_start(s.cluster, i);
+        sim_host_set_clock_skew(sim_cluster_host(s.cluster, i), INT64_C(30) * 86400000);
+    }
+    scenario_run_for(&s, 5000);
+    scenario_until(&s, fetches_seven, 10000, "a coordinator tells the offset");
+    scenario_end(&s);
+}
+END_TEST
+
 UNIT_MAIN("node_groups", takeover__after_a_clock_jump_expires_nothing,
-          commit__that_does_not_end_is_answered, readers__wait_for_what_they_saw,
-          loading__is_waited_for_at_no_growing_cost, full_disks__cost_no_shard,
-          topic_deleted__waits_until_it_can_be_appended)
+          start__believes_no_clock_that_jumps_afterwards, commit__that_does_not_end_is_answered,
+          readers__wait_for_what_they_saw, loading__is_waited_for_at_no_growing_cost,
+          full_disks__cost_no_shard, topic_deleted__waits_until_it_can_be_appended)
