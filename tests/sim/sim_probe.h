@@ -54,7 +54,8 @@ bool sim_probe_leads(const struct node *n, const char *topic, int32_t partition,
  * counts what is durable, or not all of it is. */
 bool sim_probe_strong(const struct node *n, const char *topic, int32_t partition,
                       int64_t *ret_epoch_start);
-/* Where the node's replica begins; false when it has none that is open, or cuts it just now. */
+/* Where the node's replica begins; false when it has none that is open, or cuts it just now, or
+ * failed while it did. */
 struct sim_start_probe {
     uint8_t topic_id[16];
     int64_t start, high_watermark;
