@@ -150,6 +150,33 @@ START_TEST(retention__of_what_is_not_old_is_named)
 }
 END_TEST
 
+/* A log that begins behind what was deleted has in its first segment nothing that is younger. */
+START_TEST(retention__goes_on_behind_what_was_deleted)
+{
+    struct fixture f;
+    setup(&f);
+    sim_start_check_retention(f.c, 0, 1000, -1);
+    sim_start_check_batch(f.c, 0, 0, 4, NOW - 500);
+    sim_start_check_batch(f.c, 0, 5, 6, NOW - 2000);
+    sim_start_check_batch(f.c, 0, 7, 9, NOW - 500);
+    ck_assert_int_eq(sim_start_check_gone(f.c, 0, NOW), 0);
+    delete_up_to(&f, 5, 5);
+    see(&f, 0, true, 7, 10);
+    ck_assert_uint_eq(f.checks.check[SIM_CHECK_RETENTION].failures, 0);
+    see(&f, 0, true, 8, 10);
+    expect(&f, SIM_CHECK_RETENTION);
+    setup(&f); /* nor does a call that is refused let go of what is old behind it */
+    sim_start_check_retention(f.c, 0, 1000, -1);
+    sim_start_check_batch(f.c, 0, 0, 4, NOW - 500);
+    sim_start_check_batch(f.c, 0, 5, 6, NOW - 2000);
+    sim_start_check_asked(f.c, 0, 5);
+    ck_assert_int_eq(sim_start_check_gone(f.c, 0, NOW), 7);
+    sim_start_check_answered(f.c, 0, SIM_START_REFUSED, -1, 1);
+    see(&f, 0, true, 7, 10);
+    expect(&f, SIM_CHECK_RETENTION);
+}
+END_TEST
+
 START_TEST(retention__of_more_than_is_too_much_is_named)
 {
     struct fixture f;
@@ -180,4 +207,5 @@ END_TEST
 UNIT_MAIN("sim_start_check", starts__that_follow_the_answers_are_accepted,
           start__above_the_high_watermark_is_named, start__that_falls_is_named,
           start__that_forgets_an_acknowledged_call_is_named, retention__of_what_is_not_old_is_named,
-          retention__of_more_than_is_too_much_is_named, loss__is_no_deletion)
+          retention__goes_on_behind_what_was_deleted, retention__of_more_than_is_too_much_is_named,
+          loss__is_no_deletion)
