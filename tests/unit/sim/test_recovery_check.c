@@ -21,6 +21,7 @@ struct recovery {
 struct fixture {
     struct sim_checks checks;
     struct sim_world *world;
+    struct sim_env *env;
     struct sim_disk *disk;
     struct recovery recovery;
     size_t size; /* of one batch */
@@ -32,7 +33,8 @@ static void setup(struct fixture *f, int durable)
     struct kb_buf log = {0};
     memset(f, 0, sizeof(*f));
     f->world = sim_world_new(1);
-    f->disk = sim_host_disk(sim_world_add_host(f->world, "node1"));
+    f->env = sim_world_add_env(f->world, "node1");
+    f->disk = sim_host_disk(sim_env_host(f->env));
     for (int i = 0; i < durable; i++) {
         struct kw_batch_builder b;
         struct kb_block *block = NULL;
@@ -160,6 +162,54 @@ START_TEST(recovery_check__names_what_is_dropped_silently)
 }
 END_TEST
 
+/* The first batch stays where it is, the others get segments of their own. */
+static void split(struct fixture *f, int batches)
+{
+    struct kb_buf log = {0};
+    struct kb_view v;
+    ck_assert_int_eq(sim_disk_view(f->disk, LOG, true, &v), 0);
+    kb_buf_append(&log, v.data, v.size);
+    for (int i = 0; i < batches; i++) {
+        char path[64];
+        (void)snprintf(path, sizeof(path), DIR "/%020d.log", i);
+        sim_disk_put(f->disk, path, log.data + (size_t)i * f->size, f->size);
+    }
+    kb_buf_release(&log);
+}
+
+/* What the process sees, and no power cut would leave so: the directory is not synced. */
+static void take_away(struct fixture *f, int segment)
+{
+    char from[64], to[80];
+    (void)snprintf(from, sizeof(from), DIR "/%020d.log", segment);
+    (void)snprintf(to, sizeof(to), "%s.deleted", from);
+    ck_assert_int_eq(kb_fs_rename(sim_env_fs(f->env), from, to), 0);
+}
+
+START_TEST(recovery_check__asks_nothing_of_the_oldest_segments_once_they_are_taken_away)
+{
+    struct fixture f;
+    setup(&f, 3);
+    split(&f, 3);
+    take_away(&f, 0);
+    expect(&f, true);
+    setup(&f, 3); /* of the others it does */
+    split(&f, 3);
+    take_away(&f, 0);
+    finds(&f, SIM_RECOVERED_CUT, 2);
+    expect(&f, false);
+    setup(&f, 3); /* and nobody takes from the middle */
+    split(&f, 3);
+    take_away(&f, 1);
+    expect(&f, false);
+    setup(&f, 3); /* or all */
+    split(&f, 3);
+    for (int i = 0; i < 3; i++)
+        take_away(&f, i);
+    expect(&f, false);
+}
+END_TEST
+
 START_TEST(recovery_check__wants_damage_left_alone)
 {
     struct fixture f;
@@ -211,6 +261,7 @@ END_TEST
 
 UNIT_MAIN("sim_recovery_check", recovery_check__accepts_what_finds_all_twice,
           recovery_check__names_another_second_time, recovery_check__names_what_is_dropped_silently,
+          recovery_check__asks_nothing_of_the_oldest_segments_once_they_are_taken_away,
           recovery_check__wants_damage_left_alone,
           recovery_check__names_who_starts_with_less_and_says_nothing,
           copy_dir__takes_turned_bits_along)
