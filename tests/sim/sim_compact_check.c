@@ -37,7 +37,8 @@ struct sim_compact_check {
     size_t count, capacity;
     struct key *keys;
     size_t key_count, key_capacity;
-    uint32_t node; /* the look under way */
+    uint32_t node;   /* the look under way */
+    uint32_t looked; /* at these nodes so far, as a mask */
     int64_t bound, last;
     uint64_t found, found_tombstones;
     uint64_t overdue[SIM_COMPACT_NODES_MAX];
@@ -137,8 +138,10 @@ void sim_compact_check_begin(struct sim_compact_check *c, uint32_t node, int64_t
     c->found = c->found_tombstones = 0;
     for (size_t i = 0; i < c->key_count; i++)
         c->keys[i].found = -1;
-    if (node < SIM_COMPACT_NODES_MAX)
+    if (node < SIM_COMPACT_NODES_MAX) {
         c->overdue[node] = 0;
+        c->looked |= UINT32_C(1) << node;
+    }
 }
 
 void sim_compact_check_record(struct sim_compact_check *c, const struct sim_compact_record *r,
@@ -169,13 +172,12 @@ void sim_compact_check_record(struct sim_compact_check *c, const struct sim_comp
 /* Some replica may have cleaned it long enough ago; others may have copied what that one left. */
 static bool may_be_gone(const struct sim_compact_check *c, const struct original *o, int64_t now_ms)
 {
-    int64_t cleaned_ms = o->born_ms;
-    bool seen = false;
+    int64_t cleaned_ms = c->looked == 0 ? o->born_ms : now_ms;
     for (uint32_t n = 0; n < SIM_COMPACT_NODES_MAX; n++) {
-        if (o->plain_ms[n] == 0)
-            continue;
-        cleaned_ms = seen && cleaned_ms < o->plain_ms[n] ? cleaned_ms : o->plain_ms[n];
-        seen = true;
+        /* One that nobody has looked at since may have cleaned it at once (seed 1520). */
+        int64_t plain_ms = o->plain_ms[n] != 0 ? o->plain_ms[n] : o->born_ms;
+        if ((c->looked >> n & 1) != 0 && plain_ms < cleaned_ms)
+            cleaned_ms = plain_ms;
     }
     /* Where it was cleaned before anybody looked, the time it was given there counts. */
     if (o->horizon_ms + EARLY_MS >= o->born_ms + c->delete_retention_ms &&

@@ -433,14 +433,20 @@ static void ask_to_write(struct run *run)
     }
 }
 
+/* What a run must have shown. */
+static bool did_enough(const struct run *run)
+{
+    return sim_history_acked(run->history) >= RUN_ACKED_MIN && sim_life_did_enough(run->life) &&
+           (run->groups == NULL || sim_groups_did_enough(run->groups)) &&
+           (run->topics_admin == NULL ||
+            sim_admin_counts(run->topics_admin).ok >= RUN_ADMIN_CALLS_MIN);
+}
+
 /* Faults that left clients little time are over: clients go on until the run has shown something.
  */
 static void work_more(struct run *run)
 {
-    for (uint64_t ms = 0; ms < RUN_MORE_LIMIT_MS; ms += 200) {
-        if (sim_history_acked(run->history) >= RUN_ACKED_MIN && sim_life_did_enough(run->life) &&
-            (run->groups == NULL || sim_groups_did_enough(run->groups)))
-            return;
+    for (uint64_t ms = 0; ms < RUN_MORE_LIMIT_MS && !did_enough(run); ms += 200) {
         for (uint32_t i = 0; i < sim_cluster_nodes(run->cluster); i++)
             sim_cluster_start(run->cluster, i);
         if (sim_cluster_heal(run->cluster)->quorum_us == 0)
@@ -458,9 +464,9 @@ static bool heal(struct run *run)
     sim_cluster_healed(run->cluster);
     if (run->groups != NULL)
         sim_groups_heal(run->groups);
+    work_more(run);
     if (run->topics_admin != NULL)
         sim_admin_stop(run->topics_admin);
-    work_more(run);
     sim_life_heal(run->life);
     for (uint32_t i = 0; i < RUN_PRODUCERS; i++)
         sim_producer_stop(run->producers[i]);
