@@ -453,6 +453,16 @@ void node_lifecycle_applied(struct node *n)
         node_partitions_refresh_all(n);
         beat(n);
     }
+    if (n->broker_epoch != b->epoch) {
+        /* A registration of a former life came late, when the controller did not hear from us, and
+         * then ours again, as a new one. One life has one epoch (8.4): the next one will be heard.
+         */
+        kb_log_error("lifecycle", "event=superseded node=%d epoch=%llu registered=%llu action=exit",
+                     n->config.node_id, (unsigned long long)n->broker_epoch,
+                     (unsigned long long)b->epoch);
+        kb_env_exit(n->env, 1, NODE_SUPERSEDED);
+        return;
+    }
     n->fenced = b->fenced;
     n->caught_up = n->caught_up || !b->fenced;
     if (n->state == NODE_JOINING || n->state == NODE_FENCED || n->state == NODE_RUNNING)

@@ -169,6 +169,9 @@ void node_stop(struct node *n, uint64_t timeout_ms, node_stopped_fn *done, void 
 struct node *node_free(struct node *n);
 
 enum node_state node_state(const struct node *n);
+/* Why a broker ends by itself (kb_env_exit) though its disk is well: a registration of a former
+ * life came late and took the place of its own. It shall be started again. */
+#define NODE_SUPERSEDED "this broker was registered a second time; it must start anew"
 int32_t node_id(const struct node *n);
 
 #endif

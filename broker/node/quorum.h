@@ -22,6 +22,7 @@ struct quorum_op {
     uint64_t term;  /* own appends */
     uint64_t index; /* truncate: keep up to here; reset: begin behind it; own append: first index */
     uint64_t generation; /* of the core, once this is done */
+    uint64_t hard_term;  /* the vote file says this term, or a later one, before this is done */
     TAILQ_ENTRY(quorum_op) entries;
 };
 
@@ -63,7 +64,7 @@ struct quorum_job {
     char *path;
     char *path_remove; /* older snapshot to drop, or NULL */
     struct kb_buf bytes;
-    uint64_t sequence;             /* of a vote */
+    uint64_t sequence, term;       /* of a vote */
     struct raft_position position; /* of a snapshot */
     bool installing;
     /* Found by the start job. */
@@ -156,6 +157,7 @@ struct node_quorum {
     bool reserve_asked; /* given up, and not there again */
     uint64_t reserve_check_ms;
     uint64_t vote_newest;            /* sequence of the newest vote on its way to the disk */
+    uint64_t hard_term, term_saved;  /* of the newest vote, and of the file */
     struct quorum_job *vote_waiting; /* met a full disk: again at vote_retry_ms */
     uint64_t vote_retry_ms;
     uint64_t voters_changed; /* last index of a membership change of ours, until it is applied */

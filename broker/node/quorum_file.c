@@ -118,6 +118,8 @@ static void vote_done(struct kb_job *job, int result)
         return;
     }
     struct raft_input in = {.kind = RAFT_IN_HARD_PERSISTED, .sequence = j->sequence};
+    if (j->term > q->term_saved)
+        q->term_saved = j->term;
     if (q->bar_sequence != 0 && j->sequence >= q->bar_sequence)
         q->bar_durable = true;
     job_free(j);
@@ -171,6 +173,7 @@ void quorum_save_hard(struct node_quorum *q, const struct raft_hard_state *hard,
     j->path = kb_asprintf("%s/" VOTE_FILE, log_dir_log_path(q->dir_log));
     j->sequence = sequence;
     q->vote_newest = sequence;
+    j->term = q->hard_term = hard->term;
     if (hard->barred && q->bar_sequence == 0)
         q->bar_sequence = sequence;
     if (q->vote_waiting != NULL)
@@ -262,6 +265,7 @@ static void load_done(struct kb_job *job, int result)
     if (KB_MUTANT("raft-forget-vote"))
         q->hard.vote.id = RAFT_NOBODY;
     q->bar_durable = q->hard.barred;
+    q->hard_term = q->term_saved = q->hard.term;
     if (q->vote_damaged)
         kb_log_error("quorum", "event=vote_damaged");
     if (result == 0 && j->snapshot_name != NULL &&
@@ -407,7 +411,8 @@ void quorum_take_chunk(struct node_quorum *q, const struct raft_message *m, stru
         q->incoming_position = m->snapshot;
     }
     if (m->position != q->incoming.size ||
-        q->incoming.size + chunk.size > QUORUM_SNAPSHOT_BYTES_MAX || q->snapshotting) {
+        q->incoming.size + chunk.size > QUORUM_SNAPSHOT_BYTES_MAX || q->snapshotting ||
+        q->term_saved < q->hard_term) {
         chunk_failed(q, m->snapshot);
         return;
     }

@@ -9,6 +9,7 @@ struct quorum_op *quorum_op_add(struct node_quorum *q, enum quorum_op_kind kind)
     struct quorum_op *op = kb_new(struct quorum_op);
     op->kind = kind;
     op->generation = q->generation;
+    op->hard_term = q->hard_term;
     TAILQ_INSERT_TAIL(&q->ops, op, entries);
     return op;
 }
@@ -72,10 +73,18 @@ static bool keep_damage(const struct node_quorum *q, const struct quorum_op *op)
            (!q->bar_durable || (op->kind == QUORUM_TRUNCATE && TAILQ_NEXT(op, entries) == NULL));
 }
 
+/* Entries of a term that the vote file does not say yet must not be on the disk: a start that finds
+ * them takes the vote for lost, and this directory may vote no more (5.5). On its way to a full
+ * disk a vote may stay behind for long (seed 4753). */
+static bool must_wait(const struct node_quorum *q, const struct quorum_op *op)
+{
+    return op->hard_term > q->term_saved || keep_damage(q, op);
+}
+
 void quorum_ops_run(struct node_quorum *q)
 {
     struct quorum_op *op = NULL;
-    while (!q->op_running && (op = TAILQ_FIRST(&q->ops)) != NULL && !keep_damage(q, op)) {
+    while (!q->op_running && (op = TAILQ_FIRST(&q->ops)) != NULL && !must_wait(q, op)) {
         q->damage_drops = false;
         if (op->kind == QUORUM_TRUNCATE || op->kind == QUORUM_RESET) {
             q->op_running = true;

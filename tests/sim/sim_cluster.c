@@ -156,7 +156,9 @@ static void on_down(void *arg, struct sim_env *env)
         c->counts.crashes += sim_env_exit_status(env) < 0;
         if (sim_env_exit_status(env) >= 0) {
             c->counts.exits++;
-            sim_check(c->options.checks, SIM_CHECK_RUN, sim_member_failed_us(m) != 0 || m->no_space,
+            bool superseded = strcmp(sim_env_exit_reason(env), NODE_SUPERSEDED) == 0;
+            sim_check(c->options.checks, SIM_CHECK_RUN,
+                      sim_member_failed_us(m) != 0 || m->no_space || superseded,
                       "%s exits by itself: %s", sim_host_name(m->host), sim_env_exit_reason(env));
         }
         member_free(m);

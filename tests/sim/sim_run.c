@@ -119,10 +119,12 @@ static bool isrs_full(struct run *run)
     return true;
 }
 
+/* One whose disk has failed is about to leave, and will then be started again. */
 static bool nodes_running(struct run *run)
 {
     for (uint32_t i = 0; i < sim_cluster_nodes(run->cluster); i++) {
-        if (!sim_cluster_is_member(run->cluster, i))
+        if (!sim_cluster_is_member(run->cluster, i) ||
+            sim_disk_failed_us(sim_host_disk(sim_cluster_host(run->cluster, i))) != 0)
             return false;
     }
     return true;
