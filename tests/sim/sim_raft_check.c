@@ -169,9 +169,11 @@ static void check_votes_of(struct sim_raft_check *c, uint32_t voter)
     v->voted_for = voted_for;
 }
 
-static bool had_leader(void *arg, uint64_t term)
+static int32_t leader_of(void *arg, uint64_t term)
 {
-    return kb_map_get(&((struct sim_raft_check *)arg)->leaders, term) != NULL;
+    const struct sim_raft_check *c = arg;
+    const struct leader *l = kb_map_get(&c->leaders, term);
+    return l != NULL ? c->options.first_id + (int32_t)l->voter : -1;
 }
 
 void sim_raft_check_votes(struct sim_raft_check *c, uint32_t node)
@@ -179,7 +181,7 @@ void sim_raft_check_votes(struct sim_raft_check *c, uint32_t node)
     if (node < c->options.voter_count)
         check_votes_of(c, node);
     if (c->voter_sets != NULL)
-        sim_voters_check_disk(c->voter_sets, node, had_leader, c);
+        sim_voters_check_disk(c->voter_sets, node, leader_of, c);
 }
 
 void sim_raft_check_leaves(struct sim_raft_check *c, uint32_t node)

@@ -40,9 +40,9 @@ struct sim_voters_check *sim_voters_check_free(struct sim_voters_check *c);
 
 /* Somebody goes by this set: its members are known from now on. */
 void sim_voters_check_know(struct sim_voters_check *c, const struct sim_voter_set *set);
-/* Something may have become durable on this disk. had_leader: some node has led this term. */
+/* Something may have become durable on this disk. leader_of: the node that led this term, or -1. */
 void sim_voters_check_disk(struct sim_voters_check *c, uint32_t disk,
-                           bool (*had_leader)(void *arg, uint64_t term), void *arg);
+                           int32_t (*leader_of)(void *arg, uint64_t term), void *arg);
 /* The disk is about to be replaced, or to go back in time: what it has reported counts on. */
 void sim_voters_check_leaves(struct sim_voters_check *c, uint32_t disk);
 /* Its vote or its metadata log was damaged while the node was down. */

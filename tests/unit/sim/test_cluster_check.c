@@ -62,7 +62,7 @@ static struct {
     struct node_disk on[4];
     struct kb_buf logs[4];
     struct sim_voters_check *check;
-    uint64_t led; /* this term had a leader */
+    uint64_t led; /* this term had a leader, node 1 */
 } v;
 
 static const struct node_disk *of(struct sim_disk *disk)
@@ -93,9 +93,9 @@ static int barred_of(struct sim_disk *disk, bool *ret)
     return 1;
 }
 
-static bool had_leader(void *arg, uint64_t term)
+static int32_t leader_of(void *arg, uint64_t term)
 {
-    return term == v.led;
+    return term == v.led ? 1 : -1;
 }
 
 /* A set of nodes 1.., with these directories; a blank stands for nobody. */
@@ -146,7 +146,7 @@ static void vote(uint32_t disk, uint64_t term, int32_t voted_for)
 {
     v.on[disk].term = term;
     v.on[disk].voted_for = voted_for;
-    sim_voters_check_disk(v.check, disk, had_leader, NULL);
+    sim_voters_check_disk(v.check, disk, leader_of, NULL);
 }
 
 static void elected(uint32_t disk, uint64_t term, const char *set)
@@ -162,7 +162,7 @@ START_TEST(voters_check__accepts_votes_of_the_set)
     vote(1, 1, 1);
     elected(0, 1, "abc");
     v.on[2].directory = 'x'; /* node 3 comes back blank, and is let in anew */
-    sim_voters_check_disk(v.check, 2, had_leader, NULL);
+    sim_voters_check_disk(v.check, 2, leader_of, NULL);
     struct sim_voter_set now = set_of(9, "abx");
     sim_voters_check_know(v.check, &now);
     vote(2, 2, 3);
@@ -194,6 +194,36 @@ START_TEST(voters_check__names_votes_of_other_directories)
     vote(0, 1, 1);
     vote(1, 1, 1);
     elected(0, 1, "xbc");
+    voters_end(SIM_CHECK_R15);
+}
+END_TEST
+
+/* Seed 3000855: what a barred directory notes when a leader has brought it up is not a vote that
+ * counts, whether it is one of a set or not. */
+static void observer_freed(bool barred, uint64_t term, int32_t voted_for, int only)
+{
+    voters_begin();
+    v.led = 4;
+    v.on[3].barred = barred;
+    vote(3, 4, -1);
+    v.on[3].barred = false;
+    vote(3, term, voted_for);
+    voters_end(only);
+}
+
+START_TEST(voters_check__accepts_an_observer_that_was_barred)
+{
+    observer_freed(true, 4, 1, -1);
+    observer_freed(false, 4, 1, SIM_CHECK_R15); /* it never was */
+    observer_freed(true, 4, 2, SIM_CHECK_R15);  /* not its leader */
+    observer_freed(true, 5, 1, SIM_CHECK_R15);  /* a candidate of the next term */
+    voters_begin();                             /* freed in term 4, it votes in the next */
+    v.led = 4;
+    v.on[3].barred = true;
+    vote(3, 4, -1);
+    v.on[3].barred = false;
+    vote(3, 4, 1);
+    vote(3, 5, 1);
     voters_end(SIM_CHECK_R15);
 }
 END_TEST
@@ -277,7 +307,7 @@ START_TEST(voters_check__names_copies_that_do_not_count)
 {
     voters_begin();
     for (uint32_t i = 0; i < 4; i++)
-        sim_voters_check_disk(v.check, i, had_leader, NULL);
+        sim_voters_check_disk(v.check, i, leader_of, NULL);
     struct sim_log_batch e = append_to(0, 1);
     (void)append_to(1, 1);
     committed(&e);
@@ -618,6 +648,7 @@ END_TEST
 
 UNIT_MAIN("sim_cluster_check", voters_check__accepts_votes_of_the_set,
           voters_check__names_votes_of_other_directories,
+          voters_check__accepts_an_observer_that_was_barred,
           voters_check__names_a_damaged_directory_that_votes,
           voters_check__names_changes_too_many_or_too_early,
           voters_check__names_copies_that_do_not_count, raft_check__names_cuts_below_commit,
