@@ -48,7 +48,7 @@ static void submit(struct node_request *rq, int handled, struct meta_result *res
     op->rq = rq;
     op->write = write;
     op->resp = resp;
-    int r = node_controller_submit(rq->node, result, on_command, op);
+    int r = node_controller_command(rq->node, result, on_command, op);
     if (r < 0)
         node_request_retry_later(rq);
 }

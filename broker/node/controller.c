@@ -66,8 +66,16 @@ static void on_committed(void *arg, int result)
     (void)kb_free(s);
 }
 
-int node_controller_submit(struct node *n, struct meta_result *result, node_command_fn *fn,
-                           void *arg)
+static int submission_failed(struct submission *s, struct meta_result *result, int r)
+{
+    kb_buf_release(&s->notes);
+    (void)kb_free(s);
+    meta_result_release(result);
+    return r;
+}
+
+static int submit(struct node *n, struct meta_result *result, bool confirm, node_command_fn *fn,
+                  void *arg)
 {
     struct node_control *ctl = n->control;
     if (ctl == NULL) {
@@ -82,24 +90,38 @@ int node_controller_submit(struct node *n, struct meta_result *result, node_comm
         kb_buf_append(&s->notes, "", 1);
     }
     if (result->records.count == 0) {
+        int r = 0;
         s->index = node_quorum_applied(n);
-        node_quorum_barrier(n, on_committed, s);
+        if (confirm)
+            r = node_quorum_confirm(n, on_committed, s);
+        else
+            node_quorum_barrier(n, on_committed, s);
+        if (r < 0)
+            return submission_failed(s, result, r);
         meta_result_release(result);
         return 0;
     }
     int64_t last = node_quorum_propose(n, &result->records, on_committed, s);
-    if (last < 0) {
-        kb_buf_release(&s->notes);
-        (void)kb_free(s);
-        meta_result_release(result);
-        return (int)last;
-    }
+    if (last < 0)
+        return submission_failed(s, result, (int)last);
     s->index = (uint64_t)last;
     if (n->control == ctl)
         meta_controller_replay(ctl->c, &result->records, (uint64_t)last - result->records.count + 1,
                                ctl->term);
     meta_result_release(result);
     return 0;
+}
+
+int node_controller_submit(struct node *n, struct meta_result *result, node_command_fn *fn,
+                           void *arg)
+{
+    return submit(n, result, false, fn, arg);
+}
+
+int node_controller_command(struct node *n, struct meta_result *result, node_command_fn *fn,
+                            void *arg)
+{
+    return submit(n, result, true, fn, arg);
 }
 
 struct meta_controller *node_controller_get(struct node *n)

@@ -497,6 +497,9 @@ int64_t node_quorum_propose(struct node *n, const struct meta_records *records,
                             node_committed_fn *fn, void *arg);
 /* fn runs when everything proposed so far is committed (read-only answers, rule 6.3). */
 void node_quorum_barrier(struct node *n, node_committed_fn *fn, void *arg);
+/* The same, and when a majority has followed later than now: nobody else led when the answer was
+ * made. -KB_EPERM: not the leader, fn is not called. */
+int node_quorum_confirm(struct node *n, node_committed_fn *fn, void *arg);
 /* fn runs when index is applied here, or with -KB_ETIMEDOUT. */
 void node_quorum_wait_applied(struct node *n, uint64_t index, uint64_t timeout_ms,
                               node_committed_fn *fn, void *arg);
@@ -537,6 +540,10 @@ void node_controller_free(struct node *n);
 typedef void node_command_fn(void *arg, int result, uint64_t index);
 int node_controller_submit(struct node *n, struct meta_result *result, node_command_fn *fn,
                            void *arg);
+/* The same for a client's command: without records it says what is so, and a controller that was
+ * cut off and has a successor does not know. fn then runs when a majority has followed since. */
+int node_controller_command(struct node *n, struct meta_result *result, node_command_fn *fn,
+                            void *arg);
 struct meta_controller *node_controller_get(struct node *n); /* NULL out of office */
 void node_controller_heard(struct node *n, struct node_peer *p);
 void node_reply_send(struct node *n, const struct node_reply *to, Kvorum__PeerMessage *m,

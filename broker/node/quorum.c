@@ -396,6 +396,21 @@ void node_quorum_barrier(struct node *n, node_committed_fn *fn, void *arg)
                      fn, arg);
 }
 
+int node_quorum_confirm(struct node *n, node_committed_fn *fn, void *arg)
+{
+    struct node_quorum *q = n->quorum;
+    struct raft_input in = {.kind = RAFT_IN_CONFIRM, .now_ms = node_now(n)};
+    struct raft_effects fx;
+    if (q->core == NULL || q->role != RAFT_LEADER || q->stopping)
+        return -KB_EPERM;
+    int r = raft_core_step(q->core, &in, &fx);
+    if (r == RAFT_OK)
+        quorum_wait_round(q, q->proposed > q->applied ? q->proposed : q->applied, fx.round, fn,
+                          arg);
+    run_effects(q, &fx, NULL, NULL);
+    return r == RAFT_OK ? 0 : -KB_EPERM;
+}
+
 void node_quorum_wait_applied(struct node *n, uint64_t index, uint64_t timeout_ms,
                               node_committed_fn *fn, void *arg)
 {

@@ -50,7 +50,8 @@ struct quorum_chunk {
 
 struct quorum_wait {
     uint64_t index;
-    uint64_t term; /* 0 = any: only the index counts */
+    uint64_t term;  /* 0 = any: only the index counts */
+    uint64_t round; /* a majority has to follow in this one or a later; 0 = no matter */
     uint64_t deadline_ms;
     node_committed_fn *fn;
     void *arg;
@@ -200,6 +201,9 @@ void quorum_set_snapshot(struct node_quorum *q, struct raft_position position, c
                          uint64_t size);
 /* quorum_apply.c: from commit to image */
 void quorum_apply(struct node_quorum *q);
+/* fn runs when index is applied and a majority has followed in this round of this term. */
+void quorum_wait_round(struct node_quorum *q, uint64_t index, uint64_t round, node_committed_fn *fn,
+                       void *arg);
 void quorum_waits_check(struct node_quorum *q);
 void quorum_waits_fail(struct node_quorum *q, bool leadership_only, int result);
 void quorum_apply_free(struct node_quorum *q);

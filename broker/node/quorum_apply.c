@@ -8,19 +8,37 @@ enum { RECORD_BYTES_MAX = 16 << 20 };
 /* ---- waiting for an index
  * ------------------------------------------------------------------------------- */
 
+static void wait_add(struct node_quorum *q, const struct quorum_wait *wait)
+{
+    struct quorum_wait *w = kb_new(struct quorum_wait);
+    *w = *wait;
+    TAILQ_INSERT_TAIL(&q->waits, w, entries);
+    if (w->index <= q->applied)
+        kb_timer_arm(q->apply_timer, 0); /* answered as an event of its own */
+}
+
 void node_quorum_wait(struct node *n, uint64_t index, uint64_t term, uint64_t deadline_ms,
                       node_committed_fn *fn, void *arg)
 {
-    struct node_quorum *q = n->quorum;
-    struct quorum_wait *w = kb_new(struct quorum_wait);
-    w->index = index;
-    w->term = term;
-    w->deadline_ms = deadline_ms;
-    w->fn = fn;
-    w->arg = arg;
-    TAILQ_INSERT_TAIL(&q->waits, w, entries);
-    if (index <= q->applied)
-        kb_timer_arm(q->apply_timer, 0); /* answered as an event of its own */
+    wait_add(n->quorum,
+             &(struct quorum_wait){
+                 .index = index, .term = term, .deadline_ms = deadline_ms, .fn = fn, .arg = arg});
+}
+
+void quorum_wait_round(struct node_quorum *q, uint64_t index, uint64_t round, node_committed_fn *fn,
+                       void *arg)
+{
+    wait_add(q, &(struct quorum_wait){.index = index,
+                                      .term = q->term,
+                                      .round = round,
+                                      .deadline_ms = UINT64_MAX,
+                                      .fn = fn,
+                                      .arg = arg});
+}
+
+static bool is_ready(const struct node_quorum *q, const struct quorum_wait *w)
+{
+    return w->index <= q->applied && w->round <= q->confirmed_round;
 }
 
 void node_quorum_forget(struct node *n, const void *arg)
@@ -47,7 +65,7 @@ static struct quorum_wait *next_ready(struct node_quorum *q, uint64_t now_ms, in
     struct quorum_wait *w = NULL;
     TAILQ_FOREACH(w, &q->waits, entries)
     {
-        if (w->index <= q->applied || KB_MUTANT("controller-answers-before-commit")) {
+        if (is_ready(q, w) || KB_MUTANT("controller-answers-before-commit")) {
             *ret_result = 0;
             return w;
         }
@@ -75,7 +93,7 @@ void quorum_waits_fail(struct node_quorum *q, bool leadership_only, int result)
     struct quorum_wait *next = NULL;
     TAILQ_FOREACH_SAFE(w, &q->waits, entries, next)
     {
-        if (leadership_only && (w->term == 0 || w->index <= q->applied))
+        if (leadership_only && (w->term == 0 || is_ready(q, w)))
             continue;
         TAILQ_REMOVE(&q->waits, w, entries);
         TAILQ_INSERT_TAIL(&failed, w, entries);
