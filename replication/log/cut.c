@@ -10,6 +10,7 @@ struct cut_job {
     struct log_job j;
     char *dir;
     int64_t offset;
+    int64_t limit;       /* marks are void from here on */
     int64_t base_offset; /* of the segment that becomes the last one */
     bool reset;
     struct kb_buf producers; /* of a reset: the snapshot it begins with */
@@ -67,8 +68,10 @@ static int cut_file(struct kb_fs *fs, struct cut_job *c)
     if (r == 0)
         r = log_rebuild_run(fs, fd, &c->rebuild);
     /* The offset lies inside a batch: marks are void from where the log ends now. */
-    if (r == 0 && c->rebuild.scan.next_offset < c->offset)
-        r = log_cut_limit_save(fs, c->dir, LOG_CUT_TO, c->rebuild.scan.next_offset);
+    if (r == 0 && c->rebuild.scan.next_offset < c->limit) {
+        c->limit = c->rebuild.scan.next_offset;
+        r = log_cut_limit_save(fs, c->dir, LOG_CUT_TO, c->limit);
+    }
     if (r == 0)
         r = kb_fs_truncate(fs, fd, c->rebuild.scan.position);
     if (r == 0 && !KB_MUTANT("cut-not-synced"))
@@ -85,7 +88,7 @@ static int cut_run(struct kb_job *job, struct kb_fs *fs)
     if (c->reset)
         return log_reset_run(fs, c->dir, c->offset,
                              kb_view_of(c->producers.data, c->producers.size));
-    int r = log_cut_limit_save(fs, c->dir, LOG_CUT_TO, c->offset);
+    int r = log_cut_limit_save(fs, c->dir, LOG_CUT_TO, c->limit);
     if (r == 0)
         r = snapshots_unlink_above(fs, c->dir, c->offset);
     if (r == 0)
@@ -233,7 +236,7 @@ static void cut_finish(struct log *log, struct log_job *j, int result)
     log->written = log->durable = log->end;
     if (log->start > log->end)
         log->start = log->end;
-    log->cut_limit = c->offset;
+    log->cut_limit = c->limit;
     log->damaged = false;
     log->unflushed_records = 0;
     if (log->space == LOG_SPACE_FULL)
@@ -257,9 +260,12 @@ static void cut_begin(struct log *log, struct log_step *step)
 {
     struct cut_job *c = kb_new(struct cut_job);
     c->dir = kb_strdup(log->dir);
-    c->offset = step->offset;
+    c->offset = c->limit = step->offset;
     c->base_offset = log_active(log)->base_offset;
     c->reset = step->count != 0;
+    /* Marks of before an earlier cut may still be there. */
+    if (!c->reset && log->cut_limit >= 0 && log->cut_limit < c->limit)
+        c->limit = log->cut_limit;
     if (c->reset)
         kb_buf_append(&c->producers, log->producers_below.data, log->producers_below.size);
     c->check_crc = log->damaged;
@@ -406,9 +412,11 @@ static bool may_forget(const struct log *log)
     return log->cut_limit >= 0 && !log->cutting && log->failure == 0 && log_is_open(log);
 }
 
+/* A former mark holds again once the epoch file proves what lies below it: it may still tell of the
+ * epochs that were cut off there. */
 void log_cut_limit_check(struct log *log)
 {
-    if (may_forget(log) && log->durable >= log->cut_ceiling)
+    if (may_forget(log) && log_durable_mark(log) >= log->cut_ceiling)
         forget(log);
 }
 

@@ -194,7 +194,7 @@ void log_steps_run(struct log *log);
 
 /* ---- cut.c ---- */
 
-/* The durable end moved: has it passed all marks of before the last cut? */
+/* The durable mark moved: has it passed all marks of before the last cut? */
 void log_cut_limit_check(struct log *log);
 
 /* ---- space.c ---- */

@@ -154,8 +154,8 @@ int log_failure(const struct log *log);
 /* The disk was full when space was last asked for; asked for again each second. */
 bool log_is_full(const struct log *log);
 /* What a data directory may persist as durable mark F. Marks persisted before a truncation or reset
- * need not be lowered: a file in the log's directory says that they are void, until the log is
- * durable beyond them again. */
+ * need not be lowered: a file in the log's directory says that they are void, until this one is
+ * beyond them again. */
 int64_t log_durable_mark(const struct log *log);
 /* From here on no offset was ever left out: each batch begins where the one before it ends.
  * INT64_MAX: not known. */

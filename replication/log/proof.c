@@ -116,6 +116,7 @@ static void epochs_finish(struct log *log, struct log_job *j, int result)
         log_fail(log, result);
     if (result == 0 && e->generation == generation) {
         log->epochs_unsaved = unsaved_from(log, log_epochs_last(&e->epochs));
+        log_cut_limit_check(log);
         /* Whoever persists the mark hears that it has moved. */
         if (log->failure == 0 && log_is_open(log) && log->handler->on_durable != NULL)
             log->handler->on_durable(log, log->user, generation, log->durable);

@@ -64,6 +64,82 @@ START_TEST(truncate__is_visible_at_once_and_durable_when_done)
 }
 END_TEST
 
+/* A log whose epoch file and mark know all its batches, cut to `keep` of them; then `count` of the
+ * next epoch, which the file does not know yet. Returns the mark. */
+static int64_t cut_below_mark(struct lw *l, size_t keep, int count, int records)
+{
+    start(l, 100000);
+    fill(l, 8, 1000);
+    lw_run(l, 5000); /* the epoch file follows */
+    int64_t mark = log_durable_mark(l->log);
+    ck_assert_int_eq(mark, log_end_offset(l->log));
+    int64_t to = l->batches[keep].base_offset;
+    ck_assert_int_eq(cut(l, to), 0);
+    lw_model_cut(l, to);
+    for (int i = 0; i < count; i++)
+        ck_assert_int_eq(lw_append(l, 1, records, 60, 5000 + i), 0);
+    lw_settle(l);
+    lw_run(l, 20);
+    ck_assert_int_eq(log_durable_mark(l->log), to);
+    return mark;
+}
+
+static bool cut_limit_is_there(struct lw *l)
+{
+    struct sim_dir dir;
+    struct kb_view bytes;
+    ck_assert(sim_disk_dir(sim_host_disk(l->host), LW_DIR, false, &dir));
+    return sim_dir_view(&dir, "cut-limit", &bytes);
+}
+
+/* The file still says that the epoch before the cut goes on behind it: a sound batch there, alone
+ * below the former mark, would count as damage if that held again (seed 3001415). */
+START_TEST(truncate__former_marks_are_void_until_the_epoch_file_knows)
+{
+    struct lw l;
+    int64_t mark = cut_below_mark(&l, 7, 5, 3);
+    ck_assert_int_gt(l.batches[8].base_offset, mark);
+    lw_kill(&l);
+    lw_open(&l, false, mark);
+    ck_assert_int_eq(l.found.state, LOG_WHOLE);
+    lw_check_all(&l);
+    ck_assert(cut_limit_is_there(&l));
+    lw_run(&l, 5000);
+    ck_assert(!cut_limit_is_there(&l)); /* nobody needs to append for that */
+    lw_kill(&l);
+    sim_disk_flip_bit(sim_host_disk(l.host), LW_DIR "/00000000000000000000.log",
+                      l.batches[6].position + 70, 2);
+    lw_open(&l, false, mark);
+    ck_assert_int_eq(l.found.state, LOG_DAMAGED);
+    lw_release(&l);
+}
+END_TEST
+
+/* The second cut must not give marks of before the first one back what the first one voided. */
+START_TEST(truncate__again_below_former_marks_and_a_crash_at_any_call)
+{
+    for (uint64_t n = 1; n < 40; n++) {
+        struct lw l;
+        int64_t mark = cut_below_mark(&l, 4, 2, 1);
+        ck_assert_int_lt(log_end_offset(l.log), mark);
+        int64_t to = l.batches[l.batch_count - 1].base_offset;
+        sim_env_crash_after(l.env, n, true);
+        l.done = false;
+        log_truncate_to(l.log, to, lw_on_done, &l);
+        lw_run(&l, 20); /* the epoch file would follow later */
+        if (!sim_env_is_down(l.env))
+            sim_env_power_cut(l.env);
+        lw_restart(&l);
+        lw_open(&l, false, mark);
+        ck_assert_int_eq(l.found.state, LOG_WHOLE);
+        ck_assert_int_ge(l.found.end_offset, to);
+        lw_model_cut(&l, l.found.end_offset);
+        lw_check_all(&l);
+        lw_release(&l);
+    }
+}
+END_TEST
+
 /* A cut writes small files. On a full disk it waits for space and is no failure (9.3). */
 START_TEST(truncate__waits_on_a_full_disk)
 {
@@ -584,6 +660,8 @@ START_TEST(offset_for_time__agrees_with_a_plain_search)
 END_TEST
 
 UNIT_MAIN("log_cut", truncate__is_visible_at_once_and_durable_when_done, truncate__at_every_batch,
+          truncate__former_marks_are_void_until_the_epoch_file_knows,
+          truncate__again_below_former_marks_and_a_crash_at_any_call,
           truncate__waits_on_a_full_disk, truncate__that_waits_for_space_ends_with_the_log,
           truncate__inside_a_batch_drops_all_of_it, truncate__pending_writes_report_nothing,
           truncate__a_read_under_way_sees_the_new_log, close__waits_for_reads_under_way,
