@@ -157,21 +157,21 @@ static void on_start_durable(void *arg, int result)
         node_partition_start_moved(p);
 }
 
-/* The start rose (DeleteRecords, retention, the leader's start): make it durable, then count it
- * (10.3). */
+/* The start rose (DeleteRecords, retention, the leader's start): what lies below is out of reach at
+ * once, so nobody is told of it any more; make it durable, then count it (10.3). */
 void node_partition_start_moved(struct node_partition *p)
 {
     struct node *n = p->node;
     struct rep_effects fx;
     int64_t start = log_start_offset(p->log);
     log_dir_mark_set(n->dir, p->dir_log, LOG_DIR_START, start);
+    rep_on_log_start(p->rep, start, p->start_flushed, node_now(n), &fx);
     if (!p->start_flushing) {
-        rep_on_log_start(p->rep, start, p->start_flushed, node_now(n), &fx);
         p->start_flushing = true;
         p->start_flushing_to = start;
         log_dir_mark_flush(n->dir, LOG_DIR_START, on_start_durable, p);
-        node_partition_run(p, &fx);
     }
+    node_partition_run(p, &fx);
 }
 
 /* ---- effects, in the order of their bits

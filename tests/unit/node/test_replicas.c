@@ -238,6 +238,54 @@ START_TEST(reset__forgets_the_durable_start)
 }
 END_TEST
 
+static void read_start(void *arg, const void *response)
+{
+    const struct kw_list_offsets_response *r = response;
+    if (r != NULL && r->topics[0].partitions[0].error_code == KW_NONE)
+        *(int64_t *)arg = r->topics[0].partitions[0].offset;
+}
+
+/* P18: what lies below the start is out of reach at once, so no older start is told while one waits
+ * for the disk. */
+START_TEST(start__that_waits_for_the_disk_is_told)
+{
+    struct scenario s;
+    struct kw_list_offsets_request rq;
+    struct kw_list_offsets_request_topic topic;
+    struct kw_list_offsets_request_partition partition;
+    int64_t told = -1;
+    scenario_start(&s, 25);
+    for (int i = 0; i < 10; i++)
+        ck_assert(produces(&s));
+    scenario_run_for(&s, 1500);
+    int32_t leader = scenario_leader(&s);
+    struct node *n = sim_cluster_node(s.cluster, (uint32_t)leader - 1);
+    const struct meta_topic *t = meta_image_topic(n->image, "orders");
+    struct node_partition *p = node_partition_find(n, &t->id, 0);
+    sim_disk_stall(sim_host_disk(sim_cluster_host(s.cluster, (uint32_t)leader - 1)), 800);
+    for (int64_t start = 4; start <= 8; start += 4) { /* retention */
+        log_set_start_offset(p->log, start);
+        node_partition_start_moved(p);
+    }
+    kw_list_offsets_request_init(&rq);
+    kw_list_offsets_request_topic_init(&topic);
+    kw_list_offsets_request_partition_init(&partition);
+    partition.timestamp = -2;
+    topic.name = KW_STR("orders");
+    topic.partitions = &partition;
+    topic.partitions_count = 1;
+    rq.replica_id = -1;
+    rq.topics = &topic;
+    rq.topics_count = 1;
+    ck_assert(scenario_call(&s, leader, KW_API_LIST_OFFSETS, &rq, read_start, &told));
+    ck_assert_int_lt(p->start_flushed, 4);
+    ck_assert_int_eq(told, 8);
+    scenario_run_for(&s, 3000);
+    ck_assert_int_eq(p->start_flushed, 8);
+    scenario_end(&s);
+}
+END_TEST
+
 static void read_epoch_end(void *arg, const void *response)
 {
     const struct kw_offset_for_leader_epoch_response *r = response;
@@ -318,4 +366,4 @@ UNIT_MAIN("node_replicas", snapshot__tells_what_it_skipped,
           stalled_disk__holds_writes_for_three_seconds,
           damage_everywhere__led_again_by_name_up_to_the_damage,
           turned_strong__counts_once_everything_is_synced, reset__forgets_the_durable_start,
-          epoch__without_records_is_known)
+          start__that_waits_for_the_disk_is_told, epoch__without_records_is_known)
