@@ -128,6 +128,9 @@ static struct directory *on_disk(struct sim_voters_check *c, uint32_t disk)
     d = &c->directories[c->count++];
     *d = (struct directory){.disk = disk, .voted_for = -1};
     memcpy(d->id, id, sizeof(d->id));
+    /* A directory that begins has no vote yet. One that has is a former one, whose name was damaged
+     * (seed 1628): that vote was judged when it was made. */
+    (void)c->options.vote_of(c->options.disks[disk], &d->term, &d->voted_for);
     return d;
 }
 
