@@ -81,17 +81,6 @@ static int recover(void *arg, struct kb_fs *fs, const char *dir, struct sim_reco
     return sim_probe_recover(fs, dir, sim_probe_mark(r->disk, LOG_DIR, r->topic, r->index), ret);
 }
 
-/* Its disk says that all that the log held is void: it was beginning anew, and does so again. */
-static bool begins_anew(struct sim_cluster *c, const struct member *m, uint32_t partition)
-{
-    char path[160];
-    struct kb_view v;
-    sim_cluster_dir_of(c, partition, path);
-    (void)snprintf(path + strlen(path), 32, "/cut-limit");
-    return sim_disk_view(sim_host_disk(m->host), path, true, &v) == 0 &&
-           memmem(v.data, v.size, "reset", 5) != NULL;
-}
-
 /* P20, before it starts: of one partition each RECOVERED_EVERY-th time, for it is no small work. */
 static void check_recovery(struct sim_cluster *c, struct member *m)
 {
@@ -101,9 +90,11 @@ static void check_recovery(struct sim_cluster *c, struct member *m)
     uint32_t chosen = (uint32_t)(c->counts.starts / RECOVERED_EVERY) % count;
     char dir[128];
     struct recovering r = {.disk = sim_host_disk(m->host)};
-    for (uint32_t p = 0; p < count; p++)
-        m->recovered[p] = begins_anew(c, m, p) ? 0
-                                               : sim_replica_check_end(c->replicas, m->index, p);
+    for (uint32_t p = 0; p < count; p++) {
+        sim_cluster_dir_of(c, p, dir);
+        m->recovered[p] = sim_recovery_owed(r.disk, dir,
+                                            sim_replica_check_end(c->replicas, m->index, p));
+    }
     if (c->counts.starts % RECOVERED_EVERY != 0 || m->recovered[chosen] == 0)
         return;
     uint32_t topic = 0;

@@ -144,10 +144,9 @@ static int64_t sound_end(const struct sim_log *was, size_t first, struct sim_env
     return i < was->count ? was->batches[i].first : sim_log_end(was);
 }
 
-static void check_drops(struct sim_checks *checks, uint32_t node, const char *dir,
-                        const struct sim_log *was, int64_t sound, const struct sim_recovered *r)
+static void check_drops(struct sim_checks *checks, uint32_t node, const char *dir, int64_t owed,
+                        int64_t sound, const struct sim_recovered *r)
 {
-    int64_t end = sim_log_end(was);
     if (r->state == SIM_RECOVERED_DAMAGED || r->state == SIM_RECOVERED_MISSING)
         return; /* it says so, and the broker asks for a good copy */
     sim_check(checks, SIM_CHECK_P20, r->end >= r->mark,
@@ -156,9 +155,9 @@ static void check_drops(struct sim_checks *checks, uint32_t node, const char *di
     sim_check(checks, SIM_CHECK_P20, r->end >= sound,
               "node %u: recovery of %s cuts at %lld, %lld were durable and can be read", node + 1,
               dir, (long long)r->end, (long long)sound);
-    sim_check(checks, SIM_CHECK_P20, r->end >= end || r->state == SIM_RECOVERED_CUT,
+    sim_check(checks, SIM_CHECK_P20, r->end >= owed || r->state == SIM_RECOVERED_CUT,
               "node %u: recovery of %s drops from %lld on silently, %lld were durable", node + 1,
-              dir, (long long)r->end, (long long)end);
+              dir, (long long)r->end, (long long)owed);
 }
 
 static void check_twice(struct sim_checks *checks, uint32_t node, const char *dir,
@@ -179,7 +178,8 @@ static void check_twice(struct sim_checks *checks, uint32_t node, const char *di
 }
 
 static void recover_twice(struct sim_checks *checks, uint32_t node, struct sim_env *env,
-                          const char *dir, const struct sim_log *was, sim_recover_fn *fn, void *arg)
+                          const char *dir, const struct sim_log *was, int64_t owed,
+                          sim_recover_fn *fn, void *arg)
 {
     struct sim_disk *scratch = sim_host_disk(sim_env_host(env));
     struct sim_recovered first = {0}, second = {0};
@@ -194,7 +194,7 @@ static void recover_twice(struct sim_checks *checks, uint32_t node, struct sim_e
     if (sim_check(checks, SIM_CHECK_P20, r == 0, "node %u: recovery of %s fails with %s", node + 1,
                   dir, kb_err_name(r))) {
         check_twice(checks, node, dir, &first, &second, difference(&once, &twice, false));
-        check_drops(checks, node, dir, was, sound, &first);
+        check_drops(checks, node, dir, owed, sound, &first);
         check_kept(checks, node, dir, was, kept, scratch, &first);
         const char *cut = difference(&before, &once, true);
         if (first.state == SIM_RECOVERED_DAMAGED)
@@ -206,6 +206,28 @@ static void recover_twice(struct sim_checks *checks, uint32_t node, struct sim_e
     free(twice.list);
 }
 
+int64_t sim_recovery_owed(struct sim_disk *disk, const char *dir, int64_t end)
+{
+    char path[256], text[32] = {0};
+    struct kb_view v;
+    long long offset = -1;
+    (void)snprintf(path, sizeof(path), "%s/cut-limit", dir);
+    if (sim_disk_view(disk, path, true, &v) < 0)
+        return end;
+    memcpy(text, v.data, v.size < sizeof(text) ? v.size : sizeof(text) - 1);
+    if (strstr(text, "reset") != NULL)
+        return 0; /* it was beginning anew, and does so again */
+    if (sscanf(text, "0\ncut %lld\n", &offset) != 1 || offset >= end)
+        return end;
+    struct sim_log seen = {0};
+    sim_log_refresh(&seen, disk, dir, false);
+    int64_t left = sim_log_end(&seen);
+    sim_log_release(&seen);
+    if (left < offset)
+        left = offset;
+    return left < end ? left : end;
+}
+
 void sim_recovery_check(struct sim_checks *checks, uint32_t node, struct sim_disk *disk,
                         const char *dir, sim_recover_fn *fn, void *arg)
 {
@@ -214,7 +236,8 @@ void sim_recovery_check(struct sim_checks *checks, uint32_t node, struct sim_dis
     struct sim_log was = {0};
     sim_log_refresh(&was, disk, dir, true);
     sim_disk_copy_dir(sim_host_disk(sim_env_host(env)), disk, dir);
-    recover_twice(checks, node, env, dir, &was, fn, arg);
+    recover_twice(checks, node, env, dir, &was, sim_recovery_owed(disk, dir, sim_log_end(&was)), fn,
+                  arg);
     sim_log_release(&was);
     (void)sim_world_free(w);
 }

@@ -210,6 +210,69 @@ START_TEST(recovery_check__asks_nothing_of_the_oldest_segments_once_they_are_tak
 }
 END_TEST
 
+static void limit(struct fixture *f, const char *text)
+{
+    sim_disk_put(f->disk, DIR "/cut-limit", text, strlen(text));
+}
+
+START_TEST(recovery_check__asks_nothing_of_the_newest_segments_that_a_cut_took_away)
+{
+    struct fixture f;
+    struct kb_fd *fd = NULL;
+    setup(&f, 3);
+    split(&f, 3);
+    limit(&f, "0\ncut 1\n");
+    take_away(&f, 2);
+    finds(&f, SIM_RECOVERED_WHOLE, 2);
+    expect(&f, true);
+    setup(&f, 3); /* nobody said that they were to go */
+    split(&f, 3);
+    take_away(&f, 2);
+    finds(&f, SIM_RECOVERED_WHOLE, 2);
+    expect(&f, false);
+    setup(&f, 3); /* not durably */
+    split(&f, 3);
+    ck_assert_int_eq(
+        kb_fs_open(sim_env_fs(f.env), DIR "/cut-limit", KB_FS_WRITE | KB_FS_CREATE, &fd), 0);
+    ck_assert_int_eq(kb_fs_pwrite(sim_env_fs(f.env), fd, "0\ncut 1\n", 8, 0), 0);
+    (void)kb_fs_close(sim_env_fs(f.env), fd);
+    take_away(&f, 2);
+    finds(&f, SIM_RECOVERED_WHOLE, 2);
+    expect(&f, false);
+    setup(&f, 3); /* more went than was said */
+    split(&f, 3);
+    limit(&f, "0\ncut 2\n");
+    take_away(&f, 1);
+    take_away(&f, 2);
+    finds(&f, SIM_RECOVERED_WHOLE, 1);
+    expect(&f, false);
+    setup(&f, 3); /* what is still there must be found */
+    split(&f, 3);
+    limit(&f, "0\ncut 1\n");
+    finds(&f, SIM_RECOVERED_WHOLE, 2);
+    expect(&f, false);
+    setup(&f, 3); /* also behind the cut, where it has not gone on */
+    split(&f, 3);
+    limit(&f, "0\ncut 0\n");
+    take_away(&f, 2);
+    finds(&f, SIM_RECOVERED_WHOLE, 1);
+    expect(&f, false);
+}
+END_TEST
+
+START_TEST(recovery_owed__is_nothing_of_a_log_that_begins_anew)
+{
+    struct fixture f;
+    setup(&f, 3);
+    ck_assert_int_eq(sim_recovery_owed(f.disk, DIR, 3), 3);
+    limit(&f, "0\ncut 7\n");
+    ck_assert_int_eq(sim_recovery_owed(f.disk, DIR, 3), 3);
+    limit(&f, "0\nreset 7\n");
+    ck_assert_int_eq(sim_recovery_owed(f.disk, DIR, 3), 0);
+    (void)sim_world_free(f.world);
+}
+END_TEST
+
 START_TEST(recovery_check__wants_damage_left_alone)
 {
     struct fixture f;
@@ -262,6 +325,8 @@ END_TEST
 UNIT_MAIN("sim_recovery_check", recovery_check__accepts_what_finds_all_twice,
           recovery_check__names_another_second_time, recovery_check__names_what_is_dropped_silently,
           recovery_check__asks_nothing_of_the_oldest_segments_once_they_are_taken_away,
+          recovery_check__asks_nothing_of_the_newest_segments_that_a_cut_took_away,
+          recovery_owed__is_nothing_of_a_log_that_begins_anew,
           recovery_check__wants_damage_left_alone,
           recovery_check__names_who_starts_with_less_and_says_nothing,
           copy_dir__takes_turned_bits_along)
