@@ -18,6 +18,7 @@
 #define COMMITS_MIN 40
 #define GENERATIONS_MIN 6
 #define PROBE_STEP_MS 100
+#define HEARD_STEP_MS 20
 #define EXPIRY_EVERY 3 /* runs with groups */
 #define EXPIRY_MS 8000
 #define EXPIRED_MS 3000 /* the coordinator looks each second, and one may just have begun */
@@ -431,19 +432,36 @@ static bool wait_whole(struct sim_groups *g, const char *what)
                      says_stable(g, GROUP_PLAIN));
 }
 
+/* A member's session counts from what its coordinator has heard of it last, or from when that
+ * became the coordinator: heartbeats to a new one may have been lost on an old connection (seed
+ * 3958). So one is awaited that was sent from now on and answered. */
+static bool wait_heard(struct sim_groups *g, const struct slot *s)
+{
+    uint64_t since_us = now_us(g);
+    for (uint64_t ms = 0; ms < PROBE_LIMIT_MS; ms += HEARD_STEP_MS) {
+        if (sim_member_contact_us(s->member) > since_us && sim_member_is_running(s->member))
+            return sim_check(g->options.checks, SIM_CHECK_LIVE, true, "heard");
+        sim_world_run_for(g->world, HEARD_STEP_MS);
+    }
+    return sim_check(g->options.checks, SIM_CHECK_LIVE, false,
+                     "no coordinator hears member %u for %d ms", s->number + 100, PROBE_LIMIT_MS);
+}
+
 /* G12: the process ends and the next one comes, within the session. */
 static void probe_return(struct sim_groups *g)
 {
     struct slot *s = &g->slots[1];
+    if (!wait_heard(g, s))
+        return;
     struct sim_group_asker before = sim_member_asker(s->member);
-    uint64_t gone_us = now_us(g);
+    uint64_t gone_us = sim_member_contact_us(s->member);
     end_life(&s->env, &s->member, false);
     s->until_us = UINT64_MAX;
     sim_world_run_for(g->world, s->session_ms / 4);
     slot_start(g, s);
     while (!sim_member_is_running(s->member) &&
            now_us(g) < gone_us + s->session_ms * UINT64_C(1000))
-        sim_world_run_for(g->world, 20);
+        sim_world_run_for(g->world, HEARD_STEP_MS);
     if (sim_member_is_running(s->member))
         sim_group_check_returned(g->check, &before, (now_us(g) - gone_us) / 1000, s->session_ms,
                                  sim_member_asker(s->member).generation);
