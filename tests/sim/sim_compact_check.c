@@ -21,6 +21,8 @@ struct original {
     int64_t plain_ms[SIM_COMPACT_NODES_MAX]; /* last seen there before it was cleaned; 0 never */
     int64_t horizon_ms; /* the earliest at which it may go, seen anywhere; 0 none */
     uint32_t held;      /* nodes that had it, a bit each */
+    uint32_t seen;      /* the same, though their disks were replaced since */
+    bool went_unseen;   /* from a node that was never seen with it, after its time */
 };
 
 struct key {
@@ -37,8 +39,7 @@ struct sim_compact_check {
     size_t count, capacity;
     struct key *keys;
     size_t key_count, key_capacity;
-    uint32_t node;   /* the look under way */
-    uint32_t looked; /* at these nodes so far, as a mask */
+    uint32_t node; /* the look under way */
     int64_t bound, last;
     uint64_t found, found_tombstones;
     uint64_t overdue[SIM_COMPACT_NODES_MAX];
@@ -138,10 +139,8 @@ void sim_compact_check_begin(struct sim_compact_check *c, uint32_t node, int64_t
     c->found = c->found_tombstones = 0;
     for (size_t i = 0; i < c->key_count; i++)
         c->keys[i].found = -1;
-    if (node < SIM_COMPACT_NODES_MAX) {
+    if (node < SIM_COMPACT_NODES_MAX)
         c->overdue[node] = 0;
-        c->looked |= UINT32_C(1) << node;
-    }
 }
 
 void sim_compact_check_record(struct sim_compact_check *c, const struct sim_compact_record *r,
@@ -159,6 +158,7 @@ void sim_compact_check_record(struct sim_compact_check *c, const struct sim_comp
     c->found++;
     c->found_tombstones += o->tombstone;
     o->held |= UINT32_C(1) << c->node;
+    o->seen |= UINT32_C(1) << c->node;
     if (!o->tombstone || c->node == SIM_COMPACT_READER)
         return;
     if (r->horizon_ms >= 0 && (o->horizon_ms == 0 || r->horizon_ms < o->horizon_ms))
@@ -170,14 +170,22 @@ void sim_compact_check_record(struct sim_compact_check *c, const struct sim_comp
 }
 
 /* Some replica may have cleaned it long enough ago; others may have copied what that one left. */
-static bool may_be_gone(const struct sim_compact_check *c, const struct original *o, int64_t now_ms)
+static bool may_be_gone(const struct sim_compact_check *c, struct original *o, int64_t now_ms)
 {
-    int64_t cleaned_ms = c->looked == 0 ? o->born_ms : now_ms;
+    /* A node that nobody looked at while it had it may have cleaned it as soon as it was committed,
+     * and was down since (seed 1520): the looks at other nodes say nothing of that. */
+    bool unseen = c->node != SIM_COMPACT_READER && (o->seen >> c->node & 1) == 0;
+    if (unseen && now_ms + EARLY_MS >= o->born_ms + c->delete_retention_ms)
+        o->went_unseen = true;
+    if (o->went_unseen)
+        return true;
+    int64_t cleaned_ms = o->born_ms;
+    bool seen = false;
     for (uint32_t n = 0; n < SIM_COMPACT_NODES_MAX; n++) {
-        /* One that nobody has looked at since may have cleaned it at once (seed 1520). */
-        int64_t plain_ms = o->plain_ms[n] != 0 ? o->plain_ms[n] : o->born_ms;
-        if ((c->looked >> n & 1) != 0 && plain_ms < cleaned_ms)
-            cleaned_ms = plain_ms;
+        if (o->plain_ms[n] == 0)
+            continue;
+        cleaned_ms = seen && cleaned_ms < o->plain_ms[n] ? cleaned_ms : o->plain_ms[n];
+        seen = true;
     }
     /* Where it was cleaned before anybody looked, the time it was given there counts. */
     if (o->horizon_ms + EARLY_MS >= o->born_ms + c->delete_retention_ms &&
@@ -189,8 +197,8 @@ static bool may_be_gone(const struct sim_compact_check *c, const struct original
 /* Who is away for longer than deletions are kept never hears of one, and keeps what it deleted; so
  * do those who copy its log when it leads. Kafka's replicas do the same: delete.retention.ms is the
  * longest that one may be away. */
-static bool was_away(const struct sim_compact_check *c, const struct original *newest,
-                     struct key *k, int64_t now_ms)
+static bool was_away(const struct sim_compact_check *c, struct original *newest, struct key *k,
+                     int64_t now_ms)
 {
     if (!newest->tombstone || !may_be_gone(c, newest, now_ms))
         return false;
@@ -202,7 +210,7 @@ static bool was_away(const struct sim_compact_check *c, const struct original *n
     return true;
 }
 
-static void judge_key(struct sim_compact_check *c, const struct original *newest, int64_t offset,
+static void judge_key(struct sim_compact_check *c, struct original *newest, int64_t offset,
                       int64_t now_ms)
 {
     struct key *k = &c->keys[newest->key];

@@ -3,7 +3,7 @@
 
 #include "tests/unit/unit.h"
 
-#define RETENTION_MS 1000
+#define RETENTION_MS INT64_C(1000)
 
 struct fixture {
     struct sim_checks checks;
@@ -142,8 +142,35 @@ START_TEST(tombstone__that_goes_early_or_never_is_named)
 }
 END_TEST
 
+/* Node 2 cleaned it and was down before anybody looked; node 1, looked at since, still has it. */
+START_TEST(tombstone__that_one_node_cleaned_unseen_may_go_there)
+{
+    static const struct record without[] = {{2, "a", "2", 0}, {4, "c", "1", 0}, {0}};
+    for (int early = 0; early < 2; early++) {
+        struct fixture f;
+        setup(&f);
+        look(&f, 0, 5, whole);
+        f.now_ms += early ? RETENTION_MS / 2 : RETENTION_MS;
+        look(&f, 0, 5, whole);
+        look(&f, 1, 5, without);
+        expect(&f, early ? SIM_CHECK_P17 : -1);
+    }
+    struct fixture f;
+    setup(&f); /* it was seen there */
+    look(&f, 0, 5, whole);
+    f.now_ms += RETENTION_MS;
+    look(&f, 0, 5, whole);
+    look(&f, 1, 5, whole);
+    sim_compact_check_replaced(f.c, 1);
+    f.now_ms += RETENTION_MS / 2;
+    look(&f, 1, 5, without);
+    expect(&f, SIM_CHECK_P17);
+}
+END_TEST
+
 UNIT_MAIN("sim_compact_check", compaction__that_keeps_what_it_must_is_accepted,
           compaction__that_drops_a_last_value_is_named,
           compaction__that_brings_something_back_is_named,
           compaction__that_changes_offsets_or_bytes_is_named,
-          tombstone__that_goes_early_or_never_is_named)
+          tombstone__that_goes_early_or_never_is_named,
+          tombstone__that_one_node_cleaned_unseen_may_go_there)
