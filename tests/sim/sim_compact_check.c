@@ -17,7 +17,7 @@
 struct original {
     bool known, tombstone;
     uint32_t key, value_crc;
-    int64_t born_ms;
+    int64_t born_ms; /* committed and cleaned at this time at the earliest */
     int64_t plain_ms[SIM_COMPACT_NODES_MAX]; /* last seen there before it was cleaned; 0 never */
     int64_t horizon_ms; /* the earliest at which it may go, seen anywhere; 0 none */
     uint32_t held;      /* nodes that had it, a bit each */
@@ -109,7 +109,7 @@ static struct original *original(struct sim_compact_check *c, const struct sim_c
                                .tombstone = r->value.data == NULL,
                                .key = key,
                                .value_crc = value_crc(r),
-                               .born_ms = now_ms};
+                               .born_ms = r->sent_ms < now_ms ? r->sent_ms : now_ms};
         c->counts.records++;
         c->counts.tombstones += o->tombstone;
         return o;
@@ -169,7 +169,9 @@ void sim_compact_check_record(struct sim_compact_check *c, const struct sim_comp
         c->overdue[c->node] += r->horizon_ms + OVERDUE_MS < now_ms;
 }
 
-/* Some replica may have cleaned it long enough ago; others may have copied what that one left. */
+/* Some replica may have cleaned it long enough ago; others may have copied what that one left. It
+ * may have done so as soon as the record was committed, before its producer was told and before
+ * anybody looked (seed 4000078: half a second before). */
 static bool may_be_gone(const struct sim_compact_check *c, struct original *o, int64_t now_ms)
 {
     /* A node that nobody looked at while it had it may have cleaned it as soon as it was committed,

@@ -21,6 +21,7 @@ struct sim_compact_check *sim_compact_check_free(struct sim_compact_check *c);
 struct sim_compact_record {
     int64_t offset;
     struct kb_view key, value; /* value.data NULL: a tombstone */
+    int64_t sent_ms;           /* its timestamp: no cleaner saw it before that */
     int64_t horizon_ms;        /* its batch was cleaned: it may go from then on; -1 not cleaned */
 };
 /* Acknowledged: it is committed. */

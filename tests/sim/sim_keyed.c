@@ -106,7 +106,8 @@ static void on_ack(void *arg, const struct sim_ack *ack)
     while (kw_records_next(it, &r) == 1) {
         struct sim_compact_record c = {.offset = ack->first_offset + (r.offset - b.base_offset),
                                        .key = kw_bytes_view(r.key),
-                                       .value = kw_bytes_view(r.value)};
+                                       .value = kw_bytes_view(r.value),
+                                       .sent_ms = r.timestamp};
         sim_compact_check_acked(k->check, &c, now_ms(k));
     }
     (void)kw_records_close(it);
@@ -153,6 +154,7 @@ static void look_at_batch(struct sim_keyed *k, struct sim_disk *disk,
             .offset = r.offset,
             .key = kw_bytes_view(r.key),
             .value = kw_bytes_view(r.value),
+            .sent_ms = r.timestamp,
             .horizon_ms = kw_batch_is(&b, KW_BATCH_HORIZON) ? b.base_timestamp : -1};
         sim_compact_check_record(k->check, &c, now_ms(k));
     }
@@ -229,6 +231,7 @@ static void on_record(void *arg, uint32_t partition, const struct kw_record *r)
     struct sim_compact_record c = {.offset = r->offset,
                                    .key = kw_bytes_view(r->key),
                                    .value = kw_bytes_view(r->value),
+                                   .sent_ms = r->timestamp,
                                    .horizon_ms = -1};
     (void)partition;
     sim_compact_check_record(k->check, &c, now_ms(k));

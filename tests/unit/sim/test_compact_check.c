@@ -34,6 +34,7 @@ struct record {
     int64_t offset;
     const char *key, *value; /* NULL: a tombstone */
     int64_t horizon_ms;
+    int64_t sent_ms; /* 0: right now */
 };
 
 /* A node has these below bound; a key NULL ends them. */
@@ -45,6 +46,7 @@ static void look(struct fixture *f, uint32_t node, int64_t bound, const struct r
                                        .key = kb_view_str(r->key),
                                        .value = r->value != NULL ? kb_view_str(r->value)
                                                                  : kb_view_of(NULL, 0),
+                                       .sent_ms = r->sent_ms != 0 ? r->sent_ms : f->now_ms,
                                        .horizon_ms = r->horizon_ms != 0 ? r->horizon_ms : -1};
         sim_compact_check_record(f->c, &c, f->now_ms);
     }
@@ -168,9 +170,31 @@ START_TEST(tombstone__that_one_node_cleaned_unseen_may_go_there)
 }
 END_TEST
 
+/* Seed 4000078: node 0 cleaned it before anybody saw it; node 1, which was away, got it later. */
+static void cleaned_unseen(int64_t sent_ms, int64_t gone_ms, int only)
+{
+    struct fixture f;
+    setup(&f);
+    int64_t horizon = f.now_ms + RETENTION_MS - 500;
+    look(&f, 0, 4, (struct record[]){{2, "a", "2", 0}, {3, "b", NULL, horizon, sent_ms}, {0}});
+    f.now_ms = gone_ms;
+    look(&f, 1, 4, (struct record[]){{2, "a", "2", 0}, {3, "b", NULL, 0}, {0}});
+    look(&f, 0, 4, (struct record[]){{2, "a", "2", 0}, {0}});
+    expect(&f, only);
+}
+
+START_TEST(tombstone__cleaned_before_it_was_seen_goes_by_its_own_time)
+{
+    cleaned_unseen(99500, 100500, -1);
+    cleaned_unseen(99500, 100300, SIM_CHECK_P17); /* before its horizon */
+    cleaned_unseen(99900, 100500, SIM_CHECK_P17); /* the horizon was too early */
+}
+END_TEST
+
 UNIT_MAIN("sim_compact_check", compaction__that_keeps_what_it_must_is_accepted,
           compaction__that_drops_a_last_value_is_named,
           compaction__that_brings_something_back_is_named,
           compaction__that_changes_offsets_or_bytes_is_named,
           tombstone__that_goes_early_or_never_is_named,
-          tombstone__that_one_node_cleaned_unseen_may_go_there)
+          tombstone__that_one_node_cleaned_unseen_may_go_there,
+          tombstone__cleaned_before_it_was_seen_goes_by_its_own_time)
