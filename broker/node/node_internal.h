@@ -483,7 +483,7 @@ void node_quorum_ready(struct node *n, int result, const char *reason); /* node.
 void node_quorum_begin(struct node *n);
 void node_quorum_message(struct node *n, const struct node_message *msg); /* all Raft bodies */
 void node_quorum_link_open(struct node *n, struct node_peer *peer);
-void node_quorum_link_closed(struct node *n, struct node_peer *peer, struct node_link *l);
+void node_quorum_link_closed(struct node *n, struct node_peer *p, struct node_link *closed);
 void node_quorum_peer_dead(struct node *n, struct node_peer *peer); /* rule 7.2 */
 void node_quorum_tick(struct node *n, uint64_t now_ms, uint64_t gap_ms);
 /* Stop: hand leadership over if we have it, close the log cleanly. */

@@ -31,6 +31,7 @@ static void run_role(struct node_quorum *q, const struct raft_effects *fx)
 static void run_append(struct node_quorum *q, const struct raft_effects *fx,
                        const struct node_message *msg, const struct raft_entry *entries)
 {
+    KB_ASSERT(msg != NULL); /* what is appended came with it */
     const uint8_t *data = msg->payload.data;
     size_t from = 0;
     size_t size = 0;
@@ -95,7 +96,7 @@ static void run_effects(struct node_quorum *q, const struct raft_effects *fx,
     }
     if (fx->role_changed)
         run_role(q, fx);
-    if (fx->take_chunk && quorum_message_read(msg->m->raft, &snapshot_message) == 0)
+    if (fx->take_chunk && msg != NULL && quorum_message_read(msg->m->raft, &snapshot_message) == 0)
         quorum_take_chunk(q, &snapshot_message, msg->payload);
 }
 
@@ -143,7 +144,7 @@ void quorum_step(struct node_quorum *q, struct raft_input *in, const struct node
     }
     bool appended = fx.append_count > 0;
     run_effects(q, &fx, msg, entries);
-    if (appended)
+    if (appended && msg != NULL)
         quorum_pass_voters(q, msg->payload.data, msg->payload.size);
     if (!q->settling) {
         q->settling = true;
@@ -354,7 +355,7 @@ int64_t node_quorum_propose(struct node *n, const struct meta_records *records,
     if (r == 0)
         r = kw_batch_builder_finish(&builder, &block);
     kw_batch_builder_release(&builder);
-    if (r < 0)
+    if (r < 0 || block == NULL)
         return r;
     struct raft_input in = {
         .kind = RAFT_IN_PROPOSE,
