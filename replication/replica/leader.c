@@ -355,6 +355,10 @@ enum rep_fetch_result rep_follower_fetch(struct rep *r, const struct rep_fetch *
         p->checked = fetch->offset;
         record_frame(r, p, fetch, now_ms, fx);
         fill_answer(r, ret);
+    } else if (result == REP_FETCH_RESET || result == REP_FETCH_DIVERGING) {
+        /* What it reports before it has begun anew is no reason to let it in: it would ask to be
+         * taken out again, for ever (2.8). */
+        p->checked = -1;
     }
     rep_fx_end(r, now_ms, fx);
     return result;

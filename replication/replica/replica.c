@@ -172,6 +172,10 @@ void rep_judge_role(struct rep *r, bool new_epoch, uint64_t now_ms, struct rep_e
         r->start_wanted = 0;
     }
     to = wanted_state(r, &report);
+    /* Out of ISR and ELR, as it had asked: the leader says again whether it must begin anew. It may
+     * not have to, and be let in again; then the old request must not take it out. */
+    if (to == REP_FOLLOWER)
+        r->must_drop = false;
     if (to == r->state && !new_epoch) {
         if (to == REP_WAITING && report != r->report)
             rep_set_report(r, report, fx);

@@ -321,6 +321,24 @@ START_TEST(reset__member_waits_to_be_out)
 }
 END_TEST
 
+/* Out, it is told that it may go on after all, and is let in again: once asked is enough
+ * (simulator seed 6272, where it asked for ever). */
+START_TEST(reset__member_let_in_again_stays)
+{
+    follow(6);
+    (void)handle(reset(50), 1001);
+    ck_assert_int_eq(t.report, REP_REPORT_MUST_DROP);
+    toy_image_isr(&m, 5, 0);
+    toy_node_image(&t, &m.image, 1002);
+    ck_assert_int_eq(rep_state(t.rep), REP_FOLLOWER);
+    t.report = REP_REPORT_NONE;
+    toy_image_isr(&m, 7, 0);
+    toy_node_image(&t, &m.image, 1003);
+    ck_assert_int_eq(rep_state(t.rep), REP_FOLLOWER);
+    ck_assert_int_eq(t.report, REP_REPORT_NONE);
+}
+END_TEST
+
 START_TEST(reset__empty_log_drops_nothing)
 { /* 2.8 */
     toy_node_free(&t);
@@ -433,6 +451,6 @@ UNIT_MAIN("replica follower", position__comes_from_the_log,
           diverging__below_the_hw_is_legal_after_an_unclean_election,
           diverging__below_the_log_start_begins_again, diverging__without_progress_is_dropped,
           truncation__reports_of_the_former_generation_are_dropped, reset__member_waits_to_be_out,
-          reset__empty_log_drops_nothing, batch__that_holds_the_start_is_taken_from_its_base,
-          reset__backwards_is_refused, reset__to_the_own_end_drops_what_nobody_can_compare,
-          durable__is_reported_when_it_moves)
+          reset__member_let_in_again_stays, reset__empty_log_drops_nothing,
+          batch__that_holds_the_start_is_taken_from_its_base, reset__backwards_is_refused,
+          reset__to_the_own_end_drops_what_nobody_can_compare, durable__is_reported_when_it_moves)
