@@ -116,6 +116,25 @@ static struct directory *find(const struct sim_voters_check *c, const uint8_t *i
     return NULL;
 }
 
+/* A directory that begins has no vote yet. One that has what this disk had under another name is
+ * the former one, whose name was damaged (seed 1628): that vote was judged when it was made. Any
+ * other is its own, and judged. */
+static void take_former_vote(const struct sim_voters_check *c, struct directory *d)
+{
+    uint64_t term = 0;
+    int32_t voted_for = -1;
+    if (c->options.vote_of(c->options.disks[d->disk], &term, &voted_for) <= 0)
+        return;
+    for (size_t i = 0; i < c->count; i++) {
+        const struct directory *f = &c->directories[i];
+        if (f != d && f->disk == d->disk && f->term == term && f->voted_for == voted_for) {
+            d->term = term;
+            d->voted_for = voted_for;
+            return;
+        }
+    }
+}
+
 static struct directory *on_disk(struct sim_voters_check *c, uint32_t disk)
 {
     uint8_t id[SIM_DIRECTORY_BYTES];
@@ -128,9 +147,7 @@ static struct directory *on_disk(struct sim_voters_check *c, uint32_t disk)
     d = &c->directories[c->count++];
     *d = (struct directory){.disk = disk, .voted_for = -1};
     memcpy(d->id, id, sizeof(d->id));
-    /* A directory that begins has no vote yet. One that has is a former one, whose name was damaged
-     * (seed 1628): that vote was judged when it was made. */
-    (void)c->options.vote_of(c->options.disks[disk], &d->term, &d->voted_for);
+    take_former_vote(c, d);
     return d;
 }
 

@@ -198,6 +198,22 @@ START_TEST(voters_check__names_votes_of_other_directories)
 }
 END_TEST
 
+/* Seed 1628: its disk had that vote under its own name. */
+START_TEST(voters_check__accepts_the_vote_of_before_under_a_damaged_name)
+{
+    voters_begin();
+    vote(2, 1, 1);
+    v.on[2].directory = 'x';
+    vote(2, 1, 1);
+    voters_end(-1);
+    voters_begin(); /* another one */
+    vote(2, 1, 1);
+    v.on[2].directory = 'x';
+    vote(2, 2, 1);
+    voters_end(SIM_CHECK_R15);
+}
+END_TEST
+
 /* Seed 3000855: what a barred directory notes when a leader has brought it up is not a vote that
  * counts, whether it is one of a set or not. */
 static void observer_freed(bool barred, uint64_t term, int32_t voted_for, int only)
@@ -648,6 +664,7 @@ END_TEST
 
 UNIT_MAIN("sim_cluster_check", voters_check__accepts_votes_of_the_set,
           voters_check__names_votes_of_other_directories,
+          voters_check__accepts_the_vote_of_before_under_a_damaged_name,
           voters_check__accepts_an_observer_that_was_barred,
           voters_check__names_a_damaged_directory_that_votes,
           voters_check__names_changes_too_many_or_too_early,
