@@ -216,6 +216,44 @@ START_TEST(truncate__at_every_batch)
 }
 END_TEST
 
+/* What the next life finds is some of what was there, all of what was to stay, and what it builds
+ * on: a power cut brings nothing back that it did not see. */
+START_TEST(truncate__a_kill_at_any_call_leaves_part_of_it)
+{
+    unsigned between = 0;
+    for (uint64_t n = 1; n < 60; n++) {
+        struct lw l;
+        start(&l, 300);
+        fill(&l, 12, 1000);
+        int64_t end = log_end_offset(l.log), to = l.batches[2].base_offset;
+        sim_env_crash_after(l.env, n, false);
+        l.done = false;
+        log_truncate_to(l.log, to, lw_on_done, &l);
+        lw_run(&l, 1000);
+        bool done = l.done;
+        lw_kill(&l);
+        lw_open(&l, false, end);
+        ck_assert_int_eq(l.open_result, 0);
+        ck_assert_int_eq(l.found.state, LOG_WHOLE);
+        ck_assert_int_ge(l.found.end_offset, to);
+        ck_assert(!done || l.found.end_offset == to);
+        between += l.found.end_offset > to && l.found.end_offset < end;
+        lw_model_cut(&l, l.found.end_offset);
+        ck_assert_int_eq(l.batches[l.batch_count - 1].last_offset + 1, l.found.end_offset);
+        lw_check_all(&l);
+        if (n % 2 == 0)
+            fill(&l, 3, 2000);
+        lw_power_cut(&l, SIM_CRASH_DROP);
+        lw_open(&l, false, to);
+        ck_assert_int_eq(l.found.state, LOG_WHOLE);
+        ck_assert_int_eq(l.found.end_offset, l.batches[l.batch_count - 1].last_offset + 1);
+        lw_check_all(&l);
+        lw_release(&l);
+    }
+    ck_assert_uint_ge(between, 5);
+}
+END_TEST
+
 START_TEST(truncate__inside_a_batch_drops_all_of_it)
 {
     struct lw l;
@@ -663,9 +701,10 @@ UNIT_MAIN("log_cut", truncate__is_visible_at_once_and_durable_when_done, truncat
           truncate__former_marks_are_void_until_the_epoch_file_knows,
           truncate__again_below_former_marks_and_a_crash_at_any_call,
           truncate__waits_on_a_full_disk, truncate__that_waits_for_space_ends_with_the_log,
-          truncate__inside_a_batch_drops_all_of_it, truncate__pending_writes_report_nothing,
-          truncate__a_read_under_way_sees_the_new_log, close__waits_for_reads_under_way,
-          reset__begins_anew, reset__producers_of_what_lies_below_are_kept,
+          truncate__a_kill_at_any_call_leaves_part_of_it, truncate__inside_a_batch_drops_all_of_it,
+          truncate__pending_writes_report_nothing, truncate__a_read_under_way_sees_the_new_log,
+          close__waits_for_reads_under_way, reset__begins_anew,
+          reset__producers_of_what_lies_below_are_kept,
           reset__a_crash_at_any_call_leaves_old_or_empty, retention__by_size,
           retention__a_disk_that_fails_is_told, retention__by_time_rolls_the_active_segment,
           start_offset__removes_whole_segments_below, offset_for_time__agrees_with_a_plain_search)
