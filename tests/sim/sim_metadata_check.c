@@ -20,6 +20,7 @@ struct partition {
     uint64_t leader_broker_epoch;
     int32_t leader_epoch, partition_epoch;
     uint32_t replicas, isr, elr;
+    bool shared; /* two were eligible once */
 };
 
 struct broker {
@@ -133,6 +134,7 @@ static void take_partition(struct sim_metadata_check *c, const Kc__PartitionReco
                           .replicas = mask_of(r->replicas, r->n_replicas),
                           .isr = mask_of(r->isr, r->n_isr),
                           .elr = mask_of(r->elr, r->n_elr)};
+    p.shared = __builtin_popcount(p.isr | p.elr) > 1;
     if (!sim_check(c->checks, SIM_CHECK_R16, r->topic_id.len == sizeof(p.topic_id),
                    "partition %d: a record without a topic id", p.index))
         return;
@@ -146,6 +148,7 @@ static void take_partition(struct sim_metadata_check *c, const Kc__PartitionReco
             check_move(c, old, &p);
             /* Who is elected out of the ELR did not join: nobody else lives (4.5). */
             c->joined |= p.isr & ~old->isr & ~(p.leader >= 0 ? old->elr & bit_of(p.leader) : 0);
+            p.shared = p.shared || old->shared;
             *old = p;
             return;
         }
@@ -316,6 +319,17 @@ bool sim_metadata_check_whole(const struct sim_metadata_check *c, char text[96])
         return false;
     }
     return true;
+}
+
+bool sim_metadata_check_alone(const struct sim_metadata_check *c, int32_t id)
+{
+    for (size_t i = 0; i < c->count; i++) {
+        const struct partition *p = &c->partitions[i];
+        const struct topic *t = topic_of(c, p->topic_id);
+        if ((t == NULL || t->removed == 0) && !p->shared && (p->isr | p->elr) == bit_of(id))
+            return true;
+    }
+    return false;
 }
 
 /* ---- the log ---- */

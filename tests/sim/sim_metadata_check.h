@@ -38,6 +38,8 @@ uint64_t sim_metadata_check_broker_epoch(const struct sim_metadata_check *c, int
 /* Every partition of every topic there is has a leader, and all its replicas are in the ISR.
  * Otherwise false, and the first that has not. */
 bool sim_metadata_check_whole(const struct sim_metadata_check *c, char text[96]);
+/* Some partition has had no eligible replica but this node's since it was made. */
+bool sim_metadata_check_alone(const struct sim_metadata_check *c, int32_t id);
 
 /* Changes of leader so far. */
 uint64_t sim_metadata_check_elections(const struct sim_metadata_check *c);

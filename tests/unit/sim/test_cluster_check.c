@@ -484,6 +484,25 @@ static void metadata_end(int only)
     expect(&m.checks, only);
 }
 
+START_TEST(metadata_check__knows_who_was_always_alone)
+{
+    metadata_begin();
+    put_isr(1, 1, -1); /* it was not */
+    ck_assert(!sim_metadata_check_alone(m.check, 1));
+    topic_id[0]++;
+    put_isr(0, 1, -1);
+    put_isr(1, 1, -1);
+    ck_assert(sim_metadata_check_alone(m.check, 1));
+    ck_assert(!sim_metadata_check_alone(m.check, 2));
+    put_isr(2, 1, 2);
+    ck_assert(!sim_metadata_check_alone(m.check, 1));
+    put_isr(3, 1, -1);
+    ck_assert(!sim_metadata_check_alone(m.check, 1));
+    topic_id[0]--;
+    metadata_end(-1);
+}
+END_TEST
+
 START_TEST(metadata_check__knows_brokers_that_come_and_go)
 {
     metadata_begin();
@@ -669,6 +688,7 @@ UNIT_MAIN("sim_cluster_check", voters_check__accepts_votes_of_the_set,
           voters_check__names_a_damaged_directory_that_votes,
           voters_check__names_changes_too_many_or_too_early,
           voters_check__names_copies_that_do_not_count, raft_check__names_cuts_below_commit,
+          metadata_check__knows_who_was_always_alone,
           metadata_check__knows_brokers_that_come_and_go,
           metadata_check__names_what_old_and_fenced_brokers_do,
           metadata_check__names_what_is_given_twice, metadata_check__tells_what_is_not_whole,
