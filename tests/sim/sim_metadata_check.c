@@ -262,7 +262,8 @@ static void take_topic_remove(struct sim_metadata_check *c, int64_t index,
 {
     struct topic *t = r->topic_id.len == 16 ? topic_of(c, r->topic_id.data) : NULL;
     if (sim_check(c->checks, SIM_CHECK_R16, t != NULL && t->removed == 0,
-                  "a topic is removed that is not there"))
+                  "a topic is removed that is not there") &&
+        t != NULL)
         t->removed = (uint64_t)index;
 }
 
