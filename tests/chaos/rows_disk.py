@@ -343,14 +343,14 @@ def holes(bench, times):
     return "%d holes; %s" % (times, stage.verdict())
 
 
-def durable_mark(victim, partition):
-    """What the disk says that load-PARTITION has durably, 0 when it does not."""
+def durable_mark(victim, partition, topic="load"):
+    """What the disk says that TOPIC-PARTITION has durably, 0 when it does not."""
     try:
         with open(os.path.join(victim.dir, "recovery-point-offset-checkpoint")) as f:
             lines = [line.split() for line in f]
     except OSError:
         return 0
-    return max([int(line[2]) for line in lines if line[:2] == ["load", str(partition)]] + [0])
+    return max([int(line[2]) for line in lines if line[:2] == [topic, str(partition)]] + [0])
 
 
 def below_mark(victim, partition):
@@ -493,7 +493,8 @@ def flip_all(bench, times):
         for n in range(50):
             error, _ = c.produce("doomed", 0, wire.batch([b"record %d" % n * 20]))
             expect(error == wire.NONE, "a write: error %d", error)
-    time.sleep(1.5)  # the durable mark is written
+    wait_until("the durable mark is written",
+               lambda: all(durable_mark(b, 0, "doomed") >= 51 for b in stage.cluster.brokers), 30, 0.1)
     for b in stage.cluster.brokers:
         b.kill()
     at = os.path.getsize(segments_of(stage.cluster.brokers[0], 0, "doomed")[-1]) // 2

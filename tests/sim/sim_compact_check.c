@@ -39,8 +39,8 @@ struct sim_compact_check {
     size_t count, capacity;
     struct key *keys;
     size_t key_count, key_capacity;
-    uint32_t node; /* the look under way */
-    bool behind;   /* its node knew a later bound before */
+    uint32_t node;                          /* the look under way */
+    bool behind;                            /* its node knew a later bound before */
     int64_t highest[SIM_COMPACT_NODES_MAX]; /* bound so far */
     int64_t bound, last;
     uint64_t found, found_tombstones;
