@@ -225,8 +225,10 @@ static int load_meta(struct dir_start *s, struct kb_fs *fs)
     if (r == 0)
         r = dir_meta_parse(kb_view_of(text.data, text.size), &s->meta);
     kb_buf_release(&text);
+    /* Another version beside a kvorum.state of ours is a turned bit: who writes another one writes
+     * that file, too. */
     if (copy && (r == -KB_ENOENT || r == -KB_ECORRUPT || r == -KB_ETOOBIG ||
-                 (r == 0 && meta_contradicts(&s->meta, &s->state.meta))))
+                 r == -KB_EUNSUPPORTED || (r == 0 && meta_contradicts(&s->meta, &s->state.meta))))
         r = repair_meta(s, fs);
     if (s->reason != NULL)
         return r;
