@@ -15,7 +15,8 @@ enum {
 };
 
 struct node_refused {
-    struct node_sequence first; /* of the batches refused */
+    struct node_sequence first; /* of the batches refused, that has not come again */
+    int32_t last_sequence;      /* where the last one of them begins */
     enum kw_error error;
     uint64_t until_ms;
     TAILQ_ENTRY(node_refused) entries;
@@ -63,11 +64,14 @@ void node_refused_add(struct node_partition *p, const struct node_sequence *sequ
     struct node_refused *old = find(p, sequence);
     struct node_refused *r = kb_new(struct node_refused);
     r->first = *sequence;
+    r->last_sequence = sequence->base_sequence;
     r->error = error;
     r->until_ms = now_ms + REMEMBER_MS;
     if (old != NULL) {
         if (is_behind(r->first.base_sequence, old->first.base_sequence))
             r->first.base_sequence = old->first.base_sequence;
+        if (is_behind(old->last_sequence, r->last_sequence))
+            r->last_sequence = old->last_sequence;
         forget(p, old);
     } else if (p->refused_count >= REFUSED_MAX) {
         forget(p, TAILQ_FIRST(&p->refused));
@@ -79,16 +83,24 @@ void node_refused_add(struct node_partition *p, const struct node_sequence *sequ
 enum kw_error node_refused_before(struct node_partition *p, const struct node_sequence *sequence)
 {
     node_refused_expire(p, node_now(p->node));
-    const struct node_refused *r = find(p, sequence);
+    struct node_refused *r = find(p, sequence);
     if (r == NULL || !is_behind(sequence->base_sequence, r->first.base_sequence))
         return KW_NONE;
+    if (is_behind(sequence->base_sequence, r->last_sequence))
+        r->last_sequence = sequence->base_sequence;
     return r->error;
 }
 
 void node_refused_passed(struct node_partition *p, const struct node_sequence *sequence)
 {
     struct node_refused *r = find(p, sequence);
-    if (r != NULL && !is_behind(r->first.base_sequence, sequence->base_sequence))
+    if (r == NULL || is_behind(r->first.base_sequence, sequence->base_sequence))
+        return;
+    /* Others were refused behind it, and one that was sent before the client heard of that may
+     * still come ahead of them (simulator seed 694276). */
+    if (is_behind(r->last_sequence, sequence->base_sequence))
+        r->first.base_sequence = (int32_t)(((uint32_t)sequence->base_sequence + 1) & INT32_MAX);
+    else
         forget(p, r);
 }
 

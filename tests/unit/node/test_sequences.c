@@ -43,9 +43,12 @@ START_TEST(batch_behind_a_refused_one__refused_likewise)
     ck_assert_int_eq(send(&s, 0), KW_NONE); /* in the log since long: the gap is still there */
     ck_assert_int_eq(send(&s, 3), KW_NOT_ENOUGH_REPLICAS);
     ck_assert_int_eq(send(&s, 1), KW_NONE);
+    ck_assert_int_eq(send(&s, 3), KW_NOT_ENOUGH_REPLICAS); /* 2 has not come again */
     ck_assert_int_eq(send(&s, 2), KW_NONE);
+    ck_assert_int_eq(send(&s, 4), KW_NOT_ENOUGH_REPLICAS);
     ck_assert_int_eq(send(&s, 3), KW_NONE);
-    ck_assert_int_eq(send(&s, 5), KW_OUT_OF_ORDER_SEQUENCE_NUMBER); /* nothing was refused here */
+    ck_assert_int_eq(send(&s, 4), KW_NONE);
+    ck_assert_int_eq(send(&s, 6), KW_OUT_OF_ORDER_SEQUENCE_NUMBER); /* nothing was refused here */
     scenario_end(&s);
 }
 END_TEST
