@@ -39,9 +39,7 @@ struct sim_compact_check {
     size_t count, capacity;
     struct key *keys;
     size_t key_count, key_capacity;
-    uint32_t node;                          /* the look under way */
-    bool behind;                            /* its node knew a later bound before */
-    int64_t highest[SIM_COMPACT_NODES_MAX]; /* bound so far */
+    uint32_t node; /* the look under way */
     int64_t bound, last;
     uint64_t found, found_tombstones;
     uint64_t overdue[SIM_COMPACT_NODES_MAX];
@@ -141,15 +139,8 @@ void sim_compact_check_begin(struct sim_compact_check *c, uint32_t node, int64_t
     c->found = c->found_tombstones = 0;
     for (size_t i = 0; i < c->key_count; i++)
         c->keys[i].found = -1;
-    c->behind = false;
-    if (node >= SIM_COMPACT_NODES_MAX)
-        return;
-    c->overdue[node] = 0;
-    /* A start knows a high watermark of before; what was cleaned up to a later one is not to be
-     * judged by that (seed 693872). */
-    c->behind = bound < c->highest[node];
-    if (!c->behind)
-        c->highest[node] = bound;
+    if (node < SIM_COMPACT_NODES_MAX)
+        c->overdue[node] = 0;
 }
 
 void sim_compact_check_record(struct sim_compact_check *c, const struct sim_compact_record *r,
@@ -247,16 +238,12 @@ static void judge_key(struct sim_compact_check *c, struct original *newest, int6
 
 void sim_compact_check_replaced(struct sim_compact_check *c, uint32_t node)
 {
-    if (node < SIM_COMPACT_NODES_MAX)
-        c->highest[node] = 0;
     for (size_t o = 0; o < c->count; o++)
         c->originals[o].held &= ~(UINT32_C(1) << node);
 }
 
 void sim_compact_check_end(struct sim_compact_check *c, int64_t now_ms)
 {
-    if (c->behind)
-        return;
     int64_t *newest = kb_new_array(int64_t, c->key_count + 1);
     uint64_t below = 0, tombstones = 0;
     for (size_t i = 0; i < c->key_count; i++)

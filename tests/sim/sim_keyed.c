@@ -180,10 +180,13 @@ static void look_at_node(struct sim_keyed *k, uint32_t node)
         return; /* with a call that failed a replacement may have ended in the middle */
     sim_log_release(log);
     sim_log_refresh(log, disk, DIR, false);
-    /* Who copies what others have cleaned lacks values whose successors it has not yet. */
+    /* Who copies what others have cleaned lacks values whose successors it has not yet; and who has
+     * just started knows a high watermark of before its own cleaning (seed 693872). */
     for (uint32_t i = 0; i < sim_cluster_nodes(k->options.cluster); i++) {
-        if (sim_log_end(log) < high_watermark(k, i))
+        int64_t other = high_watermark(k, i);
+        if (sim_log_end(log) < other)
             return;
+        bound = other > bound ? other : bound;
     }
     if (sim_cluster_was_replaced(k->options.cluster, node))
         sim_compact_check_replaced(k->check, node);
