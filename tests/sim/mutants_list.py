@@ -127,7 +127,7 @@ mutant("retention-past-hw", "P16", "retention takes segments above the high wate
 mutant("compaction-drops-last", "P17", "compaction drops the last value of a key")
 mutant("compaction-drops-tombstones", "P17", "compaction drops tombstones at once")
 mutant("tombstones-for-ever", "P17", "compaction keeps tombstones for ever (KIP-534)")
-mutant("compaction-past-hw", "P17", "compaction takes what is not committed for the last value", "node_bugs_disks",
+mutant("compaction-past-hw", "P17", "compaction takes what is not committed for the last value", "node_replicas",
        TOLD)
 mutant("latest-is-log-end", "P18", "ListOffsets tells the log's end")
 mutant("epoch-ends-at-log-end", "P19", "every epoch is said to end at the log's end")

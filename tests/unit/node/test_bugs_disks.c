@@ -456,56 +456,9 @@ START_TEST(kafka_10101__power_fails_before_each_file_call_of_a_start)
 }
 END_TEST
 
-static void read_nothing(void *arg, const void *response)
-{
-    (void)arg;
-    (void)response;
-}
-
-static const struct log *leaders_log(struct scenario *s)
-{
-    uint32_t leader = (uint32_t)scenario_leader(s) - 1;
-    return node_partition_find_named(sim_cluster_node(s->cluster, leader), KW_STR("orders"), 0)
-        ->log;
-}
-
-static bool is_cleaned(struct scenario *s)
-{
-    return log_gaps_below(leaders_log(s)) > 0;
-}
-
-/* What is not committed is not the last value of its key: a cleaner that took it for that would
- * lose a committed one, once the log is cut (P17). */
-START_TEST(compaction__stops_at_the_high_watermark)
-{
-    struct scenario s;
-    struct scenario_record record = {
-        .value = "v", .producer_id = -1, .producer_epoch = -1, .sequence = -1, .acks = 1};
-    scenario_start(&s, 309);
-    ck_assert(produces(&s));
-    scenario_set_config(&s, "orders", "min.insync.replicas", "3"); /* two of them commit nothing */
-    scenario_set_config(&s, "orders", "segment.ms", "500");
-    scenario_set_config(&s, "orders", "cleanup.policy", "compact");
-    uint32_t bystander = scenario_bystander(&s);
-    sim_cluster_kill(s.cluster, bystander, true);
-    for (int i = 0; i < 12; i++) {
-        scenario_send(&s, scenario_leader(&s), &record, read_nothing, NULL);
-        scenario_run_for(&s, 400);
-    }
-    scenario_run_for(&s, 5000);
-    ck_assert(!is_cleaned(&s));
-    ck_assert_uint_gt(log_segment_count(leaders_log(&s)), 3);
-    sim_cluster_start(s.cluster, bystander);
-    scenario_until(&s, scenario_whole, 30000, "whole again");
-    scenario_until(&s, is_cleaned, 30000, "what is committed now is cleaned");
-    scenario_end(&s);
-}
-END_TEST
-
 UNIT_MAIN("node_bugs_disks", etcd_14370__one_node_loses_power_behind_each_answer,
           dqlite_190__full_disk_then_power_cut_then_space, fsyncgate__a_failed_sync_is_the_last,
           fsyncgate__syncs_nobody_waits_for_count, log_segment_recover__damage_is_no_torn_tail,
           nats_2025__damaged_minority_is_not_elected, etcd_5230__metadata_log_torn_at_every_byte,
           alice__power_fails_before_each_file_call,
-          kafka_10101__power_fails_before_each_file_call_of_a_start,
-          compaction__stops_at_the_high_watermark)
+          kafka_10101__power_fails_before_each_file_call_of_a_start)
