@@ -144,7 +144,8 @@ mutant("rename-not-synced", "P20 R2", "renames are not made durable")
 # ---- groups
 mutant("offsets-dropped-on-replay", "G1", "a coordinator loads no offsets")
 mutant("group-answers-before-commit", "G1", "group answers leave before their records are committed")
-mutant("group-reads-before-commit", "G1 G2", "offsets are told before they are committed")
+mutant("group-reads-before-commit", "G1 G2", "offsets are told before they are committed", "node_groups",
+       TOLD)
 mutant("group-loaded-to-hw", "G1 G2", "a new coordinator loads only up to its high watermark")
 mutant("group-loaded-before-commit", "G2", "a new coordinator serves before its epoch is committed")
 mutant("group-served-while-cut-off", "G2", "a coordinator that is cut off serves its groups", "node_coordinators", SOON_TOLD)
