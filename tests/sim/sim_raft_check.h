@@ -41,7 +41,7 @@ struct sim_raft_view {
     uint64_t applied_index;
     uint64_t applied_digest;
     uint64_t candidacies; /* of this process, with a term of its own each */
-    bool transferred;     /* the last one was asked for by the leader */
+    bool transferred;     /* candidate because the leader asked for it; false once elected */
     uint64_t cuts;        /* of its log, in this life */
     uint64_t cut_index;   /* where the last one left its end */
     struct sim_voter_set set;

@@ -398,14 +398,26 @@ START_TEST(raft_check__names_who_displaces_a_leader)
         elect(&f, 1, 2);
         expect(&f, sound ? SIM_CHECK_R13 : -1);
     }
-    struct fixture f;
-    setup(&f);
-    elect(&f, 0, 1);
-    net.now_us = 5000000;
-    hear(0, 2, 1000000);
-    f.views[1].transferred = true;
-    elect(&f, 1, 2);
-    expect(&f, -1);
+}
+END_TEST
+
+/* Who is elected has forgotten that the leader asked it to stand, as the product does: the
+ * candidate tells it, and tells it of its own term only. */
+START_TEST(raft_check__lets_a_leader_hand_over)
+{
+    for (uint64_t term = 2; term <= 3; term++) {
+        struct fixture f;
+        setup(&f);
+        elect(&f, 0, 1);
+        net.now_us = 5000000;
+        hear(0, 2, 1000000);
+        f.views[1].term = 1;
+        f.views[1].transferred = true;
+        stand(&f, 1);
+        f.views[1].transferred = false;
+        elect(&f, 1, term);
+        expect(&f, term == 2 ? -1 : SIM_CHECK_R13);
+    }
 }
 END_TEST
 
@@ -724,8 +736,8 @@ UNIT_MAIN("sim_checks", replica_check__looks_at_those_who_hold_the_partition,
           raft_check__names_what_those_without_a_vote_must_not_do,
           raft_check__names_images_that_differ, raft_check__names_images_of_other_content,
           raft_check__names_who_stands_unheard, raft_check__names_a_leader_that_does_not_resign,
-          raft_check__names_who_displaces_a_leader, metadata_check__knows_legal_moves,
-          metadata_check__names_illegal_moves,
+          raft_check__names_who_displaces_a_leader, raft_check__lets_a_leader_hand_over,
+          metadata_check__knows_legal_moves, metadata_check__names_illegal_moves,
           replica_check__accepts_equal_replicas_and_names_the_rest,
           replica_check__names_one_epoch_and_offset_with_two_values,
           replica_check__names_members_that_lack_what_is_committed,
