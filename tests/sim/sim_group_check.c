@@ -181,14 +181,14 @@ static const struct joined *first_join(const struct sim_group_check *c, uint32_t
     return NULL;
 }
 
-/* Somebody else had come in as this instance before it asked. */
+/* Somebody else had come in as this instance before it asked. A heartbeat that lay in the broker's
+ * connection when an append failed is read while the group is loaded anew, and says nothing. */
 static void check_instance(struct sim_group_check *c, const struct sim_group_asker *a,
-                           enum sim_group_request request, int16_t error)
+                           enum sim_group_request request, int16_t error, uint64_t now_us)
 {
     const struct joined *own;
     if (a->instance[0] == '\0' || a->member[0] == '\0' || request == SIM_GROUP_FETCH ||
-        (request == SIM_GROUP_HEARTBEAT &&
-         reign_at(c, a->broker, a->asked_us, a->asked_us) == NULL))
+        (request == SIM_GROUP_HEARTBEAT && !sim_group_check_heard(c, a, now_us)))
         return;
     own = first_join(c, a->group, a->member);
     for (size_t i = 0; i < c->join_count && own != NULL; i++) {
@@ -217,7 +217,7 @@ void sim_group_check_answer(struct sim_group_check *c, const struct sim_group_as
                   "since it was asked",
                   a->group, a->broker, (int)request, kw_error_name(error));
     check_generation(c, a, request, error, now_us);
-    check_instance(c, a, request, error);
+    check_instance(c, a, request, error, now_us);
 }
 
 /* ---- generations (G3) ---- */

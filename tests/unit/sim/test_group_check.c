@@ -246,10 +246,31 @@ START_TEST(static_member__that_is_not_known_again_or_not_fenced_is_named)
 }
 END_TEST
 
+/* Broker 1 lost its shard between question and answer, and has perhaps loaded it since. */
+START_TEST(static_member__is_not_judged_by_a_heartbeat_read_while_loading)
+{
+    for (int loaded = 0; loaded < 2; loaded++) {
+        struct fixture f;
+        setup(&f);
+        join(&f, "old", "i1", 1);
+        join(&f, "new", "i1", 1);
+        struct sim_group_asker a = asker(&f, "old", "i1", 1);
+        sim_group_check_coordinator(f.c, 1, false, f.now_us++);
+        if (loaded)
+            sim_group_check_coordinator(f.c, 1, true, f.now_us++);
+        answer(&f, SIM_GROUP_HEARTBEAT, a, KW_NONE);
+        ck_assert_uint_eq(f.checks.check[SIM_CHECK_G12].failures, 0);
+        answer(&f, SIM_GROUP_SYNC, a, KW_NONE); /* it could not be answered meanwhile */
+        expect(&f, SIM_CHECK_G12);
+    }
+}
+END_TEST
+
 UNIT_MAIN("sim_group_check", group__of_good_behaviour_is_accepted,
           answer__before_the_load_or_after_the_resignation_is_named,
           generation__that_falls_is_named, partition__with_two_owners_is_named,
           stale_generation__that_is_accepted_is_named,
           stale_generation__told_elsewhere_binds_only_commits,
           assignment__that_no_leader_sent_is_named, session__that_ends_too_early_or_never_is_named,
-          static_member__that_is_not_known_again_or_not_fenced_is_named)
+          static_member__that_is_not_known_again_or_not_fenced_is_named,
+          static_member__is_not_judged_by_a_heartbeat_read_while_loading)
