@@ -728,7 +728,8 @@ const struct node_events *node_watch_events(const struct node *n);
  */
 
 struct node_hold_table;
-/* fn runs once when the image moved or the deadline passed; it may register again. */
+/* fn runs once when the image moved or the deadline passed, in an event of its own; it may register
+ * again. */
 struct node_hold {
     void (*fn)(struct node_hold *h);
     uint64_t deadline_ms;
@@ -738,7 +739,7 @@ struct node_hold {
 };
 void node_hold_add(struct node *n, struct node_hold *h);
 void node_hold_remove(struct node_hold *h);
-void node_holds_run(struct node *n); /* something they may wait for has come */
+void node_holds_run(struct node *n); /* something they may wait for has come: they run soon */
 /* Our link to this leader closed and the controller may still replace it: do not name it before
  * *ret_until_ms. */
 bool node_leader_held(struct node *n, int32_t leader, uint64_t *ret_until_ms);
