@@ -1,5 +1,6 @@
 #include "tests/sim/sim_run.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -56,6 +57,7 @@ struct run {
     struct sim_auditor *auditor;
     struct sim_life *life; /* what is deleted, expires and is compacted */
     const char *reader;    /* the final reader whose records come in */
+    int64_t *ends;         /* per partition: where its log ends, and nothing comes behind it */
     const char *bootstrap[SIM_CLUSTER_NODES_MAX];
     size_t bootstrap_count;
 };
@@ -518,7 +520,9 @@ static void final_ends(struct run *run, const struct sim_consumer *consumer)
     }
 }
 
-/* A new consumer reads everything from offset 0. */
+/* A new consumer reads everything from offset 0, to the ends of before: a replica whose turned bit
+ * it finds (10.4) copies its log anew meanwhile, and ends early until it has done so (seed 11628).
+ */
 static void read_all(struct run *run, const char *name)
 {
     struct sim_env *env = sim_world_add_env(run->world, name);
@@ -536,8 +540,7 @@ static void read_all(struct run *run, const char *name)
         sim_world_run_for(run->world, 50);
         done = true;
         for (uint32_t p = 0; p < run->partitions; p++)
-            done = done && sim_consumer_position(consumer, p) >=
-                               sim_replica_check_first_end(sim_cluster_replicas(run->cluster), p);
+            done = done && sim_consumer_position(consumer, p) >= run->ends[p];
     }
     sim_check(&run->checks, SIM_CHECK_LIVE, done, "%s has not read everything in %d ms", name,
               RUN_READ_LIMIT_MS);
@@ -557,6 +560,23 @@ static void settle(struct run *run)
         sim_world_run_for(run->world, 100);
     sim_check(&run->checks, SIM_CHECK_LIVE, all_caught_up(run),
               "replicas or readers fall behind without producers");
+    run->ends = kb_new_array(int64_t, run->partitions);
+    for (uint32_t p = 0; p < run->partitions; p++)
+        run->ends[p] = sim_replica_check_first_end(sim_cluster_replicas(run->cluster), p);
+}
+
+static bool is_whole(struct run *run)
+{
+    return sim_cluster_heal(run->cluster)->was_whole && all_caught_up(run);
+}
+
+/* What readers found damaged has been copied again before disks are compared. */
+static void await_copies(struct run *run)
+{
+    for (uint64_t ms = 0; ms < RUN_SETTLE_MS && !is_whole(run); ms += 50)
+        sim_world_run_for(run->world, 50);
+    sim_check(&run->checks, SIM_CHECK_LIVE, is_whole(run),
+              "replicas are not whole %d ms after everything was read", RUN_SETTLE_MS);
 }
 
 static void judge_admin(struct run *run)
@@ -588,6 +608,7 @@ static void judge(struct run *run)
     sim_life_judge(run->life);
     read_all(run, "reader1");
     read_all(run, "reader2");
+    await_copies(run);
     sim_cluster_compare(run->cluster);
     sim_cluster_check_events(run->cluster);
     sim_cluster_check_whole(run->cluster);
@@ -694,6 +715,7 @@ void sim_run(const struct sim_run_options *options, struct sim_result *ret)
     run.faults = sim_faults_free(run.faults);
     run.groups = sim_groups_free(run.groups);
     run.life = sim_life_free(run.life);
+    free(run.ends);
     fill_checks(&run, ret);
     if (options->story != NULL)
         kb_log_set_sink(NULL, NULL, KB_LOG_ERROR);
