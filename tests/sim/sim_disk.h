@@ -98,6 +98,8 @@ int sim_disk_flip_bit(struct sim_disk *d, const char *path, uint64_t position, u
  * this header go on showing the byte as it was written: what checkers read is what should be there.
  */
 int sim_disk_rot_bit(struct sim_disk *d, const char *path, uint64_t position, unsigned bit);
+/* How many have turned so. */
+uint64_t sim_disk_rotten(const struct sim_disk *d);
 int sim_disk_remove(struct sim_disk *d, const char *path); /* a file */
 /* The files of a directory, as a process sees them, go to another disk, with the bits that have
  * turned there. */

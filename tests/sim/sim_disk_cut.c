@@ -211,7 +211,13 @@ int sim_disk_rot_bit(struct sim_disk *d, const char *path, uint64_t position, un
     if (i == NULL || i->dir || position >= i->now.size)
         return -KB_ENOENT;
     sim_inode_rot_add(i, position, (uint8_t)(1U << (bit % 8)));
+    d->rotten++;
     return 0;
+}
+
+uint64_t sim_disk_rotten(const struct sim_disk *d)
+{
+    return d->rotten;
 }
 
 void sim_disk_copy_dir(struct sim_disk *to, struct sim_disk *from, const char *path)

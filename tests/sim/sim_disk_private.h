@@ -31,6 +31,7 @@ struct sim_disk {
     uint64_t failures,
         failed_us; /* calls answered with -KB_EIO; the first since it was forgotten */
     uint64_t inode_ids;
+    uint64_t rotten; /* bits that turned at rest */
     struct sim_inode *root;
     struct sim_dir_op *ops; /* in the order they were made */
     size_t op_count, op_capacity;

@@ -26,7 +26,8 @@ static void check_quorum(struct sim_heal_check *h, uint64_t since_us, bool leade
 
 static void check_whole(struct sim_heal_check *h, uint64_t since_us, const char *broken)
 {
-    bool late = since_us > SIM_HEAL_WHOLE_MS * 1000;
+    uint64_t found_us = h->found_us != 0 ? h->found_us - h->healed_us : 0;
+    bool late = since_us > found_us + SIM_HEAL_WHOLE_MS * 1000;
     bool news = broken == NULL && !h->was_whole;
     h->was_whole = broken == NULL;
     if (news)
@@ -45,6 +46,12 @@ void sim_heal_check_step(struct sim_heal_check *h, uint64_t now_us, bool leader,
         return;
     check_quorum(h, now_us - h->healed_us, leader, committed);
     check_whole(h, now_us - h->healed_us, broken);
+}
+
+void sim_heal_check_found(struct sim_heal_check *h, uint64_t now_us)
+{
+    if (h->was_whole)
+        h->found_us = now_us;
 }
 
 void sim_heal_check_end(struct sim_heal_check *h, const char *broken)

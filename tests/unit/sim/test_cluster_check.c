@@ -681,6 +681,26 @@ START_TEST(heal_check__names_partitions_that_are_not_whole)
 }
 END_TEST
 
+/* A turned bit found late gives its replica as long again, and none that was missing before. */
+START_TEST(heal_check__counts_from_a_turned_bit_that_is_found)
+{
+    for (int bad = 0; bad < 4; bad++) {
+        struct sim_checks checks = {0};
+        struct sim_heal_check h = {0};
+        sim_heal_check_begin(&h, &checks, 10 * MS, 7);
+        sim_heal_check_step(&h, 20 * MS, true, 8, bad == 1 ? "p-0" : NULL);
+        uint64_t found = 10 * MS + SIM_HEAL_WHOLE_MS * MS;
+        uint64_t late = found + SIM_HEAL_WHOLE_MS * MS + 1;
+        if (bad != 2)
+            sim_heal_check_found(&h, found);
+        sim_heal_check_step(&h, found + MS, true, 8, "p-0");
+        sim_heal_check_step(&h, bad == 3 ? late : late - 1, true, 8, bad == 3 ? "p-0" : NULL);
+        sim_heal_check_end(&h, NULL);
+        expect(&checks, bad > 0 ? SIM_CHECK_P21 : -1);
+    }
+}
+END_TEST
+
 UNIT_MAIN("sim_cluster_check", voters_check__accepts_votes_of_the_set,
           voters_check__names_votes_of_other_directories,
           voters_check__accepts_the_vote_of_before_under_a_damaged_name,
@@ -692,4 +712,5 @@ UNIT_MAIN("sim_cluster_check", voters_check__accepts_votes_of_the_set,
           metadata_check__knows_brokers_that_come_and_go,
           metadata_check__names_what_old_and_fenced_brokers_do,
           metadata_check__names_what_is_given_twice, metadata_check__tells_what_is_not_whole,
-          heal_check__names_a_quorum_that_is_late, heal_check__names_partitions_that_are_not_whole)
+          heal_check__names_a_quorum_that_is_late, heal_check__names_partitions_that_are_not_whole,
+          heal_check__counts_from_a_turned_bit_that_is_found)

@@ -281,7 +281,9 @@ START_TEST(rot__is_read_from_the_disk_until_it_is_written_again)
     struct kb_env *env = sim_env_kb(sim_host_env(f.host));
     ck_assert_int_eq(kb_env_read_now(env, file, 0, text, 4), 4);
     ck_assert_int_eq(sim_disk_rot_bit(f.disk, "x", 4, 0), -KB_ENOENT);
+    ck_assert_uint_eq(sim_disk_rotten(f.disk), 0);
     ck_assert_int_eq(sim_disk_rot_bit(f.disk, "x", 1, 0), 0);
+    ck_assert_uint_eq(sim_disk_rotten(f.disk), 1);
     ck_assert_int_eq(kb_env_read_now(env, file, 2, text, 1), -KB_EAGAIN); /* the same page */
     ck_assert(holds(&f, "x", "data"));
     struct kb_fd *fd = open_new(&f, "x");
