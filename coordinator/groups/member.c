@@ -29,7 +29,7 @@ enum kw_error group_member_check(const struct group *g, struct kw_str id, struct
         const struct group_member *m = group_member_find_static(g, instance_id);
         if (m == NULL)
             return KW_UNKNOWN_MEMBER_ID;
-        if (!kw_str_equal(m->id, id) && !KB_MUTANT("duplicate-instance-served"))
+        if (!kw_str_equal(m->id, id))
             return KW_FENCED_INSTANCE_ID;
     }
     return group_member_find(g, id) != NULL ? KW_NONE : KW_UNKNOWN_MEMBER_ID;
