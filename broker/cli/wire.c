@@ -15,13 +15,14 @@ enum {
     CHECK_MS = 50,
 };
 
-/* Higher versions name topics by id, or coordinators in lists: nothing this client needs. */
+/* Higher versions name topics by id, or coordinators in lists: nothing this client needs. Lower
+ * ones of Metadata cannot say that no topic is to be created. */
 static const struct {
-    int16_t key, max;
+    int16_t key, min, max;
 } version_limits[] = {
-    {KW_API_API_VERSIONS, 0},  {KW_API_PRODUCE, 12},     {KW_API_FETCH, 12},
-    {KW_API_METADATA, 12},     {KW_API_LIST_OFFSETS, 9}, {KW_API_FIND_COORDINATOR, 3},
-    {KW_API_OFFSET_COMMIT, 9}, {KW_API_OFFSET_FETCH, 7}, {KW_API_JOIN_GROUP, 9},
+    {KW_API_API_VERSIONS, 0, 0},  {KW_API_PRODUCE, 0, 12},     {KW_API_FETCH, 0, 12},
+    {KW_API_METADATA, 4, 12},     {KW_API_LIST_OFFSETS, 0, 9}, {KW_API_FIND_COORDINATOR, 0, 3},
+    {KW_API_OFFSET_COMMIT, 0, 9}, {KW_API_OFFSET_FETCH, 0, 7}, {KW_API_JOIN_GROUP, 0, 9},
 };
 
 static const struct kw_message *message_of(int16_t api_key, enum kw_message_kind kind)
@@ -301,17 +302,20 @@ int16_t cli_wire_version(const struct cli_wire *w, int32_t broker, int16_t api_k
     const struct wire_peer *p = wire_peer_find(w, broker);
     const struct kw_api *api = kw_api_find(api_key);
     KB_ASSERT(api != NULL);
+    int16_t min = api->version_min;
     int16_t max = api->version_max;
     for (size_t i = 0; i < sizeof(version_limits) / sizeof(version_limits[0]); i++) {
-        if (version_limits[i].key == api_key && version_limits[i].max < max)
-            max = version_limits[i].max;
+        if (version_limits[i].key != api_key)
+            continue;
+        min = version_limits[i].min > min ? version_limits[i].min : min;
+        max = version_limits[i].max < max ? version_limits[i].max : max;
     }
     for (size_t i = 0; p != NULL && i < p->versions_count; i++) {
         const struct wire_version *v = &p->versions[i];
         if (v->key != api_key)
             continue;
         max = v->max < max ? v->max : max;
-        return max >= v->min && max >= api->version_min ? max : -1;
+        return max >= v->min && max >= min ? max : -1;
     }
     return -1;
 }
