@@ -104,6 +104,8 @@ static Kvorum__FetchPartition *fill_partition(struct kb_arena *arena, struct nod
     q->high_watermark = t.fetch.high_watermark;
     q->has_log_start = 1;
     q->log_start = t.fetch.ends.log_start;
+    q->has_leader_log_start = 1;
+    q->leader_log_start = t.fetch.leader_start;
     q->has_partition_epoch = 1;
     q->partition_epoch = t.fetch.partition_epoch;
     q->has_written = 1;

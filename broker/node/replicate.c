@@ -463,6 +463,8 @@ static void take_partition(struct session *s, const Kvorum__FetchPartition *q)
         .came_ms = node_now(n),
     };
     f->sent_hw = q->high_watermark;
+    if (q->has_leader_log_start) /* what was sent may have been dropped (seed 7622) */
+        f->sent_start = q->leader_log_start;
     f->position = q->fetch_offset;
     f->fresh = true;
     mark_ready(f);

@@ -81,6 +81,7 @@ bool rep_fetch_position(const struct rep *r, struct rep_fetch_target *ret)
                 .offset = r->log_end,
                 .last_epoch = last_epoch(r),
                 .high_watermark = r->hw,
+                .leader_start = r->start_wanted,
                 .ends = r->ends,
             },
     };

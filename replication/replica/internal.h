@@ -58,7 +58,7 @@ struct rep {
 
     int64_t epoch_start;       /* leader: first offset of the epoch */
     int64_t leader_start;      /* follower: the same, as the leader said in this epoch; -1 */
-    int64_t start_wanted;      /* follower: where the leader's log begins, as it said last; 0 */
+    int64_t start_wanted;      /* follower: where the leader's log begins, as it said last; -1 */
     uint64_t epoch_start_ms;   /* leader */
     int64_t sync_mark;         /* leader, image unsynced: its LEO when it saw that; -1 = none */
     int64_t low_watermark;     /* leader: as last told */

@@ -169,7 +169,7 @@ void rep_judge_role(struct rep *r, bool new_epoch, uint64_t now_ms, struct rep_e
     if (new_epoch) {
         r->must_drop = false;
         r->leader_start = -1;
-        r->start_wanted = 0;
+        r->start_wanted = -1;
     }
     to = wanted_state(r, &report);
     /* Out of ISR and ELR, as it had asked: the leader says again whether it must begin anew. It may

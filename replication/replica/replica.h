@@ -264,6 +264,7 @@ struct rep_fetch {
     int64_t offset;          /* its LEO */
     int32_t last_epoch;      /* of the batch before it; -1 = its log is empty */
     int64_t high_watermark;
+    int64_t leader_start; /* where the leader's log begins, as it heard last; -1 = not yet */
     struct rep_ends ends;
     uint64_t came_ms; /* when it came in, if it is judged later than that; 0 = now (3.7) */
 };

@@ -286,6 +286,82 @@ START_TEST(start__that_waits_for_the_disk_is_told)
 }
 END_TEST
 
+/* ---- what a follower heard ---- */
+
+struct late_start {
+    struct scenario *s;
+    uint32_t leader, follower;
+    uint64_t waits_us; /* since when records wait in the follower */
+    bool moved;
+};
+
+static struct node_partition *orders(struct scenario *s, uint32_t node)
+{
+    struct node *n = sim_cluster_node(s->cluster, node);
+    const struct meta_topic *t = meta_image_topic(n->image, "orders");
+    return t != NULL ? node_partition_find(n, &t->id, 0) : NULL;
+}
+
+/* The leader's log begins later from a moment on at which the follower has the first record, the
+ * others of the same answer wait for a segment, and it polls already for what comes next. */
+static void move_start(void *arg, uint32_t node)
+{
+    struct late_start *w = arg;
+    const struct node_partition *p = orders(w->s, w->follower);
+    uint64_t now_us = sim_world_now_us(w->s->world);
+    if (w->moved || p == NULL || p->log == NULL || log_end_offset(p->log) == 4)
+        return;
+    if (w->waits_us == 0) {
+        sim_disk_stall(sim_host_disk(sim_cluster_host(w->s->cluster, w->follower)), 1000);
+        w->waits_us = now_us;
+    }
+    if (now_us < w->waits_us + 300000)
+        return;
+    struct node_partition *led = orders(w->s, w->leader);
+    log_set_start_offset(led->log, 3);
+    node_partition_start_moved(led);
+    w->moved = true;
+}
+
+/* Asked of the replicas first: what a client heard may be old. */
+static bool all_start_late(struct scenario *s)
+{
+    for (uint32_t i = 0; i < 3; i++) {
+        const struct node_partition *p = orders(s, i);
+        if (p == NULL || p->log == NULL || log_end_offset(p->log) != 12 ||
+            log_start_offset(p->log) != 3)
+            return false;
+    }
+    return scenario_leader(s) > 0 && running_in_sync(s);
+}
+
+/* 4.1: a follower may join only with the leader's start. It does not take what comes while records
+ * wait for a new segment; the leader hears that, and tells it again (simulator seed 7622). */
+START_TEST(start__told_to_a_busy_follower_is_told_again)
+{
+    struct scenario s;
+    scenario_start(&s, 26);
+    scenario_set_config(&s, "orders", "segment.ms", "100");
+    struct late_start w = {.s = &s, .follower = bystander(&s)};
+    for (int i = 0; i < 4; i++)
+        ck_assert(produces(&s));
+    scenario_run_for(&s, 500);
+    scenario_isolate(&s, w.follower, true);
+    for (int i = 0; i < 8; i++) {
+        scenario_until(&s, produces, 20000, "the others take records");
+        scenario_run_for(&s, 1500);
+    }
+    w.leader = (uint32_t)scenario_leader(&s) - 1;
+    ck_assert(!scenario_isr_full(&s));
+    sim_cluster_on_event(s.cluster, move_start, &w);
+    scenario_isolate(&s, w.follower, false);
+    scenario_until(&s, all_start_late, 20000, "the replica begins where its leader does");
+    ck_assert(w.moved);
+    sim_cluster_on_event(s.cluster, NULL, NULL);
+    scenario_end(&s);
+}
+END_TEST
+
 static void read_epoch_end(void *arg, const void *response)
 {
     const struct kw_offset_for_leader_epoch_response *r = response;
@@ -412,5 +488,5 @@ UNIT_MAIN("node_replicas", snapshot__tells_what_it_skipped,
           stalled_disk__holds_writes_for_three_seconds,
           damage_everywhere__led_again_by_name_up_to_the_damage,
           turned_strong__counts_once_everything_is_synced, reset__forgets_the_durable_start,
-          start__that_waits_for_the_disk_is_told, epoch__without_records_is_known,
-          compaction__stops_at_the_high_watermark)
+          start__that_waits_for_the_disk_is_told, start__told_to_a_busy_follower_is_told_again,
+          epoch__without_records_is_known, compaction__stops_at_the_high_watermark)
