@@ -450,20 +450,23 @@ void rep_on_reset(struct rep *r, uint64_t generation, int64_t log_start, uint64_
 void rep_on_log_start(struct rep *r, int64_t log_start, int64_t durable_start, uint64_t now_ms,
                       struct rep_effects *fx)
 {
+    bool serves = r->state != REP_FAILED && r->state != REP_TRUNCATING;
+    bool durable_moved = r->state != REP_FAILED && durable_start > r->ends.log_start;
     rep_fx_begin(fx);
-    if (r->state != REP_FAILED && r->state != REP_TRUNCATING) {
+    if (serves) {
         KB_ASSERT(log_start <= r->hw); /* P16 */
         if (log_start > r->log_start && r->state == REP_LEADER)
             fx->flags |= REP_FX_WAKE_FOLLOWERS;
         r->log_start = KB_MUTANT("log-start-falls") ? log_start : rep_max(r->log_start, log_start);
-        if (durable_start > r->ends.log_start) {
-            r->ends.log_start = rep_min(durable_start, r->log_start);
-            if (r->state == REP_FOLLOWER)
-                fx->flags |= REP_FX_REPORT_DURABLE;
-        }
-        if (r->state == REP_LEADER)
-            rep_leader_react(r, now_ms, fx);
     }
+    /* It may become durable while the log is being cut, and nobody says so again. */
+    if (durable_moved) {
+        r->ends.log_start = rep_min(durable_start, r->log_start);
+        if (r->state == REP_FOLLOWER)
+            fx->flags |= REP_FX_REPORT_DURABLE;
+    }
+    if (r->state == REP_LEADER)
+        rep_leader_react(r, now_ms, fx);
     rep_fx_end(r, now_ms, fx);
 }
 

@@ -302,6 +302,23 @@ START_TEST(truncation__reports_of_the_former_generation_are_dropped)
 }
 END_TEST
 
+START_TEST(truncation__start_that_becomes_durable_meanwhile_counts)
+{ /* 4.1, 10.3: the leader lets nobody join below its start (simulator seed 70017) */
+    struct rep_fetch_target at;
+    follow(6);
+    t.log.start = 4;
+    rep_on_log_start(t.rep, 4, 0, 1001, &t.fx);
+    t.hold_cuts = true;
+    handle(diverging(3, 8), 1002);
+    ck_assert_int_eq(rep_state(t.rep), REP_TRUNCATING);
+    rep_on_log_start(t.rep, 4, 4, 1003, &t.fx);
+    ck_assert_uint_eq(t.fx.flags, 0);
+    toy_node_finish_cut(&t, 1004);
+    ck_assert(rep_fetch_position(t.rep, &at));
+    ck_assert_int_eq(at.fetch.ends.log_start, 4);
+}
+END_TEST
+
 START_TEST(reset__member_waits_to_be_out)
 { /* 2.8 */
     follow(6);
@@ -450,7 +467,8 @@ UNIT_MAIN("replica follower", position__comes_from_the_log,
           diverging__below_the_hw_is_refused_and_reported,
           diverging__below_the_hw_is_legal_after_an_unclean_election,
           diverging__below_the_log_start_begins_again, diverging__without_progress_is_dropped,
-          truncation__reports_of_the_former_generation_are_dropped, reset__member_waits_to_be_out,
+          truncation__reports_of_the_former_generation_are_dropped,
+          truncation__start_that_becomes_durable_meanwhile_counts, reset__member_waits_to_be_out,
           reset__member_let_in_again_stays, reset__empty_log_drops_nothing,
           batch__that_holds_the_start_is_taken_from_its_base, reset__backwards_is_refused,
           reset__to_the_own_end_drops_what_nobody_can_compare, durable__is_reported_when_it_moves)
