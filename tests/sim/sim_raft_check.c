@@ -24,10 +24,12 @@ struct committed {
     int64_t first, last;
     int32_t term;
     uint32_t crc;
+    uint64_t decided; /* the lowest term whose leader is known to have committed it */
 };
 
 struct leader {
     uint32_t voter, life;
+    uint64_t committed; /* how far it did, in its term */
 };
 
 struct voter {
@@ -327,7 +329,7 @@ static void check_leader(struct sim_raft_check *c, uint32_t voter, const struct 
         return;
     }
     l = kb_new(struct leader);
-    *l = (struct leader){voter, view->life};
+    *l = (struct leader){.voter = voter, .life = view->life};
     (void)kb_map_put(&c->leaders, view->term, l);
     c->leader_terms++;
     c->newest_term = view->term > c->newest_term ? view->term : c->newest_term;
@@ -337,7 +339,7 @@ static void check_leader(struct sim_raft_check *c, uint32_t voter, const struct 
         sim_voters_check_elected(c->voter_sets, voter, view->term, &view->set);
     const struct sim_log *log = refresh(c, voter, false);
     for (size_t i = 0; i < c->committed_count; i++) {
-        if ((uint64_t)c->committed[i].term >= view->term)
+        if (c->committed[i].decided >= view->term)
             continue; /* it is late: a later term has begun elsewhere */
         sim_check(c->options.checks, SIM_CHECK_R5, has_entry(log, &c->committed[i]),
                   "voter %u leads term %llu without the committed entry %lld of term %d", voter + 1,
@@ -347,6 +349,38 @@ static void check_leader(struct sim_raft_check *c, uint32_t voter, const struct 
 }
 
 /* ---- commit ---- */
+
+/* R5 binds the leaders of later terms than that in which an entry was committed, which may itself
+ * be later than the entry's own: a leader commits what former ones left through an entry of its
+ * term. One of a term between the two, whose votes came late, need not have it (seed 53852). An
+ * entry of which no leader was seen to commit it counts from its own term. */
+static uint64_t decided_in(const struct sim_raft_check *c, const struct sim_log_batch *b)
+{
+    uint64_t decided = 0;
+    size_t cursor = 0;
+    uint64_t term = 0;
+    const struct leader *l;
+    while ((l = kb_map_next(&c->leaders, &cursor, &term)) != NULL) {
+        if (l->committed >= (uint64_t)b->last && (decided == 0 || term < decided))
+            decided = term;
+    }
+    return decided != 0 ? decided : (uint64_t)b->epoch;
+}
+
+/* The leader of this term commits up to this index. One whose answers come late may have done so
+ * before the leader of a later term, whose commit was seen first. */
+static void note_leader_commit(struct sim_raft_check *c, uint64_t term, uint64_t index)
+{
+    struct leader *l = kb_map_get(&c->leaders, term);
+    if (l == NULL || l->committed >= index)
+        return;
+    l->committed = index;
+    for (size_t i = c->committed_count; i-- > 0;) {
+        struct committed *e = &c->committed[i];
+        if ((uint64_t)e->last <= index && e->decided > term)
+            e->decided = term;
+    }
+}
 
 /* Entries up to this index are committed, as this voter has them. */
 static void take_committed(struct sim_raft_check *c, uint32_t voter, uint64_t index)
@@ -358,8 +392,11 @@ static void take_committed(struct sim_raft_check *c, uint32_t voter, uint64_t in
         if (b->last <= known_to)
             continue;
         kb_array_reserve(c->committed, c->committed_count, c->committed_capacity);
-        c->committed[c->committed_count++] =
-            (struct committed){.first = b->first, .last = b->last, .term = b->epoch, .crc = b->crc};
+        c->committed[c->committed_count++] = (struct committed){.first = b->first,
+                                                                .last = b->last,
+                                                                .term = b->epoch,
+                                                                .crc = b->crc,
+                                                                .decided = decided_in(c, b)};
         sim_metadata_check_batch(
             c->metadata, sim_log_bytes(b, c->options.disks[voter], c->options.log_dir, false));
     }
@@ -379,6 +416,7 @@ static void check_leader_commit(struct sim_raft_check *c, uint32_t voter,
                                 const struct sim_raft_view *view)
 {
     uint32_t copies = 0;
+    note_leader_commit(c, view->term, view->leader_commit);
     const struct sim_log_batch *b = sim_log_find(refresh(c, voter, false),
                                                  (int64_t)view->leader_commit);
     if (b == NULL)

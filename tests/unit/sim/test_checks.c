@@ -262,6 +262,65 @@ START_TEST(raft_check__names_a_leader_without_committed_entries)
 }
 END_TEST
 
+/* What the leader of term 1 left is committed through an entry of term 3. Who is elected in term 2
+ * by votes that came late need not have it (seed 53852), unless the leader of term 1 committed it,
+ * whenever that is seen; who is elected in term 4 must. */
+START_TEST(raft_check__knows_in_which_term_an_entry_was_committed)
+{
+    enum { NOT, BEFORE, BEHIND, AFTER }; /* BEHIND: its own disk lags, so it may not apply it */
+    static const struct {
+        int in_term_1;
+        uint64_t late;
+        bool bad;
+    } cases[] = {
+        {NOT, 2, false}, {NOT, 4, true}, {BEFORE, 2, true}, {BEHIND, 2, true}, {AFTER, 2, true}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct fixture f;
+        setup(&f);
+        elect(&f, 1, 1);
+        append_to(&f, 0, 1, 1);
+        append_to(&f, 1, 1, 1);
+        step(&f, 1);
+        if (cases[i].in_term_1 == BEFORE)
+            commit(&f, 1, 1);
+        if (cases[i].in_term_1 == BEHIND) {
+            f.views[1].leader_commit = 1;
+            step(&f, 1);
+        }
+        elect(&f, 0, 3);
+        append_to(&f, 0, 2, 3);
+        append_to(&f, 1, 2, 3);
+        step(&f, 0);
+        commit(&f, 0, 2);
+        if (cases[i].in_term_1 == AFTER)
+            commit(&f, 1, 1);
+        ck_assert_uint_eq(sim_raft_check_committed(f.raft), 2);
+        for (int n = 0; n < 3 && cases[i].late > 3; n++)
+            votes[n] = (struct vote){cases[i].late, 3};
+        f.views[2].leader = true; /* its voters have voted in term 3 since */
+        f.views[2].term = cases[i].late;
+        step(&f, 2);
+        expect(&f, cases[i].bad ? SIM_CHECK_R5 : -1);
+    }
+}
+END_TEST
+
+/* Its leader fell in the event in which it committed: nobody is seen to commit it as leader. */
+START_TEST(raft_check__counts_an_entry_from_its_own_term_when_no_leader_is_seen_to_commit_it)
+{
+    struct fixture f;
+    setup(&f);
+    elect(&f, 0, 1);
+    append_to(&f, 0, 1, 1);
+    append_to(&f, 1, 1, 1);
+    step(&f, 0);
+    f.views[0].leader = false;
+    commit(&f, 0, 1);
+    elect(&f, 2, 2);
+    expect(&f, SIM_CHECK_R5);
+}
+END_TEST
+
 /* The leader counts two copies while its own disk lags, and a broker applies before any voter: from
  * then on the entry is committed (simulator seed 3000125). */
 START_TEST(raft_check__hears_of_commits_from_those_without_a_vote)
@@ -732,6 +791,8 @@ UNIT_MAIN("sim_checks", replica_check__looks_at_those_who_hold_the_partition,
           raft_check__accepts_an_orderly_quorum, raft_check__names_two_leaders_and_lost_votes,
           raft_check__names_what_a_leader_must_not_do,
           raft_check__names_a_leader_without_committed_entries,
+          raft_check__knows_in_which_term_an_entry_was_committed,
+          raft_check__counts_an_entry_from_its_own_term_when_no_leader_is_seen_to_commit_it,
           raft_check__hears_of_commits_from_those_without_a_vote,
           raft_check__names_what_those_without_a_vote_must_not_do,
           raft_check__names_images_that_differ, raft_check__names_images_of_other_content,
