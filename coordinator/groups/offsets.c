@@ -31,7 +31,7 @@ static enum kw_error check_committer(const struct group *g, int16_t version,
     if (generation < 0 && req->member_id.size == 0 && req->group_instance_id.data == NULL)
         return KW_UNKNOWN_MEMBER_ID;
     enum kw_error error = group_member_check(g, req->member_id, req->group_instance_id);
-    if (error == KW_FENCED_INSTANCE_ID && KB_MUTANT("duplicate-instance-served"))
+    if (KB_MUTANT("duplicate-instance-served") && error == KW_FENCED_INSTANCE_ID)
         return KW_NONE;
     if (error != KW_NONE)
         return error;

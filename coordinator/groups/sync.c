@@ -132,7 +132,7 @@ enum kw_error group_shard_heartbeat(struct group_shard *s, struct group_now now,
     if (g == NULL)
         return KW_UNKNOWN_MEMBER_ID;
     enum kw_error error = group_member_check(g, req->member_id, req->group_instance_id);
-    if (error == KW_FENCED_INSTANCE_ID && KB_MUTANT("duplicate-instance-served"))
+    if (KB_MUTANT("duplicate-instance-served") && error == KW_FENCED_INSTANCE_ID)
         return KW_NONE;
     if (error != KW_NONE)
         return error;
