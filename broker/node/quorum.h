@@ -184,6 +184,7 @@ void quorum_pass_voters(struct node_quorum *q, const uint8_t *data, size_t size)
 /* quorum_wire.c: the protobuf form */
 void quorum_send_message(struct node_quorum *q, const struct raft_message *m,
                          struct kb_chain *payload);
+/* 0, or -KB_EINVAL: no kind of message, or a term above RAFT_TERM_MAX. */
 int quorum_message_read(const Kvorum__RaftMessage *w, struct raft_message *ret);
 /* quorum_file.c: vote file and snapshots */
 void quorum_save_hard(struct node_quorum *q, const struct raft_hard_state *hard, uint64_t sequence);

@@ -62,7 +62,7 @@ static int vote_parse(const char *text, struct raft_hard_state *ret)
     if (sscanf(text, "kvorum-vote 1\nterm=%llu\nvote=%d %22s\ncommit=%llu\nbarred=%d\n%ncrc=%8x",
                &term, &id, uuid, &commit, &barred, &body, &crc) != 6)
         return -KB_ECORRUPT;
-    if (crc != kb_crc32c(0, text, (size_t)body))
+    if (crc != kb_crc32c(0, text, (size_t)body) || term > RAFT_TERM_MAX)
         return -KB_ECORRUPT;
     *ret = (struct raft_hard_state){
         .term = term,

@@ -49,7 +49,9 @@ void quorum_send_message(struct node_quorum *q, const struct raft_message *m,
 
 int quorum_message_read(const Kvorum__RaftMessage *w, struct raft_message *ret)
 {
-    if (w->kind >= RAFT_MSG_MAX_)
+    if (w->kind >= RAFT_MSG_MAX_ || w->term > RAFT_TERM_MAX || w->last_term > RAFT_TERM_MAX ||
+        w->prev_term > RAFT_TERM_MAX || w->hint_term > RAFT_TERM_MAX ||
+        w->snapshot_term > RAFT_TERM_MAX)
         return -KB_EINVAL;
     *ret = (struct raft_message){
         .kind = (enum raft_message_kind)w->kind,

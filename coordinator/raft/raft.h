@@ -44,6 +44,10 @@ static inline bool raft_node_equal(struct raft_node a, struct raft_node b)
     return a.id == b.id && kb_uuid_equal(&a.directory, &b.directory);
 }
 
+/* No cluster gets there (ten elections a second for three years). Terms are leader epochs of the
+ * log's batches, which are int32; what claims a higher one is damaged, or no voter. */
+#define RAFT_TERM_MAX (UINT64_C(1) << 30)
+
 struct raft_position {
     uint64_t index;
     uint64_t term;
