@@ -319,7 +319,10 @@ static void installed(struct node_quorum *q, struct quorum_job *j)
     v.count = meta_image_voters(image, &voters);
     for (size_t i = 0; i < v.count && i < RAFT_VOTERS_MAX; i++)
         v.nodes[i] = (struct raft_node){.id = voters[i].id, .directory = voters[i].directory};
-    q->voters_index = v.index;
+    /* A log that has reached the snapshot meanwhile is kept, and what it holds behind it was passed
+     * on already (seed 56720); one that begins anew lowers this itself. */
+    if (q->voters_index < v.index)
+        q->voters_index = v.index;
     struct raft_input in = {
         .kind = RAFT_IN_SNAPSHOT_INSTALLED,
         .position = j->position,
