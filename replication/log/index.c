@@ -79,7 +79,7 @@ uint32_t log_index_lookup(const struct log_index *ix, uint32_t relative_offset)
     return low == 0 ? 0 : ix->offsets[low - 1].position;
 }
 
-uint32_t log_index_lookup_time(const struct log_index *ix, int64_t timestamp)
+struct log_index_time log_index_lookup_time(const struct log_index *ix, int64_t timestamp)
 {
     size_t low = 0;
     size_t high = ix->time_count;
@@ -90,7 +90,7 @@ uint32_t log_index_lookup_time(const struct log_index *ix, int64_t timestamp)
         else
             high = middle;
     }
-    return low == 0 ? 0 : ix->times[low - 1].relative_offset;
+    return low == 0 ? (struct log_index_time){-1, 0} : ix->times[low - 1];
 }
 
 void log_index_format(const struct log_index *ix, struct kb_buf *ret_offsets,

@@ -219,6 +219,14 @@ static int trust_indexed(struct recover_try *t, struct kb_fd *fd, struct log_reb
     int r = log_index_load(t->fs, t->rc->dir, s->segment_base, (uint64_t)size, &b->index);
     if (r < 0)
         return r == -KB_ENOENT || r == -KB_ECORRUPT || r == -KB_ETOOBIG ? RECOVER_AGAIN : r;
+    struct log_index_time largest = {b->index.max_timestamp, b->index.max_timestamp_relative};
+    if (largest.timestamp >= 0) {
+        /* Retention and lookups by time go by it. */
+        uint32_t from = log_index_lookup(&b->index, largest.relative_offset);
+        r = log_index_check_time(t->fs, fd, s->segment_base, from, &largest);
+        if (r <= 0)
+            return r < 0 ? r : RECOVER_AGAIN;
+    }
     int64_t indexed_end = s->segment_base; /* the scan must come behind it */
     if (b->index.offset_count != 0) {
         const struct log_index_entry *last = &b->index.offsets[b->index.offset_count - 1];

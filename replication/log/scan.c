@@ -257,17 +257,11 @@ bool log_segment_name_parse(const char *name, const char *suffix, int64_t *ret_b
     return true;
 }
 
-static int write_synced(struct kb_fs *fs, const char *dir, int64_t base_offset, const char *suffix,
-                        const struct kb_buf *b)
+static int replace_index(struct kb_fs *fs, const char *dir, int64_t base_offset, const char *suffix,
+                         const struct kb_buf *b)
 {
     char *path = log_segment_path(dir, base_offset, suffix);
-    struct kb_fd *fd = NULL;
-    int r = kb_fs_open(fs, path, KB_FS_WRITE | KB_FS_CREATE | KB_FS_TRUNCATE, &fd);
-    if (r == 0 && b->size != 0)
-        r = kb_fs_pwrite(fs, fd, b->data, b->size, 0);
-    if (r == 0)
-        r = kb_fs_sync(fs, fd);
-    (void)kb_fs_close(fs, fd);
+    int r = kb_fs_replace(fs, path, b->data, b->size);
     free(path);
     return r;
 }
@@ -275,9 +269,9 @@ static int write_synced(struct kb_fs *fs, const char *dir, int64_t base_offset, 
 int log_index_save(struct kb_fs *fs, const char *dir, int64_t base_offset,
                    const struct kb_buf *offsets, const struct kb_buf *times)
 {
-    int r = write_synced(fs, dir, base_offset, ".index", offsets);
+    int r = replace_index(fs, dir, base_offset, ".index", offsets);
     if (r == 0)
-        r = write_synced(fs, dir, base_offset, ".timeindex", times);
+        r = replace_index(fs, dir, base_offset, ".timeindex", times);
     return r;
 }
 
@@ -301,4 +295,38 @@ int log_index_load(struct kb_fs *fs, const char *dir, int64_t base_offset, uint6
     free(offset_path);
     free(time_path);
     return r;
+}
+
+struct time_check {
+    int64_t last_offset;
+    int64_t timestamp;
+    bool holds;
+};
+
+static int check_time_step(void *arg, const struct log_head *h, const uint8_t *batch,
+                           uint64_t position)
+{
+    struct time_check *c = arg;
+    (void)batch;
+    (void)position;
+    if (h->last_offset < c->last_offset)
+        return 0;
+    c->holds = h->last_offset == c->last_offset && h->max_timestamp == c->timestamp;
+    return 1;
+}
+
+int log_index_check_time(struct kb_fs *fs, struct kb_fd *fd, int64_t segment_base,
+                         uint64_t position, const struct log_index_time *entry)
+{
+    struct time_check c = {segment_base + entry->relative_offset, entry->timestamp, false};
+    struct log_scan scan = {.segment_base = segment_base,
+                            .position = position,
+                            .limit = UINT64_MAX,
+                            .stop_offset = INT64_MAX,
+                            .epoch = -1,
+                            .fn = check_time_step,
+                            .arg = &c};
+    log_scan_trust(&scan);
+    int r = log_scan_run(fs, fd, &scan);
+    return r < 0 ? r : c.holds;
 }

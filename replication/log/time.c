@@ -13,7 +13,8 @@ struct time_segment {
     int64_t base_offset;
     int64_t max_timestamp;
     bool active;
-    uint64_t position; /* active: where to look from for the timestamp */
+    struct log_index_time entry; /* active: from whose batch on to look for the timestamp */
+    uint64_t position;           /* active: where to look for that batch */
 };
 
 struct log_time_op {
@@ -91,17 +92,27 @@ static int search_step(void *arg, const struct log_head *h, const uint8_t *bytes
     return s->error < 0 || (!s->maximum && s->found.offset >= 0) ? SEARCH_STOP : 0;
 }
 
-/* A closed segment's own index files say from where; without them from the start. */
-static uint64_t closed_position(struct kb_fs *fs, const struct time_segment *g, uint64_t size,
-                                int64_t timestamp)
+/* Where to look from for the timestamp: as the index says (a closed segment's own files), where the
+ * batches say the same, else the start. A position, or negative. */
+static int64_t begin_at(struct kb_fs *fs, struct kb_fd *fd, const struct time_segment *g,
+                        uint64_t size, int64_t timestamp)
 {
-    struct log_index ix;
-    uint64_t position = 0;
-    log_index_init(&ix, 0);
-    if (log_index_load(fs, g->dir, g->base_offset, size, &ix) == 0)
-        position = log_index_lookup(&ix, log_index_lookup_time(&ix, timestamp));
-    log_index_release(&ix);
-    return position;
+    struct log_index_time entry = g->entry;
+    uint64_t position = g->position;
+    if (!g->active) {
+        struct log_index ix;
+        log_index_init(&ix, 0);
+        entry.timestamp = -1;
+        if (log_index_load(fs, g->dir, g->base_offset, size, &ix) == 0) {
+            entry = log_index_lookup_time(&ix, timestamp);
+            position = log_index_lookup(&ix, entry.relative_offset);
+        }
+        log_index_release(&ix);
+    }
+    if (entry.timestamp < 0)
+        return 0;
+    int r = log_index_check_time(fs, fd, g->base_offset, position, &entry);
+    return r <= 0 ? r : (int64_t)position;
 }
 
 static int search_segment(struct kb_fs *fs, struct time_search *s, const struct time_segment *g,
@@ -114,12 +125,14 @@ static int search_segment(struct kb_fs *fs, struct time_search *s, const struct 
         r = (int)size;
         goto out;
     }
-    uint64_t position = 0;
-    if (indexed)
-        position = g->active ? g->position : closed_position(fs, g, (uint64_t)size, s->at_least);
+    int64_t position = indexed ? begin_at(fs, fd, g, (uint64_t)size, s->at_least) : 0;
+    if (position < 0) {
+        r = (int)position;
+        goto out;
+    }
     for (;;) {
         struct log_scan scan = {.segment_base = g->base_offset,
-                                .position = position,
+                                .position = (uint64_t)position,
                                 .limit = UINT64_MAX,
                                 .stop_offset = INT64_MAX,
                                 .epoch = -1,
@@ -127,7 +140,7 @@ static int search_segment(struct kb_fs *fs, struct time_search *s, const struct 
                                 .arg = s};
         log_scan_trust(&scan);
         r = log_scan_run(fs, fd, &scan);
-        bool misled = scan.bad && scan.position == position && position != 0;
+        bool misled = scan.bad && scan.position == (uint64_t)position && position != 0;
         if (r == 0 && scan.bad && !misled && scan.next_offset < s->op->bound)
             r = -KB_ECORRUPT;
         if (!misled)
@@ -225,8 +238,11 @@ static void note_segment(struct log *log, struct log_time_op *op, size_t i)
     g->max_timestamp = s->max_timestamp;
     g->active = i + 1 == log->segment_count;
     int64_t timestamp = op->timestamp == LOG_TIME_MAX ? s->max_timestamp : op->timestamp;
-    if (g->active && log->index_valid)
-        g->position = log_index_lookup(&log->index, log_index_lookup_time(&log->index, timestamp));
+    g->entry.timestamp = -1;
+    if (g->active && log->index_valid) {
+        g->entry = log_index_lookup_time(&log->index, timestamp);
+        g->position = log_index_lookup(&log->index, g->entry.relative_offset);
+    }
 }
 
 static void time_start(struct log *log, struct log_time_query *q, unsigned tries)

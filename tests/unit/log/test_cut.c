@@ -697,6 +697,80 @@ START_TEST(offset_for_time__agrees_with_a_plain_search)
 }
 END_TEST
 
+static struct kb_buf read_file(struct lw *l, const char *path)
+{
+    struct kb_buf b = {0};
+    ck_assert_int_eq(sim_disk_read(sim_host_disk(l->host), path, &b), 0);
+    return b;
+}
+
+/* Start cleanly with one bit turned; afterwards the file is as before, whoever repaired it. */
+static void look_with_turned_bit(struct lw *l, const char *path, uint64_t position, unsigned bit)
+{
+    struct sim_disk *disk = sim_host_disk(l->host);
+    struct kb_buf before = read_file(l, path);
+    ck_assert_int_eq(sim_disk_flip_bit(disk, path, position, bit), 0);
+    int64_t end = l->batches[l->batch_count - 1].last_offset + 1;
+    lw_open(l, true, end);
+    ck_assert_int_eq(log_end_offset(l->log), end);
+    for (int64_t t = 990; t < 2900; t += 7)
+        check_time(l, t, end);
+    check_time(l, LOG_TIME_MAX, end);
+    lw_close(l);
+    struct kb_buf after = read_file(l, path);
+    ck_assert_uint_eq(after.size, before.size);
+    if (memcmp(after.data, before.data, after.size) != 0)
+        ck_assert_int_eq(sim_disk_flip_bit(disk, path, position, bit), 0);
+    kb_buf_release(&before);
+    kb_buf_release(&after);
+}
+
+START_TEST(time_index__turned_bits_change_no_answer)
+{
+    static const char *const paths[] = {LW_DIR "/00000000000000000000.timeindex",
+                                        LW_DIR "/00000000000000000000.index"};
+    struct lw l;
+    start(&l, 3000);
+    for (int i = 0; i < 40; i++) /* clocks that go back, too */
+        ck_assert_int_eq(lw_append(&l, 0, 1 + i % 3, 60, 1023 + 45L * i - i % 4 * 50), 0);
+    lw_settle(&l);
+    ck_assert_uint_gt(log_segment_count(l.log), 1);
+    lw_close(&l);
+    for (size_t f = 0; f < 2; f++) {
+        struct kb_buf whole = read_file(&l, paths[f]);
+        uint64_t bits = whole.size * 8;
+        ck_assert_uint_gt(bits, 200);
+        for (uint64_t i = 0; i < bits; i++)
+            look_with_turned_bit(&l, paths[f], i / 8, i % 8);
+        kb_buf_release(&whole);
+    }
+    lw_release(&l);
+}
+END_TEST
+
+/* What a start could not write for want of space is no index of the next one (seed 85848). */
+START_TEST(time_index__made_on_a_full_disk_is_not_believed)
+{
+    struct lw l;
+    start(&l, 1200);
+    l.options.config.index_interval_bytes = 4096; /* offset indexes stay empty */
+    fill(&l, 30, 1000);
+    lw_run(&l, 5000); /* the epoch file follows */
+    ck_assert_uint_gt(log_segment_count(l.log), 2);
+    int64_t end = log_end_offset(l.log);
+    lw_kill(&l);
+    sim_disk_settings(sim_host_disk(l.host))->capacity_bytes = 1;
+    lw_open(&l, false, 1);
+    ck_assert_int_eq(log_end_offset(l.log), end);
+    lw_kill(&l);
+    sim_disk_settings(sim_host_disk(l.host))->capacity_bytes = 0;
+    lw_open(&l, false, end);
+    for (int64_t t = 900; t < 1400; t += 31)
+        check_time(&l, t, end);
+    lw_release(&l);
+}
+END_TEST
+
 UNIT_MAIN("log_cut", truncate__is_visible_at_once_and_durable_when_done, truncate__at_every_batch,
           truncate__former_marks_are_void_until_the_epoch_file_knows,
           truncate__again_below_former_marks_and_a_crash_at_any_call,
@@ -707,4 +781,6 @@ UNIT_MAIN("log_cut", truncate__is_visible_at_once_and_durable_when_done, truncat
           reset__producers_of_what_lies_below_are_kept,
           reset__a_crash_at_any_call_leaves_old_or_empty, retention__by_size,
           retention__a_disk_that_fails_is_told, retention__by_time_rolls_the_active_segment,
-          start_offset__removes_whole_segments_below, offset_for_time__agrees_with_a_plain_search)
+          start_offset__removes_whole_segments_below, offset_for_time__agrees_with_a_plain_search,
+          time_index__turned_bits_change_no_answer,
+          time_index__made_on_a_full_disk_is_not_believed)
