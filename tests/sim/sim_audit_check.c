@@ -16,6 +16,7 @@ struct record {
 struct final_log {
     struct record *records;
     size_t count, capacity;
+    int64_t end;
 };
 
 /* An answer that only the log of the end can judge. What lay below `committed` when it was given is
@@ -194,9 +195,19 @@ void sim_audit_check_record(struct sim_audit_check *c, uint32_t partition, int64
         (struct record){.offset = offset, .timestamp = timestamp, .epoch = epoch};
 }
 
+void sim_audit_check_end(struct sim_audit_check *c, uint32_t partition, int64_t end)
+{
+    c->logs[partition].end = end;
+}
+
 static int64_t final_end(const struct final_log *l)
 {
-    return l->count > 0 ? l->records[l->count - 1].offset + 1 : 0;
+    return l->count > 0 ? l->records[l->count - 1].offset + 1 : l->end;
+}
+
+static int64_t final_start(const struct final_log *l)
+{
+    return l->count > 0 ? l->records[0].offset : l->end;
 }
 
 static bool later_than(const struct record *r, int64_t timestamp)
@@ -223,7 +234,7 @@ static int64_t first_with(const struct final_log *l, int64_t from,
 /* What was told was deleted then or since: the log of the end knows nothing of it. */
 static bool is_gone(const struct waiting *w, const struct final_log *l)
 {
-    int64_t first = l->count > 0 ? l->records[0].offset : 0;
+    int64_t first = final_start(l);
     return w->answer.offset >= 0 && (w->answer.offset < first || w->answer.offset < w->start);
 }
 
@@ -258,7 +269,7 @@ static void judge_max_time(struct sim_audit_check *c, const struct waiting *w,
 {
     int64_t told = w->answer.offset;
     const struct record *r = record_at(l, told);
-    int64_t first = l->count > 0 ? l->records[0].offset : 0;
+    int64_t first = final_start(l);
     first = first < w->start ? w->start : first;
     bool ok = told < 0 ? w->committed <= first
                        : r != NULL && told < w->bound && r->timestamp == w->answer.timestamp &&
@@ -290,7 +301,7 @@ void sim_audit_check_final(struct sim_audit_check *c)
     for (size_t i = 0; i < c->count; i++) {
         const struct waiting *w = &c->waiting[i];
         const struct final_log *l = &c->logs[w->question.partition];
-        int64_t first = l->count > 0 ? l->records[0].offset : 0;
+        int64_t first = final_start(l);
         if (is_gone(w, l) && w->question.kind != SIM_AUDIT_EARLIEST)
             continue;
         switch (w->question.kind) {

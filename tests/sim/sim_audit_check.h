@@ -54,9 +54,11 @@ struct sim_audit_check *sim_audit_check_free(struct sim_audit_check *c);
 void sim_audit_check_answer(struct sim_audit_check *c, const struct sim_audit_question *question,
                             const struct sim_audit_answer *answer,
                             const struct sim_audit_view *after);
-/* The log of the end, each partition's records in order; then judge what waited for it. */
+/* The log of the end, each partition's records in order and its end offset (retention may have left
+ * no record); then judge what waited for it. */
 void sim_audit_check_record(struct sim_audit_check *c, uint32_t partition, int64_t offset,
                             int32_t epoch, int64_t timestamp);
+void sim_audit_check_end(struct sim_audit_check *c, uint32_t partition, int64_t end);
 void sim_audit_check_final(struct sim_audit_check *c);
 
 #endif

@@ -466,9 +466,9 @@ static bool heal(struct run *run)
     bool pushed = false;
     sim_faults_heal(run->faults);
     sim_cluster_healed(run->cluster);
+    work_more(run); /* members come and go until then */
     if (run->groups != NULL)
         sim_groups_heal(run->groups);
-    work_more(run);
     if (run->topics_admin != NULL)
         sim_admin_stop(run->topics_admin);
     sim_life_heal(run->life);
@@ -616,6 +616,8 @@ static void judge(struct run *run)
     sim_replica_check_on_scan(sim_cluster_replicas(run->cluster), on_scanned, run);
     sim_replica_check_final(sim_cluster_replicas(run->cluster), on_final, run);
     final_ends(run, NULL);
+    for (uint32_t p = 0; p < run->partitions; p++)
+        sim_audit_check_end(run->audit, p, run->ends[p]);
     sim_audit_check_final(run->audit);
     sim_history_judge(run->history);
     uint64_t acked = sim_history_acked(run->history);

@@ -216,7 +216,22 @@ START_TEST(audit_check__knows_where_epochs_end)
 }
 END_TEST
 
+/* Retention has left nothing of what was told (seed 94259). */
+START_TEST(audit_check__knows_the_end_of_an_empty_log)
+{
+    for (int64_t log_end = 10; log_end <= 12; log_end++) {
+        struct fixture f;
+        setup(&f, SIM_AUDIT_LATEST);
+        answer(&f, KW_NONE, 11, 0, 0);
+        sim_audit_check_end(f.c, 0, log_end);
+        sim_audit_check_final(f.c);
+        end(&f, log_end < 11 ? SIM_CHECK_P18 : -1);
+    }
+}
+END_TEST
+
 UNIT_MAIN("sim_audit_check", audit_check__wants_other_epochs_refused,
           audit_check__wants_the_present_epoch_served, audit_check__wants_unknown_topics_refused,
           audit_check__concludes_nothing_over_a_restart, audit_check__knows_the_ends,
-          audit_check__knows_the_times, audit_check__knows_where_epochs_end)
+          audit_check__knows_the_times, audit_check__knows_where_epochs_end,
+          audit_check__knows_the_end_of_an_empty_log)
