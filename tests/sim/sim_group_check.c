@@ -8,6 +8,7 @@
 #include "proto/kafka/error.h"
 
 #define PARTITIONS_MAX 64
+#define GROUPS_MAX 8
 
 /* A time in which a broker coordinated without a break. */
 struct reign {
@@ -45,6 +46,12 @@ struct owners {
 
 struct sim_group_check {
     struct sim_checks *checks;
+    uint64_t retention_us; /* UINT64_MAX: offsets stay */
+    /* Each group's newest commit that was accepted, and when. */
+    struct {
+        bool any;
+        uint64_t asked_us;
+    } commits[GROUPS_MAX];
     struct reign *reigns;
     size_t reign_count, reign_capacity;
     struct joined *joins;
@@ -54,10 +61,11 @@ struct sim_group_check {
     struct owners synced, committed;
 };
 
-struct sim_group_check *sim_group_check_new(struct sim_checks *checks)
+struct sim_group_check *sim_group_check_new(struct sim_checks *checks, uint64_t retention_ms)
 {
     struct sim_group_check *c = kb_new(struct sim_group_check);
     c->checks = checks;
+    c->retention_us = retention_ms != 0 ? retention_ms * 1000 : UINT64_MAX;
     return c;
 }
 
@@ -216,16 +224,55 @@ void sim_group_check_answer(struct sim_group_check *c, const struct sim_group_as
                   "group %u: broker %d answers request %d with %s and has not been its coordinator "
                   "since it was asked",
                   a->group, a->broker, (int)request, kw_error_name(error));
+    if (request == SIM_GROUP_COMMIT && error == KW_NONE) {
+        KB_ASSERT(a->group < GROUPS_MAX);
+        c->commits[a->group].any = true;
+        c->commits[a->group].asked_us = a->asked_us;
+    }
     check_generation(c, a, request, error, now_us);
     check_instance(c, a, request, error, now_us);
 }
 
 /* ---- generations (G3) ---- */
 
+/* No offset holds it: it may have been deleted when it was empty. */
+static bool may_be_new(const struct sim_group_check *c, uint32_t group, uint64_t now_us)
+{
+    KB_ASSERT(group < GROUPS_MAX);
+    return !c->commits[group].any || now_us - c->commits[group].asked_us >= c->retention_us;
+}
+
+static void forget_owners(struct owners *owners, uint32_t group)
+{
+    for (size_t i = 0; i < owners->count; i++) {
+        if (owners->owner[i].group == group)
+            owners->owner[i].group = UINT32_MAX;
+    }
+}
+
+/* What the group was told in a former life is nothing to this one. */
+static void forget_group(struct sim_group_check *c, uint32_t group)
+{
+    for (size_t i = 0; i < c->join_count; i++) {
+        if (c->joins[i].group == group)
+            c->joins[i].group = UINT32_MAX;
+    }
+    for (size_t i = 0; i < c->sent_count; i++) {
+        if (c->sents[i].group == group)
+            c->sents[i].group = UINT32_MAX;
+    }
+    forget_owners(&c->synced, group);
+    forget_owners(&c->committed, group);
+}
+
 void sim_group_check_joined(struct sim_group_check *c, const struct sim_group_asker *a,
                             const char *member, int32_t generation, uint64_t now_us)
 {
     int32_t newest = generation_before(c, a->group, a->asked_us, NULL);
+    if (generation == 1 && newest > 1 && may_be_new(c, a->group, now_us)) {
+        forget_group(c, a->group);
+        newest = -1;
+    }
     sim_check(c->checks, SIM_CHECK_G3, generation >= newest,
               "group %u: broker %d gives %s generation %d, %d was told before", a->group, a->broker,
               member, generation, newest);

@@ -14,7 +14,9 @@ struct sim_group_check;
 #define SIM_GROUP_MEMBERS_MAX 8
 #define SIM_GROUP_ID_MAX 64 /* of members and instances, with the zero */
 
-struct sim_group_check *sim_group_check_new(struct sim_checks *checks);
+/* A group that is empty and has no offset, or none younger than retention_ms (0: they stay), may be
+ * deleted and come again with generation 1. */
+struct sim_group_check *sim_group_check_new(struct sim_checks *checks, uint64_t retention_ms);
 /* NULL accepted; returns NULL. */
 struct sim_group_check *sim_group_check_free(struct sim_group_check *c);
 

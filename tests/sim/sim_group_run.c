@@ -282,7 +282,7 @@ struct sim_groups *sim_groups_new(struct sim_world *w, const struct sim_groups_o
         .group_count = GROUP_COUNT,
         .consuming = GROUP_CONSUMING,
         .retention_ms = sim_groups_retention_ms(sim_world_seed(w))};
-    g->check = sim_group_check_new(options->checks);
+    g->check = sim_group_check_new(options->checks, sim_groups_retention_ms(sim_world_seed(w)));
     g->offsets = sim_group_offsets_new(&oo);
     g->log = sim_group_log_new(options->cluster, options->checks, g->offsets);
     g->outside = sim_world_add_env(w, "outside");

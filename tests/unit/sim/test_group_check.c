@@ -17,7 +17,7 @@ struct fixture {
 static void setup(struct fixture *f)
 {
     memset(f, 0, sizeof(*f));
-    f->c = sim_group_check_new(&f->checks);
+    f->c = sim_group_check_new(&f->checks, 50);
     f->now_us = 1000;
     sim_group_check_coordinator(f->c, 1, true, 0);
 }
@@ -140,6 +140,26 @@ START_TEST(generation__that_falls_is_named)
     join(&f, "m1", "", 3);
     join(&f, "m2", "", 2);
     expect(&f, SIM_CHECK_G3);
+}
+END_TEST
+
+/* Nothing holds an empty group without offsets: it may have been deleted (seed 82102). */
+START_TEST(generation__begins_anew_without_offsets)
+{
+    static const uint64_t pause_us[] = {0, 40000, 50000};
+    for (size_t i = 0; i < 3; i++) {
+        struct fixture f;
+        setup(&f);
+        join(&f, "m1", "", 1);
+        join(&f, "m1", "", 2);
+        if (i > 0)
+            answer(&f, SIM_GROUP_COMMIT, asker(&f, "m1", "", 2), KW_NONE);
+        f.now_us += pause_us[i];
+        join(&f, "m2", "", 1);
+        if (i != 1)
+            answer(&f, SIM_GROUP_HEARTBEAT, asker(&f, "m2", "", 1), KW_NONE);
+        expect(&f, i == 1 ? SIM_CHECK_G3 : -1);
+    }
 }
 END_TEST
 
@@ -268,8 +288,8 @@ END_TEST
 
 UNIT_MAIN("sim_group_check", group__of_good_behaviour_is_accepted,
           answer__before_the_load_or_after_the_resignation_is_named,
-          generation__that_falls_is_named, partition__with_two_owners_is_named,
-          stale_generation__that_is_accepted_is_named,
+          generation__that_falls_is_named, generation__begins_anew_without_offsets,
+          partition__with_two_owners_is_named, stale_generation__that_is_accepted_is_named,
           stale_generation__told_elsewhere_binds_only_commits,
           assignment__that_no_leader_sent_is_named, session__that_ends_too_early_or_never_is_named,
           static_member__that_is_not_known_again_or_not_fenced_is_named,
