@@ -260,7 +260,7 @@ static int build_segment(struct sim_conn *c, struct sim_segment **ret)
         s = kb_free(s);
     *ret = s;
     if (n == 0 && c->out_bytes > 0 && !sim_event_waiting(&c->pump))
-        sim_event_in(world_of(c), &c->pump, sim_disk_read_us(local_of(c)->disk));
+        sim_event_in(world_of(c), &c->pump, sim_disk_read_us(local_of(c)->disk, 0));
     return n < 0 ? (int)n : 0;
 }
 

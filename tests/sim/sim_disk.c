@@ -654,27 +654,28 @@ uint64_t sim_disk_stalled_until_us(const struct sim_disk *d)
     return d->stalled_until_us > d->world->now_us ? d->stalled_until_us : 0;
 }
 
-static uint64_t call_us(struct sim_disk *d, uint32_t min, uint32_t max)
+static uint64_t call_us(struct sim_disk *d, uint64_t in_us, uint32_t min, uint32_t max)
 {
     uint64_t us = max > min ? kb_prng_range(&d->prng, min, max) : min;
-    if (d->stalled_until_us > d->world->now_us)
-        us += d->stalled_until_us - d->world->now_us;
+    uint64_t from_us = d->world->now_us + in_us;
+    if (d->stalled_until_us > from_us)
+        us += d->stalled_until_us - from_us;
     return us;
 }
 
-uint64_t sim_disk_write_us(struct sim_disk *d)
+uint64_t sim_disk_write_us(struct sim_disk *d, uint64_t in_us)
 {
-    return call_us(d, d->settings.write_us_min, d->settings.write_us_max);
+    return call_us(d, in_us, d->settings.write_us_min, d->settings.write_us_max);
 }
 
-uint64_t sim_disk_sync_us(struct sim_disk *d)
+uint64_t sim_disk_sync_us(struct sim_disk *d, uint64_t in_us)
 {
-    return call_us(d, d->settings.sync_us_min, d->settings.sync_us_max);
+    return call_us(d, in_us, d->settings.sync_us_min, d->settings.sync_us_max);
 }
 
-uint64_t sim_disk_read_us(struct sim_disk *d)
+uint64_t sim_disk_read_us(struct sim_disk *d, uint64_t in_us)
 {
-    return call_us(d, d->settings.read_us_min, d->settings.read_us_max);
+    return call_us(d, in_us, d->settings.read_us_min, d->settings.read_us_max);
 }
 
 bool sim_disk_is_cold(struct sim_disk *d)

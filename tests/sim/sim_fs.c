@@ -88,7 +88,7 @@ static int64_t fs_pread(struct kb_fs *fs, struct kb_fd *fd, void *ret, size_t si
                         uint64_t position)
 {
     struct sim_disk *d = disk_of(fs);
-    int r = enter(fs, sim_disk_read_us(d));
+    int r = enter(fs, sim_disk_read_us(d, fs_from(fs)->elapsed_us));
     return r < 0 ? r : sim_inode_read(d, fd->inode, ret, size, position);
 }
 
@@ -96,7 +96,7 @@ static int fs_pwrite(struct kb_fs *fs, struct kb_fd *fd, const void *data, size_
                      uint64_t position)
 {
     struct sim_disk *d = disk_of(fs);
-    int r = enter(fs, sim_disk_write_us(d));
+    int r = enter(fs, sim_disk_write_us(d, fs_from(fs)->elapsed_us));
     if (r == 0 && !fd->writable)
         r = -KB_EPERM;
     return r < 0 ? r : sim_inode_write(d, fd->inode, data, size, position, wall_ms(fs));
@@ -105,7 +105,7 @@ static int fs_pwrite(struct kb_fs *fs, struct kb_fd *fd, const void *data, size_
 static int fs_truncate(struct kb_fs *fs, struct kb_fd *fd, uint64_t size)
 {
     struct sim_disk *d = disk_of(fs);
-    int r = enter(fs, sim_disk_write_us(d));
+    int r = enter(fs, sim_disk_write_us(d, fs_from(fs)->elapsed_us));
     if (r == 0 && !fd->writable)
         r = -KB_EPERM;
     return r < 0 ? r : sim_inode_truncate(d, fd->inode, size, wall_ms(fs));
@@ -120,7 +120,7 @@ static int fs_allocate(struct kb_fs *fs, struct kb_fd *fd, uint64_t position, ui
 static int fs_sync(struct kb_fs *fs, struct kb_fd *fd)
 {
     struct sim_disk *d = disk_of(fs);
-    int r = enter(fs, sim_disk_sync_us(d));
+    int r = enter(fs, sim_disk_sync_us(d, fs_from(fs)->elapsed_us));
     return r < 0 ? r : sim_inode_sync(d, fd->inode);
 }
 
@@ -184,7 +184,7 @@ static int fs_rmdir(struct kb_fs *fs, const char *path)
 static int fs_sync_dir(struct kb_fs *fs, const char *path)
 {
     struct sim_disk *d = disk_of(fs);
-    int r = enter(fs, sim_disk_sync_us(d));
+    int r = enter(fs, sim_disk_sync_us(d, fs_from(fs)->elapsed_us));
     return r < 0 ? r : sim_disk_sync_dir(d, path);
 }
 

@@ -202,7 +202,7 @@ static void lane_written(void *arg)
         return;
     }
     sim_event_init(&lane->event, e, SIM_EV_DURABLE, lane_durable, lane);
-    sim_event_in(e->world, &lane->event, sim_disk_sync_us(disk_of(e)));
+    sim_event_in(e->world, &lane->event, sim_disk_sync_us(disk_of(e), 0));
 }
 
 static void lane_start(struct sim_lane *lane)
@@ -216,7 +216,7 @@ static void lane_start(struct sim_lane *lane)
         STAILQ_REMOVE_HEAD(&lane->waiting, link);
         STAILQ_INSERT_TAIL(&lane->round, item, link);
         sim_event_init(&item->event, e, SIM_EV_JOB, job_run, item);
-        sim_event_in(e->world, &item->event, sim_disk_write_us(disk_of(e)));
+        sim_event_in(e->world, &item->event, sim_disk_write_us(disk_of(e), 0));
         return;
     }
     /* What is queued until the worker wakes belongs to the round: lane_wake takes it. */
@@ -234,7 +234,7 @@ static void lane_wake(void *arg)
         STAILQ_INSERT_TAIL(&lane->round, item, link);
     }
     sim_event_init(&lane->event, lane->env, SIM_EV_WRITTEN, lane_written, lane);
-    sim_event_in(lane->env->world, &lane->event, sim_disk_write_us(disk_of(lane->env)));
+    sim_event_in(lane->env->world, &lane->event, sim_disk_write_us(disk_of(lane->env), 0));
 }
 
 static void lane_add(struct sim_lane *lane, struct sim_item *item)
@@ -323,7 +323,7 @@ void sim_env_job(struct kb_env *env, struct kb_job *job)
     item->job = job;
     STAILQ_INSERT_TAIL(&e->background, item, link);
     sim_event_init(&item->event, e, SIM_EV_JOB, job_run, item);
-    sim_event_in(e->world, &item->event, sim_disk_read_us(disk_of(e)));
+    sim_event_in(e->world, &item->event, sim_disk_read_us(disk_of(e), 0));
 }
 
 /* ---- reads ---- */
@@ -369,7 +369,7 @@ void sim_read(struct kb_env *env, struct kb_read *r)
     item->read = r;
     STAILQ_INSERT_TAIL(&e->background, item, link);
     sim_event_init(&item->event, e, SIM_EV_READ, read_done, item);
-    sim_event_in(e->world, &item->event, sim_disk_read_us(disk_of(e)));
+    sim_event_in(e->world, &item->event, sim_disk_read_us(disk_of(e), 0));
 }
 
 /* ---- life ---- */

@@ -270,10 +270,10 @@ int sim_disk_rmdir(struct sim_disk *d, const char *path);
 int sim_disk_sync_dir(struct sim_disk *d, const char *path);
 void sim_disk_power_cut(struct sim_disk *d); /* in the mode that was set */
 uint64_t sim_disk_free_bytes(const struct sim_disk *d);
-/* Virtual time one call takes now, stalls included. */
-uint64_t sim_disk_write_us(struct sim_disk *d);
-uint64_t sim_disk_sync_us(struct sim_disk *d);
-uint64_t sim_disk_read_us(struct sim_disk *d);
+/* Virtual time one call takes that begins in_us from now, stalls included. */
+uint64_t sim_disk_write_us(struct sim_disk *d, uint64_t in_us);
+uint64_t sim_disk_sync_us(struct sim_disk *d, uint64_t in_us);
+uint64_t sim_disk_read_us(struct sim_disk *d, uint64_t in_us);
 /* When the current stall ends (0 = none). */
 uint64_t sim_disk_stalled_until_us(const struct sim_disk *d);
 bool sim_disk_is_locked_elsewhere(const struct sim_disk *d, const char *path);

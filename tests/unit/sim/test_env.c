@@ -157,6 +157,29 @@ START_TEST(lane__fails_a_file_for_good_after_a_failed_sync)
 }
 END_TEST
 
+/* All calls of a job wait for the same end of a stall, not each for its length (seeds 2010, 72830).
+ */
+START_TEST(lane__job_of_many_calls_waits_for_one_stall)
+{
+    struct sim_world *w = sim_world_new(7);
+    struct sim_env *e = sim_world_add_env(w, "a");
+    struct sim_disk *d = sim_host_disk(sim_env_host(e));
+    struct story s = {0};
+    struct job_test j = {.job = {.run = job_run, .done = job_done}, .story = &s};
+    sim_disk_put(d, "log", "12345678", 8);
+    sim_disk_stall(d, 1000);
+    kb_lane_job(sim_env_kb(e), KB_LANE_DATA, &j.job);
+    sim_world_run_for(w, 900);
+    sim_disk_stall(d, 3000); /* until 3900: the job begins at 1000 */
+    sim_world_run_for(w, 2900);
+    ck_assert_str_eq(told(&s), "");
+    sim_world_run_for(w, 300);
+    ck_assert_str_eq(told(&s), "job:8 ");
+    kb_buf_release(&s.text);
+    (void)sim_world_free(w);
+}
+END_TEST
+
 START_TEST(lane__shows_the_age_of_a_stalled_write)
 {
     struct sim_world *w = sim_world_new(7);
@@ -329,7 +352,8 @@ END_TEST
 
 UNIT_MAIN("sim_env", timer__fires_once_in_order_of_time,
           lane__reports_written_then_durable_and_keeps_order_with_jobs,
-          lane__fails_a_file_for_good_after_a_failed_sync, lane__shows_the_age_of_a_stalled_write,
+          lane__fails_a_file_for_good_after_a_failed_sync,
+          lane__job_of_many_calls_waits_for_one_stall, lane__shows_the_age_of_a_stalled_write,
           crash_after__strikes_at_every_file_call, exit__silences_the_process,
           freeze__keeps_events_in_order_until_thaw, read__answers_later_and_read_now_may_refuse,
           trace_hash__repeats_for_a_seed_and_differs_between_seeds)
