@@ -202,6 +202,10 @@ void sim_cluster_damage_vote(struct sim_cluster *c, uint32_t i)
 
 void sim_cluster_healed(struct sim_cluster *c)
 {
+    for (uint32_t i = 0; i < sim_cluster_nodes(c); i++) {
+        struct member *m = &c->members[i];
+        m->damaged = m->env != NULL && !sim_env_is_down(m->env) ? sim_probe_damaged(m->node) : 0;
+    }
     sim_heal_check_begin(&c->heal, c->options.checks, sim_world_now_us(c->world),
                          sim_raft_check_committed(c->raft));
 }

@@ -44,7 +44,7 @@ struct member {
     uint64_t syncs;               /* of its disk, when the votes were last looked at */
     uint64_t start_syncs;         /* ... and where its logs begin */
     bool replaced;                /* its disk was */
-    bool damaged[LED_MAX];        /* a replica is, in its own view, at the last look */
+    size_t damaged;               /* of its replicas, in their own view, at the last look */
     uint64_t found;               /* replicas that were found damaged once the faults were over */
     struct sim_replicas replicas; /* at the last look */
     struct led led[LED_MAX];

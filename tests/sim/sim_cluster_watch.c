@@ -44,11 +44,13 @@ static bool is_judged(const struct sim_cluster *c, const struct member *m, uint3
 
 /* A bit that turned before the heal is found when somebody reads it, however late: P21 counts from
  * then, once for each bit that has turned on this disk. */
-static void check_damaged(struct sim_cluster *c, struct member *m, uint32_t partition, bool damaged)
+static void check_damaged(struct sim_cluster *c, struct member *m)
 {
-    bool news = damaged && !m->damaged[partition];
-    m->damaged[partition] = damaged;
-    if (!news || c->heal.healed_us == 0 || m->found >= sim_disk_rotten(sim_host_disk(m->host)))
+    if (c->heal.healed_us == 0)
+        return;
+    size_t before = m->damaged;
+    m->damaged = sim_probe_damaged(m->node);
+    if (m->damaged <= before || m->found >= sim_disk_rotten(sim_host_disk(m->host)))
         return;
     m->found++;
     sim_heal_check_found(&c->heal, sim_world_now_us(c->world));
@@ -68,7 +70,6 @@ static void check_replicas(struct sim_cluster *c, struct member *m)
         if (m->replicas.held[p] == NULL)
             continue;
         sim_probe_replica(m->replicas.held[p], topic_id, &view);
-        check_damaged(c, m, p, view.damaged);
         sim_topics_split(c->options.topics, p, &topic, &index);
         bool judged = is_judged(c, m, p, &view) &&
                       memcmp(c->topic_ids[topic], topic_id, sizeof(topic_id)) == 0;
@@ -311,6 +312,7 @@ void sim_cluster_on_step(void *arg)
         }
         sim_replicas_find(&m->replicas, m->node, c->options.topics);
         check_replicas(c, m); /* also the last thing it did */
+        check_damaged(c, m);
         if (!sim_env_is_down(env))
             check_led(c, m);
         if (c->options.starts != NULL && syncs != m->start_syncs) {

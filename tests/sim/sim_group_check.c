@@ -242,6 +242,21 @@ static bool may_be_new(const struct sim_group_check *c, uint32_t group, uint64_t
     return !c->commits[group].any || now_us - c->commits[group].asked_us >= c->retention_us;
 }
 
+/* Neither this member nor this instance was in the group before: what it joins is a new generation.
+ */
+static bool is_stranger(const struct sim_group_check *c, const struct sim_group_asker *a,
+                        const char *member)
+{
+    for (size_t i = 0; i < c->join_count; i++) {
+        const struct joined *j = &c->joins[i];
+        if (j->group == a->group &&
+            (strcmp(j->member, member) == 0 ||
+             (a->instance[0] != '\0' && strcmp(j->instance, a->instance) == 0)))
+            return false;
+    }
+    return true;
+}
+
 static void forget_owners(struct owners *owners, uint32_t group)
 {
     for (size_t i = 0; i < owners->count; i++) {
@@ -269,7 +284,8 @@ void sim_group_check_joined(struct sim_group_check *c, const struct sim_group_as
                             const char *member, int32_t generation, uint64_t now_us)
 {
     int32_t newest = generation_before(c, a->group, a->asked_us, NULL);
-    if (generation == 1 && newest > 1 && may_be_new(c, a->group, now_us)) {
+    if (generation == 1 && may_be_new(c, a->group, now_us) &&
+        (newest > 1 || (newest == 1 && is_stranger(c, a, member)))) {
         forget_group(c, a->group);
         newest = -1;
     }

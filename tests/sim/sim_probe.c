@@ -118,6 +118,11 @@ void sim_replicas_release(struct sim_replicas *r)
     r->count = r->capacity = 0;
 }
 
+static bool is_damaged(const struct rep *r)
+{
+    return r->log_state == REP_LOG_DAMAGED || r->must_drop;
+}
+
 void sim_probe_replica(const struct node_partition *p, uint8_t ret_topic_id[16],
                        struct sim_replica_view *ret)
 {
@@ -126,7 +131,7 @@ void sim_probe_replica(const struct node_partition *p, uint8_t ret_topic_id[16],
     ret->open = p->state == NODE_PARTITION_OPEN;
     ret->leader = r->state == REP_LEADER;
     ret->cutting = r->state == REP_TRUNCATING;
-    ret->damaged = r->log_state == REP_LOG_DAMAGED || r->must_drop;
+    ret->damaged = is_damaged(r);
     ret->leader_epoch = r->image.leader_epoch;
     if (!ret->open)
         return;
@@ -135,6 +140,16 @@ void sim_probe_replica(const struct node_partition *p, uint8_t ret_topic_id[16],
     ret->end = log_end_offset(p->log);
     ret->epochs = (const struct sim_epoch_entry *)p->log->epochs.entries;
     ret->epoch_count = p->log->epochs.count;
+}
+
+size_t sim_probe_damaged(const struct node *n)
+{
+    size_t count = 0;
+    for (const struct node_partition *p = n->partitions; p != NULL; p = p->hh.next) {
+        if (p->rep != NULL && is_damaged(p->rep))
+            count++;
+    }
+    return count;
 }
 
 bool sim_probe_is_voter(const struct node *n)
@@ -150,7 +165,7 @@ bool sim_probe_is_voter(const struct node *n)
 int64_t sim_probe_high_watermark(const struct node *n, const char *topic, int32_t partition)
 {
     const struct node_partition *p = find_open(n, topic, partition);
-    if (p == NULL)
+    if (p == NULL || is_damaged(p->rep))
         return -1;
     int64_t written = log_written_offset(p->log);
     return rep_hw(p->rep) < written ? rep_hw(p->rep) : written;

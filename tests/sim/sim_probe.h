@@ -16,8 +16,10 @@
 bool sim_probe_raft(const struct node *n, struct sim_raft_view *ret);
 /* It has a vote by its own Raft core. */
 bool sim_probe_is_voter(const struct node *n);
+/* How many of its replicas are damaged, in their own view. */
+size_t sim_probe_damaged(const struct node *n);
 /* The replica's high watermark, as far as its log is written; -1 when the node has no such open
- * replica. */
+ * replica, or a damaged one, which ends where its damage begins (seed 19248). */
 int64_t sim_probe_high_watermark(const struct node *n, const char *topic, int32_t partition);
 /* A node's replicas by the run's numbers, found in one walk, valid until the node goes on. Which
  * number each place of the node's list had is remembered, for names are compared slowly and the

@@ -163,6 +163,29 @@ START_TEST(generation__begins_anew_without_offsets)
 }
 END_TEST
 
+/* Its first generation may be its former life's only one (seed 48064). */
+START_TEST(generation__of_a_new_life_has_its_own_owners)
+{
+    for (int life = 0; life < 2; life++) {
+        struct fixture f;
+        setup(&f);
+        struct sim_group_share share[1] = {{.member = "m1", .partitions = 1}};
+        join(&f, "m1", "", 1);
+        struct sim_group_asker a = asker(&f, "m1", "", 1);
+        sim_group_check_sent(f.c, &a, share, 1);
+        sync(&f, a, 1);
+        if (life == 0) /* an offset: it lives on */
+            answer(&f, SIM_GROUP_COMMIT, asker(&f, "m1", "", 1), KW_NONE);
+        join(&f, "m2", "", 1);
+        a = asker(&f, "m2", "", 1);
+        (void)snprintf(share[0].member, sizeof(share[0].member), "m2");
+        sim_group_check_sent(f.c, &a, share, 1);
+        sync(&f, a, 1);
+        expect(&f, life == 0 ? SIM_CHECK_G4 : -1);
+    }
+}
+END_TEST
+
 START_TEST(partition__with_two_owners_is_named)
 {
     struct fixture f;
@@ -289,7 +312,8 @@ END_TEST
 UNIT_MAIN("sim_group_check", group__of_good_behaviour_is_accepted,
           answer__before_the_load_or_after_the_resignation_is_named,
           generation__that_falls_is_named, generation__begins_anew_without_offsets,
-          partition__with_two_owners_is_named, stale_generation__that_is_accepted_is_named,
+          generation__of_a_new_life_has_its_own_owners, partition__with_two_owners_is_named,
+          stale_generation__that_is_accepted_is_named,
           stale_generation__told_elsewhere_binds_only_commits,
           assignment__that_no_leader_sent_is_named, session__that_ends_too_early_or_never_is_named,
           static_member__that_is_not_known_again_or_not_fenced_is_named,
