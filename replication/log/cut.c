@@ -162,6 +162,10 @@ static void cut_again(void *arg);
 static void cut_complete(struct log *log)
 {
     log->cutting = false;
+    if (log->failure != 0) { /* of other work, meanwhile */
+        log_step_done(log, log->failure);
+        return;
+    }
     log_space_offer(log);
     uint32_t generation = log->generation;
     int64_t end = log->end;

@@ -39,7 +39,8 @@ void log_index_add(struct log_index *ix, uint32_t relative_last, uint32_t positi
                    int64_t max_timestamp);
 /* Where to start looking for the batch that holds the offset: a batch's position, at or before. */
 uint32_t log_index_lookup(const struct log_index *ix, uint32_t relative_offset);
-/* The entry from whose batch on to look for the first timestamp >= this; {-1, 0}: from the start. */
+/* The entry from whose batch on to look for the first timestamp >= this; {-1, 0}: from the start.
+ */
 struct log_index_time log_index_lookup_time(const struct log_index *ix, int64_t timestamp);
 /* File contents. The time index gets the segment's largest timestamp as its last entry. */
 void log_index_format(const struct log_index *ix, struct kb_buf *ret_offsets,

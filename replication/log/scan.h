@@ -68,16 +68,16 @@ char *log_segment_path(const char *dir, int64_t base_offset, const char *suffix)
 /* True when name is 20 digits and exactly this suffix. */
 bool log_segment_name_parse(const char *name, const char *suffix, int64_t *ret_base);
 
-/* Write NNN.index and NNN.timeindex, durable, each whole or not at all: half of one could not be told
- * from that of a shorter segment. */
+/* Write NNN.index and NNN.timeindex, durable, each whole or not at all: half of one could not be
+ * told from that of a shorter segment. */
 int log_index_save(struct kb_fs *fs, const char *dir, int64_t base_offset,
                    const struct kb_buf *offsets, const struct kb_buf *times);
 /* Read them. -KB_ENOENT or -KB_ECORRUPT: to be rebuilt. */
 int log_index_load(struct kb_fs *fs, const char *dir, int64_t base_offset, uint64_t segment_size,
                    struct log_index *ix);
-/* An index file carries no checksum. Does the file's batch that ends at this entry of its time index
- * have that timestamp? `position`: where the offset index says to look for it. 1, 0 (one of the
- * index files is damaged), or an error of the file calls. */
+/* An index file carries no checksum. Does the file's batch that ends at this entry of its time
+ * index have that timestamp? `position`: where the offset index says to look for it. 1, 0 (one of
+ * the index files is damaged), or an error of the file calls. */
 int log_index_check_time(struct kb_fs *fs, struct kb_fd *fd, int64_t segment_base,
                          uint64_t position, const struct log_index_time *entry);
 #define LOG_INDEX_FILE_BYTES_MAX (256u << 20)

@@ -433,8 +433,10 @@ void rep_on_truncated(struct rep *r, uint64_t generation, int64_t log_end, uint6
 void rep_on_reset(struct rep *r, uint64_t generation, int64_t log_start, uint64_t now_ms,
                   struct rep_effects *fx)
 {
-    KB_ASSERT(r->state == REP_TRUNCATING);
     rep_fx_begin(fx);
+    if (r->state == REP_FAILED)
+        return;
+    KB_ASSERT(r->state == REP_TRUNCATING);
     r->generation = generation;
     r->log_state = REP_LOG_WHOLE;
     r->must_drop = false;

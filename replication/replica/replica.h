@@ -214,7 +214,8 @@ void rep_on_durable(struct rep *r, uint64_t generation, int64_t offset, uint64_t
  * written and durable log_end under the new one. */
 void rep_on_truncated(struct rep *r, uint64_t generation, int64_t log_end, uint64_t now_ms,
                       struct rep_effects *fx);
-/* The log is empty and starts at log_start; a new log may count its generations anew. */
+/* The log is empty and starts at log_start; a new log may count its generations anew. Says nothing
+ * of a replica that has failed: its old log may have done so while it was set aside. */
 void rep_on_reset(struct rep *r, uint64_t generation, int64_t log_start, uint64_t now_ms,
                   struct rep_effects *fx);
 /* The log start rose (retention, DeleteRecords, REP_FX_LOG_START); durable_start is the part of it

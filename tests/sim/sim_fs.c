@@ -251,6 +251,7 @@ void sim_fs_init(struct sim_fs *fs, struct sim_env *e, bool outside)
 
 void sim_fs_drop(struct sim_env *e)
 {
-    while (!LIST_EMPTY(&e->fds))
-        fd_free(LIST_FIRST(&e->fds));
+    struct kb_fd *fd = NULL;
+    while ((fd = LIST_FIRST(&e->fds)) != NULL)
+        fd_free(fd); /* NOLINT(clang-analyzer-unix.Malloc): it takes the first out of the list */
 }

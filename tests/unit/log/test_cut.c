@@ -560,6 +560,33 @@ START_TEST(retention__a_disk_that_fails_is_told)
 }
 END_TEST
 
+/* A cut of a log that fails meanwhile is no success, even if its own calls are well (seed 70969).
+ */
+START_TEST(truncate__of_a_log_that_other_work_fails)
+{
+    struct lw l;
+    start(&l, 1000);
+    fill(&l, 60, 1000);
+    struct sim_disk_settings *disk = sim_disk_settings(sim_host_disk(l.host));
+    struct log_config c = l.options.config;
+    c.retention_bytes = 3000;
+    c.retention_ms = -1;
+    log_set_config(l.log, &c);
+    disk->write_us_min = disk->write_us_max = 20000; /* the cut begins later */
+    disk->sync_fail_next = 1;
+    ck_assert_int_gt(log_clean_by_retention(l.log, 0, log_end_offset(l.log)), 0);
+    l.done = false;
+    log_truncate_to(l.log, l.batches[58].base_offset, lw_on_done, &l);
+    for (int ms = 0; ms < 1000 && l.failures == 0; ms++)
+        lw_run(&l, 1);
+    ck_assert_uint_eq(l.failures, 1);
+    ck_assert(!l.done);
+    ck_assert_int_eq(lw_wait_done(&l), -KB_EIO);
+    ck_assert_uint_eq(l.failures, 1);
+    lw_release(&l);
+}
+END_TEST
+
 START_TEST(retention__by_time_rolls_the_active_segment)
 {
     struct lw l;
@@ -732,7 +759,7 @@ START_TEST(time_index__turned_bits_change_no_answer)
     struct lw l;
     start(&l, 3000);
     for (int i = 0; i < 40; i++) /* clocks that go back, too */
-        ck_assert_int_eq(lw_append(&l, 0, 1 + i % 3, 60, 1023 + 45L * i - i % 4 * 50), 0);
+        ck_assert_int_eq(lw_append(&l, 0, 1 + i % 3, 60, 1023 + 45L * i - i % 4 * 50L), 0);
     lw_settle(&l);
     ck_assert_uint_gt(log_segment_count(l.log), 1);
     lw_close(&l);
@@ -775,12 +802,11 @@ UNIT_MAIN("log_cut", truncate__is_visible_at_once_and_durable_when_done, truncat
           truncate__former_marks_are_void_until_the_epoch_file_knows,
           truncate__again_below_former_marks_and_a_crash_at_any_call,
           truncate__waits_on_a_full_disk, truncate__that_waits_for_space_ends_with_the_log,
-          truncate__a_kill_at_any_call_leaves_part_of_it, truncate__inside_a_batch_drops_all_of_it,
-          truncate__pending_writes_report_nothing, truncate__a_read_under_way_sees_the_new_log,
-          close__waits_for_reads_under_way, reset__begins_anew,
-          reset__producers_of_what_lies_below_are_kept,
+          truncate__a_kill_at_any_call_leaves_part_of_it, truncate__of_a_log_that_other_work_fails,
+          truncate__inside_a_batch_drops_all_of_it, truncate__pending_writes_report_nothing,
+          truncate__a_read_under_way_sees_the_new_log, close__waits_for_reads_under_way,
+          reset__begins_anew, reset__producers_of_what_lies_below_are_kept,
           reset__a_crash_at_any_call_leaves_old_or_empty, retention__by_size,
           retention__a_disk_that_fails_is_told, retention__by_time_rolls_the_active_segment,
           start_offset__removes_whole_segments_below, offset_for_time__agrees_with_a_plain_search,
-          time_index__turned_bits_change_no_answer,
-          time_index__made_on_a_full_disk_is_not_believed)
+          time_index__turned_bits_change_no_answer, time_index__made_on_a_full_disk_is_not_believed)

@@ -194,6 +194,9 @@ START_TEST(failed_log__ends_the_epoch_and_asks_for_an_election)
     ck_assert_int_eq(rep_state(t.rep), REP_FAILED);
     rep_on_durable(t.rep, t.log.generation, 11, 1004, &t.fx);
     ck_assert_uint_eq(t.fx.flags, 0);
+    rep_on_reset(t.rep, 0, 0, 1005, &t.fx); /* a cut under way went on */
+    ck_assert_uint_eq(t.fx.flags, 0);
+    ck_assert_int_eq(rep_state(t.rep), REP_FAILED);
 }
 END_TEST
 
