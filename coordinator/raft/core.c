@@ -29,6 +29,7 @@ struct raft_times raft_times_default(void)
         .disk_stall_ms = 1000,
         .disk_sound_ms = 100,
         .cut_ms = 5000,
+        .cut_stand_ms = 1000,
     };
 }
 

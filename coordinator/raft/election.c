@@ -18,6 +18,14 @@ bool raft_may_vote(const struct raft_core *c)
            c->durable_index >= c->floor_index && c->now_ms >= c->cut_until_ms && !c->installing;
 }
 
+/* When those whose tails were cut may vote again, a voter that lost nothing stands first: each of
+ * them may lack what is committed, and they may be the majority. */
+static bool may_stand(const struct raft_core *c)
+{
+    return raft_may_vote(c) &&
+           (c->cut_until_ms == 0 || c->now_ms >= c->cut_until_ms + c->times.cut_stand_ms);
+}
+
 static struct raft_position durable_end(const struct raft_core *c)
 {
     return (struct raft_position){c->durable_index, raft_terms_at(&c->log, c->durable_index)};
@@ -188,7 +196,7 @@ void raft_election_tick(struct raft_core *c)
     leader_link_tick(c);
     if (!c->voter || c->now_ms < c->election_at_ms)
         return;
-    if (!raft_may_vote(c)) {
+    if (!may_stand(c)) {
         raft_election_in(c, c->times.refused_ms, c->times.refused_ms);
         return;
     }

@@ -91,7 +91,8 @@ struct raft_times {
     uint32_t transfer_ms;
     uint32_t disk_stall_ms;
     uint32_t disk_sound_ms;
-    uint32_t cut_ms;
+    uint32_t cut_ms;       /* a cut tail does not vote for so long, */
+    uint32_t cut_stand_ms; /* and for so long after that only for others */
 };
 struct raft_times raft_times_default(void);
 

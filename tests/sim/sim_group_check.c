@@ -52,6 +52,7 @@ struct sim_group_check {
         bool any;
         uint64_t asked_us;
     } commits[GROUPS_MAX];
+    uint64_t new_life_us[GROUPS_MAX]; /* when it was first seen to have begun anew */
     struct reign *reigns;
     size_t reign_count, reign_capacity;
     struct joined *joins;
@@ -257,6 +258,14 @@ static bool is_stranger(const struct sim_group_check *c, const struct sim_group_
     return true;
 }
 
+/* An answer that slept until the group had begun anew (seed 101515). */
+static bool is_of_former_life(const struct sim_group_check *c, const struct sim_group_asker *a,
+                              int32_t generation)
+{
+    KB_ASSERT(a->group < GROUPS_MAX);
+    return generation > 1 && a->asked_us < c->new_life_us[a->group];
+}
+
 static void forget_owners(struct owners *owners, uint32_t group)
 {
     for (size_t i = 0; i < owners->count; i++) {
@@ -266,8 +275,9 @@ static void forget_owners(struct owners *owners, uint32_t group)
 }
 
 /* What the group was told in a former life is nothing to this one. */
-static void forget_group(struct sim_group_check *c, uint32_t group)
+static void forget_group(struct sim_group_check *c, uint32_t group, uint64_t now_us)
 {
+    c->new_life_us[group] = now_us;
     for (size_t i = 0; i < c->join_count; i++) {
         if (c->joins[i].group == group)
             c->joins[i].group = UINT32_MAX;
@@ -286,7 +296,7 @@ void sim_group_check_joined(struct sim_group_check *c, const struct sim_group_as
     int32_t newest = generation_before(c, a->group, a->asked_us, NULL);
     if (generation == 1 && may_be_new(c, a->group, now_us) &&
         (newest > 1 || (newest == 1 && is_stranger(c, a, member)))) {
-        forget_group(c, a->group);
+        forget_group(c, a->group, now_us);
         newest = -1;
     }
     sim_check(c->checks, SIM_CHECK_G3, generation >= newest,
@@ -294,7 +304,7 @@ void sim_group_check_joined(struct sim_group_check *c, const struct sim_group_as
               member, generation, newest);
     kb_array_reserve(c->joins, c->join_count, c->join_capacity);
     struct joined *j = &c->joins[c->join_count++];
-    *j = (struct joined){.group = a->group,
+    *j = (struct joined){.group = is_of_former_life(c, a, generation) ? UINT32_MAX : a->group,
                          .broker = a->broker,
                          .generation = generation,
                          .asked_us = a->asked_us,
@@ -346,6 +356,8 @@ static void check_owner(struct sim_group_check *c, struct owners *owners,
                         const struct sim_group_asker *a, uint32_t partition, const char *what)
 {
     const char *key = sim_group_asker_key(a);
+    if (is_of_former_life(c, a, a->generation))
+        return;
     for (size_t i = owners->count; i > 0; i--) {
         const struct owner *o = &owners->owner[i - 1];
         if (o->group != a->group || o->partition != partition || o->generation != a->generation)

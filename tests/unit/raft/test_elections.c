@@ -119,6 +119,36 @@ START_TEST(leader__with_a_majority_is_not_displaced)
 }
 END_TEST
 
+/* Two of three have lost what was committed, one has it all: when they may vote again, it leads,
+ * and not one of them (5.5; sim seed 103090). */
+START_TEST(cut_logs__of_a_majority_do_not_lead)
+{
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        struct toy t;
+        start_all(&t, seed, 3);
+        int leader = toy_run_to_leader(&t, 3000);
+        for (int i = 0; i < 10; i++) {
+            (void)toy_propose(&t, leader, 1, 100);
+            toy_run(&t, 50);
+        }
+        int whole = (int)(seed % 3);
+        for (int i = 0; i < 3; i++)
+            toy_kill(&t, i, false);
+        for (int i = 0; i < 3; i++) {
+            if (i != whole)
+                toy_cut_log(&t, i, 3);
+        }
+        for (int i = 0; i < 3; i++)
+            toy_start(&t, i);
+        uint64_t took_ms = time_to_leader(&t, 10000);
+        ck_assert_uint_ge(took_ms, 5000);
+        ck_assert_uint_le(took_ms, 5500);
+        ck_assert_int_eq(toy_leader(&t), whole);
+        toy_release(&t);
+    }
+}
+END_TEST
+
 UNIT_MAIN("raft_elections", cold_start__elects_within_half_a_second, kill__elects_within_60_ms,
           kill__elects_in_median_60_ms_of_five, freeze__elects_within_1400_ms,
-          leader__with_a_majority_is_not_displaced)
+          leader__with_a_majority_is_not_displaced, cut_logs__of_a_majority_do_not_lead)

@@ -186,6 +186,24 @@ START_TEST(generation__of_a_new_life_has_its_own_owners)
 }
 END_TEST
 
+/* What its former life told, but was heard only now, is nothing to the new one (seed 101515). */
+START_TEST(generation__of_the_former_life_may_be_heard_late)
+{
+    for (int late = 0; late < 2; late++) {
+        struct fixture f;
+        setup(&f);
+        join(&f, "m1", "", 1);
+        struct sim_group_asker a = asker(&f, "m3", "", -1);
+        join(&f, "m2", "", 1); /* a stranger: anew */
+        if (!late)
+            a = asker(&f, "m3", "", -1);
+        sim_group_check_joined(f.c, &a, "m3", 2, f.now_us++);
+        answer(&f, SIM_GROUP_HEARTBEAT, asker(&f, "m2", "", 1), KW_NONE);
+        expect(&f, late ? -1 : SIM_CHECK_G5);
+    }
+}
+END_TEST
+
 START_TEST(partition__with_two_owners_is_named)
 {
     struct fixture f;
@@ -312,7 +330,8 @@ END_TEST
 UNIT_MAIN("sim_group_check", group__of_good_behaviour_is_accepted,
           answer__before_the_load_or_after_the_resignation_is_named,
           generation__that_falls_is_named, generation__begins_anew_without_offsets,
-          generation__of_a_new_life_has_its_own_owners, partition__with_two_owners_is_named,
+          generation__of_a_new_life_has_its_own_owners,
+          generation__of_the_former_life_may_be_heard_late, partition__with_two_owners_is_named,
           stale_generation__that_is_accepted_is_named,
           stale_generation__told_elsewhere_binds_only_commits,
           assignment__that_no_leader_sent_is_named, session__that_ends_too_early_or_never_is_named,
