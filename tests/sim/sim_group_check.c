@@ -9,6 +9,7 @@
 
 #define PARTITIONS_MAX 64
 #define GROUPS_MAX 8
+#define EMPTY_US_MIN UINT64_C(1000000) /* the interval of the brokers' expiry */
 
 /* A time in which a broker coordinated without a break. */
 struct reign {
@@ -52,6 +53,7 @@ struct sim_group_check {
         bool any;
         uint64_t asked_us;
     } commits[GROUPS_MAX];
+    uint64_t active_us[GROUPS_MAX];   /* when a member last asked what it was granted */
     uint64_t new_life_us[GROUPS_MAX]; /* when it was first seen to have begun anew */
     struct reign *reigns;
     size_t reign_count, reign_capacity;
@@ -230,16 +232,22 @@ void sim_group_check_answer(struct sim_group_check *c, const struct sim_group_as
         c->commits[a->group].any = true;
         c->commits[a->group].asked_us = a->asked_us;
     }
+    if ((request == SIM_GROUP_SYNC || request == SIM_GROUP_HEARTBEAT) && error == KW_NONE) {
+        KB_ASSERT(a->group < GROUPS_MAX);
+        c->active_us[a->group] = a->asked_us;
+    }
     check_generation(c, a, request, error, now_us);
     check_instance(c, a, request, error, now_us);
 }
 
 /* ---- generations (G3) ---- */
 
-/* No offset holds it: it may have been deleted when it was empty. */
+/* No offset holds it, and it may have been empty for long enough: it may have been deleted. */
 static bool may_be_new(const struct sim_group_check *c, uint32_t group, uint64_t now_us)
 {
     KB_ASSERT(group < GROUPS_MAX);
+    if (c->active_us[group] != 0 && now_us < c->active_us[group] + EMPTY_US_MIN)
+        return false;
     return !c->commits[group].any || now_us - c->commits[group].asked_us >= c->retention_us;
 }
 

@@ -174,6 +174,7 @@ START_TEST(generation__of_a_new_life_has_its_own_owners)
         struct sim_group_asker a = asker(&f, "m1", "", 1);
         sim_group_check_sent(f.c, &a, share, 1);
         sync(&f, a, 1);
+        f.now_us += 1000000;
         if (life == 0) /* an offset: it lives on */
             answer(&f, SIM_GROUP_COMMIT, asker(&f, "m1", "", 1), KW_NONE);
         join(&f, "m2", "", 1);
@@ -187,6 +188,26 @@ START_TEST(generation__of_a_new_life_has_its_own_owners)
 END_TEST
 
 /* What its former life told, but was heard only now, is nothing to the new one (seed 101515). */
+/* While somebody is in it, it is no other: who asks again for its first generation is only late
+ * (seed 48943). */
+START_TEST(generation__of_a_group_that_lives_is_no_new_one)
+{
+    for (int empty = 0; empty < 2; empty++) {
+        struct fixture f;
+        setup(&f);
+        struct sim_group_share share[1] = {{.member = "m1", .partitions = 1}};
+        join(&f, "m1", "", 1);
+        struct sim_group_asker a = asker(&f, "m1", "", 1);
+        sim_group_check_sent(f.c, &a, share, 1);
+        answer(&f, SIM_GROUP_HEARTBEAT, asker(&f, "m1", "", 1), KW_NONE);
+        f.now_us += empty ? 1000000 : 500000;
+        join(&f, "m2", "", 1);
+        sync(&f, asker(&f, "m1", "", 1), 1);
+        expect(&f, empty ? SIM_CHECK_G6 : -1);
+    }
+}
+END_TEST
+
 START_TEST(generation__of_the_former_life_may_be_heard_late)
 {
     for (int late = 0; late < 2; late++) {
@@ -331,6 +352,7 @@ UNIT_MAIN("sim_group_check", group__of_good_behaviour_is_accepted,
           answer__before_the_load_or_after_the_resignation_is_named,
           generation__that_falls_is_named, generation__begins_anew_without_offsets,
           generation__of_a_new_life_has_its_own_owners,
+          generation__of_a_group_that_lives_is_no_new_one,
           generation__of_the_former_life_may_be_heard_late, partition__with_two_owners_is_named,
           stale_generation__that_is_accepted_is_named,
           stale_generation__told_elsewhere_binds_only_commits,
