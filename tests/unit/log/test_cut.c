@@ -740,7 +740,7 @@ static void look_with_turned_bit(struct lw *l, const char *path, uint64_t positi
     int64_t end = l->batches[l->batch_count - 1].last_offset + 1;
     lw_open(l, true, end);
     ck_assert_int_eq(log_end_offset(l->log), end);
-    for (int64_t t = 990; t < 2900; t += 7)
+    for (int64_t t = 990; t < 2900; t += 43)
         check_time(l, t, end);
     check_time(l, LOG_TIME_MAX, end);
     lw_close(l);
